@@ -1,0 +1,140 @@
+"""A recipe: everything that makes one training run, as data.
+
+A recipe is a TOML file; any value can be overridden on the command line by its dotted name
+(`--trainer.steps 40`). The defaults are the published SSRL settings where there are any.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PromptSettings(_Settings):
+    """How questions are put to the policy."""
+
+    name: str = "ssrl"
+    """Prompt text: ssrl, direct, world or world-direct."""
+    max_tokens: int = Field(1024, ge=1)
+    """Longest prompt; a longer one is refused before training starts."""
+
+
+class RewardSettings(_Settings):
+    """R = (1 − weight)·EM + weight·F."""
+
+    format: Literal["strict", "graded"] = "strict"
+    """Format reward F: strict state machine, or graded as in the released code."""
+    format_weight: float = Field(0.1, ge=0, le=1)
+    """Weight of F."""
+
+
+class MaskSettings(_Settings):
+    """Which tokens carry no loss."""
+
+    information: bool = True
+    """Mask the content and the closing tag of self-written information."""
+    opening_tag: bool = False
+    """Mask the opening tag too, as the released code does."""
+
+
+class SamplingSettings(_Settings):
+    """How rollouts are drawn."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature."""
+    max_new_tokens: int = Field(4096, ge=1)
+    """Longest response; what does not end by then is truncated and scored as it is."""
+    max_batch: int = Field(256, ge=1)
+    """Sequences in flight at once."""
+
+
+class TrainerSettings(_Settings):
+    """GRPO as TRL runs it."""
+
+    steps: int = Field(100, ge=1)
+    """Optimizer steps."""
+    prompts_per_step: int = Field(256, ge=1)
+    """Questions per step."""
+    group_size: int = Field(5, ge=2)
+    """Rollouts per question."""
+    micro_batch: int = Field(16, ge=1)
+    """Trajectories per forward and backward pass."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for weight matrices with AdamW for the rest."""
+    learning_rate: float = Field(1e-6, gt=0)
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = Field(0.005, gt=0)
+    """Peak learning rate of Muon."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Weight decay of AdamW when it trains everything."""
+    warmup_steps: int = Field(0, ge=0)
+    """Linear warm-up."""
+    schedule: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    """Learning-rate schedule after the warm-up."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradient-norm clip."""
+    clip: float = Field(0.2, gt=0)
+    """Clip range of the probability ratio, both sides."""
+    kl: float = Field(0.001, ge=0)
+    """Weight of the k3 divergence from the starting model in the loss."""
+    kl_monitor: int = Field(16, ge=0)
+    """Trajectories per step on which the divergence is measured when its weight is 0."""
+    bf16: bool = True
+    """Mixed precision; ignored without a GPU."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass to save memory."""
+    save_every: int = Field(20, ge=1)
+    """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> TrainerSettings:
+        total = self.prompts_per_step * self.group_size
+        if total % self.micro_batch:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} does not divide prompts_per_step × group_size = "
+                f"{self.prompts_per_step} × {self.group_size} = {total}; choose a divisor"
+            )
+        return self
+
+
+class GuardSettings(_Settings):
+    """When a run counts as collapsed."""
+
+    enabled: bool = True
+    """Whether to stop a collapsed run."""
+    window: int = Field(10, ge=1)
+    """Steps averaged."""
+    reward_drop: float = Field(0.5, gt=0, le=1)
+    """Stop when the average reward has lost this share of its best value."""
+    format_floor: float = Field(0.1, ge=0, le=1)
+    """Stop when the average format rate falls below this after having been three times as high."""
+    logprob_drop: float = Field(1.0, gt=0)
+    """Stop when correct trajectories become this much less likely (nats per token) than at best."""
+
+
+class Recipe(_Settings):
+    """One training run."""
+
+    name: str = "ssrl"
+    """Name of the recipe and default name of the run."""
+    model: str = ""
+    """A Hugging Face model directory or hub id, or `world` for the shipped model."""
+    data: str = ""
+    """A .jsonl or .parquet file of questions, or `world:train`."""
+    groups: tuple[str, ...] = ()
+    """Only questions of these groups; all when empty."""
+    balance_groups: bool = False
+    """Repeat the questions of smaller groups, so that every group has about the same share."""
+    seed: int = 0
+    """Every random number follows from it."""
+    prompt: PromptSettings = PromptSettings()
+    reward: RewardSettings = RewardSettings()
+    mask: MaskSettings = MaskSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    trainer: TrainerSettings = TrainerSettings()
+    guard: GuardSettings = GuardSettings()

@@ -1,0 +1,56 @@
+"""The errors of innersearch. Each says what was wrong, what was given, and what to do.
+
+    InnersearchError
+    ├── ConfigError (ValueError)            a setting is unknown or impossible
+    ├── DataError (ValueError)              a data file cannot be read as questions
+    ├── ModelError (ValueError)             a directory is no usable model
+    │   └── UnsupportedModelError           a model this policy cannot run
+    ├── RunError (RuntimeError)             a run directory is in the way or cannot be resumed
+    └── CollapseError (RuntimeError)        the collapse guard stopped a training run
+
+The command line prints the message of any of these as one line and exits with status 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InnersearchError(Exception):
+    """Base of every error that innersearch raises on purpose."""
+
+
+class ConfigError(InnersearchError, ValueError):
+    """A setting is unknown or impossible."""
+
+
+class DataError(InnersearchError, ValueError):
+    """A data file cannot be read as questions."""
+
+
+class ModelError(InnersearchError, ValueError):
+    """A directory is no usable model."""
+
+
+class UnsupportedModelError(ModelError):
+    """A model this policy cannot run."""
+
+
+class RunError(InnersearchError, RuntimeError):
+    """A run directory is in the way or cannot be resumed."""
+
+
+class CollapseError(InnersearchError, RuntimeError):
+    """The collapse guard stopped a training run."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known name, or the list of all of them.
+
+    >>> did_you_mean("tempreature", ["temperature", "seed"])
+    "did you mean 'temperature'?"
+    """
+    options = sorted(known)
+    close = get_close_matches(given, options, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options)}"

@@ -1,0 +1,132 @@
+"""Answer metrics and their confidence intervals: the only copy.
+
+Normalisation follows the SQuAD evaluation script: lower-case, delete ASCII punctuation, drop the
+articles a, an, the, collapse white space. `exact_match` is strict equality after it; `cover_match`
+is containment, which ZeroSearch prints as "EM"; the two are never mixed under one name.
+
+    >>> exact_match("The Eiffel Tower!", ["eiffel tower"]), token_f1("Eiffel", "Eiffel Tower")
+    (True, 0.6666666666666666)
+    >>> round(pass_at_k(n=4, correct=1, k=2), 3)
+    0.5
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_BOOTSTRAP_SAMPLES = 2000
+
+
+class Estimate(NamedTuple):
+    """A mean over `n` questions with its 95 % confidence interval `[low, high]`."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def normalise(text: str) -> str:
+    """SQuAD normalisation of an answer."""
+    text = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def _golds(golden_answers: str | Iterable[object]) -> list[str]:
+    answers = [golden_answers] if isinstance(golden_answers, str) else golden_answers
+    return [normalise(str(answer)) for answer in answers]
+
+
+def exact_match(prediction: str | None, golden_answers: str | Iterable[object]) -> bool:
+    """Whether the normalised prediction equals any normalised gold answer. No prediction is wrong."""
+    return prediction is not None and normalise(prediction) in _golds(golden_answers)
+
+
+def cover_match(prediction: str | None, golden_answers: str | Iterable[object]) -> bool:
+    """Whether the normalised prediction contains any non-empty normalised gold answer."""
+    if prediction is None:
+        return False
+    normalised = normalise(prediction)
+    return any(gold and gold in normalised for gold in _golds(golden_answers))
+
+
+def token_f1(prediction: str | None, golden_answers: str | Iterable[object]) -> float:
+    """Best token-level F1 over the gold answers, in [0, 1]; with an empty side, equality decides."""
+    if prediction is None:
+        return 0.0
+    predicted = normalise(prediction).split()
+    return max((_f1(predicted, gold.split()) for gold in _golds(golden_answers)), default=0.0)
+
+
+def _f1(predicted: list[str], gold: list[str]) -> float:
+    if not predicted or not gold:
+        return float(predicted == gold)
+    overlap = sum((Counter(predicted) & Counter(gold)).values())
+    return 2 * overlap / (len(predicted) + len(gold))
+
+
+def majority(answers: Sequence[str | None]) -> str | None:
+    """The most frequent answer by normalised form, as first written; ties go to the first seen.
+
+    Missing answers do not vote. None if nobody voted.
+    """
+    votes = Counter(normalise(answer) for answer in answers if answer is not None)
+    if not votes:
+        return None
+    winner = votes.most_common(1)[0][0]
+    return next(a for a in answers if a is not None and normalise(a) == winner)
+
+
+def maj_at_k(answers: Sequence[str | None], golden_answers: str | Iterable[object], k: int) -> float:
+    """Whether the majority of the first `k` answers is right (0.0 or 1.0); NaN if there are fewer."""
+    if k > len(answers):
+        return math.nan
+    return float(exact_match(majority(answers[:k]), golden_answers))
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Unbiased estimate of "at least one of k samples is right" from n samples, `correct` of them right.
+
+    1 − C(n − correct, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1); NaN when k > n.
+
+    Raises:
+        ValueError: `correct` is not in [0, n], or k < 1.
+    """
+    if not 0 <= correct <= n or k < 1:
+        raise ValueError(f"pass@k needs 0 <= correct <= n and k >= 1, got {correct=}, {n=}, {k=}")
+    if k > n:
+        return math.nan
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def wilson(successes: int, n: int, z: float = 1.959964) -> Estimate:
+    """Share of successes with its Wilson score interval; all NaN when n is 0."""
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    margin = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Estimate(share, max(0.0, centre - margin), min(1.0, centre + margin), n)
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
+    """Mean of per-question values with its percentile bootstrap interval (2,000 resamples).
+
+    NaN values (pass@k with too few samples) make the estimate NaN; they are never dropped.
+    """
+    data = np.asarray(values, dtype=float)
+    if data.size == 0 or np.isnan(data).any():
+        return Estimate(math.nan, math.nan, math.nan, data.size)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(data.size, size=(_BOOTSTRAP_SAMPLES, data.size))
+    low, high = np.quantile(data[draws].mean(axis=1), [0.025, 0.975])
+    return Estimate(float(data.mean()), float(low), float(high), data.size)

@@ -1,0 +1,138 @@
+"""Questions from files: FlashRAG JSONL and Search-R1 Parquet.
+
+* FlashRAG: one object per line, `{"id", "question", "golden_answers": [...], "metadata": {...}}`.
+* Search-R1: columns `question`, `golden_answers`, `data_source`, and gold answers again under
+  `reward_model.ground_truth.target`; gold answers occur as string, list, array or dict.
+
+Every row becomes a question or the whole file is refused with the row that is wrong: nothing is
+dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from innersearch.errors import DataError
+from innersearch.types import Question
+
+Row = Mapping[str, Any]
+
+_LABELS = ("data_source", "split", "group", "tier")
+"""Row keys that group results; they are kept in the metadata."""
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read a `.jsonl` or `.parquet` file of questions.
+
+    Raises:
+        DataError: The file is missing or of another kind, or a row has no question or gold answer.
+    """
+    if not path.is_file():
+        raise DataError(f"no data file at {path}: give a FlashRAG .jsonl or a Search-R1 .parquet file")
+    readers = {".jsonl": _json_rows, ".parquet": _parquet_rows}
+    if path.suffix not in readers:
+        raise DataError(f"{path} ends in {path.suffix!r}; questions are read from .jsonl or .parquet")
+    questions = [_question(row, f"{path}, row {n}", n) for n, row in readers[path.suffix](path)]
+    if not questions:
+        raise DataError(f"{path} holds no questions")
+    return _with_unique_ids(questions)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}, row {number} is no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, row {number} is no JSON object: {line[:60]!r}")
+            yield number, row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            batches = [batch.to_pylist() for batch in file.iter_batches()]
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is no readable Parquet file: {error}") from error
+    yield from enumerate((row for batch in batches for row in batch), 1)
+
+
+def _question(row: Row, place: str, number: int) -> Question:
+    text = row.get("question")
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{place} has no 'question'; its columns are {sorted(row)}")
+    answers = _golden_answers(row)
+    if answers is None:
+        raise DataError(
+            f"{place} has neither 'golden_answers' nor 'reward_model.ground_truth.target'; "
+            f"its columns are {sorted(row)}"
+        )
+    if not answers:
+        raise DataError(f"{place} has no gold answer: {text[:60]!r}; remove it or add one")
+    metadata = dict(row.get("metadata") or {})
+    metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
+    identity = str(row.get("id", number))
+    return Question(identity, text.strip(), answers, metadata)
+
+
+def _golden_answers(row: Row) -> tuple[str, ...] | None:
+    for value in (row.get("golden_answers"), _nested_target(row), row.get("answer")):
+        if value is not None:
+            return as_answers(value)
+    return None
+
+
+def _nested_target(row: Row) -> object:
+    value: Any = row
+    for key in ("reward_model", "ground_truth", "target"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def as_answers(value: Any) -> tuple[str, ...]:
+    """Gold answers from any of the shapes in circulation: string, number, list, array, `{"target": …}`.
+
+    >>> as_answers({"target": ["Paris"]}), as_answers("Paris"), as_answers([" ", 7])
+    (('Paris',), ('Paris',), ('7',))
+    """
+    if isinstance(value, Mapping):
+        value = value.get("target", [])
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if not isinstance(value, list | tuple | set):
+        value = [value]
+    return tuple(str(answer) for answer in value if str(answer).strip())
+
+
+def _with_unique_ids(questions: list[Question]) -> list[Question]:
+    """Prefix ids with their data source where several sources were merged, as in Search-R1's file."""
+    counts = Counter(question.id for question in questions)
+    seen: Counter[str] = Counter()
+    result = []
+    for question in questions:
+        identity = question.id
+        if counts[identity] > 1:
+            identity = f"{question.metadata.get('data_source', '')}:{identity}"
+        seen[identity] += 1
+        if seen[identity] > 1:
+            identity += f"#{seen[identity]}"
+        result.append(Question(identity, question.question, question.golden_answers, question.metadata))
+    return result
+
+
+def balanced(questions: Sequence[Question]) -> list[Question]:
+    """The questions with those of smaller groups repeated, to about the size of the largest group."""
+    sizes = Counter(question.group for question in questions)
+    largest = max(sizes.values())
+    return [q for q in questions for _ in range(round(largest / sizes[q.group]))]

@@ -1,0 +1,117 @@
+"""Files of a run: JSON written whole or not at all, and JSON lines that survive a kill.
+
+A line is written in one piece and flushed. A torn last line, left by a kill or a full disk, is
+dropped on reading and cut off before anything is appended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from innersearch.errors import RunError
+
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete records of a JSON-lines file; nothing if there is no file."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line)
+
+
+def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Rewrite a JSON-lines file with the complete records that `keep` accepts, atomically."""
+    if not path.exists():
+        return
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", encoding="utf-8") as file:
+        for record in read_lines(path):
+            if keep(record):
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+class LineWriter:
+    """Appends records to a JSON-lines file, each in one write, flushed at once."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        self._path = path
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, *records: dict[str, Any] | str) -> None:
+        """Append records; a string is taken for JSON already.
+
+        Raises:
+            RunError: The disk is full, or the file cannot be written for another reason.
+        """
+        lines = [r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in records]
+        data = memoryview("".join(line + "\n" for line in lines).encode())
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self._path}: {error.strerror}; what is written stays: free some space "
+                "and run again with --resume"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    complete = content.rfind(b"\n") + 1
+    if complete < len(content):
+        with path.open("r+b") as file:
+            file.truncate(complete)
+
+
+def to_json(adapter: TypeAdapter[T], value: T) -> str:
+    """One line of JSON for a dataclass, floats at five decimals."""
+    data = adapter.dump_python(value, mode="json", exclude_none=True)
+    return json.dumps(_rounded(data), ensure_ascii=False, separators=(",", ":"))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value

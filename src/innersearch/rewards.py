@@ -1,0 +1,143 @@
+"""The SSRL reward: R = (1 − λ)·EM + λ·F with λ = 0.1, and both published readings of F.
+
+Rewards read the *transcript* of a trajectory: what the policy wrote, with every injected block
+replaced by a placeholder, so that no document can score.
+
+* `strict` (default): a state machine. think, then any number of (search, information, think), then
+  answer; nothing but white space between; no block empty, a query on one line. 1 or 0, as the paper
+  describes it.
+* `graded`: as in the released code (reward_manager/naive.py 268-373), loopholes included: free
+  text between tags, an unclosed middle think, a stray closing search tag and an early answer all
+  still earn 1.0, and an innocent `<br>` or "x < 3 and y > 2" earns 0.
+
+    >>> strict_format("<think>a</think><answer>b</answer>"), strict_format("<answer>b</answer>")
+    (1.0, 0.0)
+    >>> graded_format("<think>a</think><answer>b</answer>")
+    0.5
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from itertools import cycle
+
+from innersearch.grammar import closing, last_answer, opening, render, scan
+from innersearch.metrics import exact_match
+from innersearch.types import Kind, Source, Trajectory
+
+PLACEHOLDER = "…"
+"""Stands for the content of injected information in a transcript."""
+
+_MAX_THOUGHTS = 8
+_ANY_TAG = re.compile(r"<[^>]+>")
+_BANNED = {
+    Kind.THINK: "your thoughts",
+    Kind.SEARCH: "your query",
+    Kind.INFORMATION: "your information",
+    Kind.ANSWER: "your answer",
+}
+_ALLOWED = {tag for kind in _BANNED for tag in (opening(kind), closing(kind))}
+
+_POLICY_WRITTEN = (Source.POLICY, Source.SELF_SEARCH)
+
+
+def transcript(trajectory: Trajectory) -> str:
+    """What the policy wrote, in order, with each injected run of spans as an information placeholder."""
+    parts: list[str] = []
+    for segment in trajectory.segments:
+        injected = False
+        for span in segment.spans:
+            if span.source is Source.TEMPLATE:
+                continue
+            if span.source in _POLICY_WRITTEN:
+                parts.append(span.text)
+            elif not injected:
+                parts.append(render(Kind.INFORMATION, PLACEHOLDER))
+            injected = span.source not in _POLICY_WRITTEN
+    return "".join(parts)
+
+
+def strict_format(text: str) -> float:
+    """1.0 if `text` is a well-formed trajectory from its first to its last character, else 0.0."""
+    blocks = scan(text)
+    if any(not b.closed or (b.kind is Kind.TEXT and b.content(text).strip()) for b in blocks):
+        return 0.0
+    tagged = [b for b in blocks if b.kind is not Kind.TEXT]
+    kinds = [b.kind for b in tagged]
+    if len(kinds) < 2 or kinds[-1] is not Kind.ANSWER or (len(kinds) - 2) % 3:
+        return 0.0
+    if kinds.count(Kind.THINK) > _MAX_THOUGHTS:
+        return 0.0
+    expected = cycle((Kind.THINK, Kind.SEARCH, Kind.INFORMATION))
+    if any(kind is not next(expected) for kind in kinds[:-1]):
+        return 0.0
+    return float(all(_is_filled(b.kind, b.content(text)) for b in tagged))
+
+
+def _is_filled(kind: Kind, content: str) -> bool:
+    if not content.strip() or any(tag in content for tag in _ALLOWED):
+        return False
+    return kind is not Kind.SEARCH or "\n" not in content.strip()
+
+
+def graded_format(text: str) -> float:
+    """The format reward of the released SSRL code, in [0, 1]; the module docstring names its faults."""
+    text = text.strip()
+    tags = _ANY_TAG.findall(text)
+    if any(tag not in _ALLOWED for tag in tags) or len(tags) < 4:
+        return 0.0
+    if not text.startswith(opening(Kind.THINK)) or not text.endswith(closing(Kind.ANSWER)):
+        return 0.0
+    if not all(_is_acceptable(kind, body) for kind in _BANNED for body in _bodies(kind, text)):
+        return 0.0
+    if tags[:2] != _pair(Kind.THINK) or tags[-2:] != _pair(Kind.ANSWER):
+        return 0.0
+    searches, thoughts = tags.count(opening(Kind.SEARCH)), tags.count(opening(Kind.THINK))
+    if not _searches_are_answered(tags[2:-2]) or thoughts > _MAX_THOUGHTS:
+        return 0.0
+    if searches != tags.count(opening(Kind.INFORMATION)):
+        return 0.0
+    ratio = min(thoughts, searches + 1) / max(thoughts, searches + 1)
+    return min(thoughts / 2, 1.0) * ratio
+
+
+def _pair(kind: Kind) -> list[str]:
+    return [opening(kind), closing(kind)]
+
+
+def _bodies(kind: Kind, text: str) -> list[str]:
+    return re.findall(rf"{opening(kind)}(.*?){closing(kind)}", text, re.DOTALL)
+
+
+def _is_acceptable(kind: Kind, body: str) -> bool:
+    if not body.strip() or _BANNED[kind] in body.lower():
+        return False
+    return kind is not Kind.SEARCH or "\n" not in body
+
+
+def _searches_are_answered(tags: list[str]) -> bool:
+    index = 0
+    while index < len(tags):
+        if tags[index] == opening(Kind.SEARCH):
+            if tags[index + 1 : index + 4] != [closing(Kind.SEARCH), *_pair(Kind.INFORMATION)]:
+                return False
+            index += 3
+        index += 1
+    return True
+
+
+FORMATS: dict[str, Callable[[str], float]] = {"strict": strict_format, "graded": graded_format}
+
+
+def ssrl_reward(
+    text: str, golden_answers: Iterable[str], *, format_name: str = "strict", weight: float = 0.1
+) -> tuple[float, dict[str, float]]:
+    """R = (1 − weight)·EM + weight·F of a transcript, and its parts `em` and `format`.
+
+    The published weight is 0.1 (naive.py 473). Weight 0 switches the format reward off; `format`
+    is reported all the same.
+    """
+    em = float(exact_match(last_answer(text), golden_answers))
+    well_formed = FORMATS[format_name](text)
+    return (1 - weight) * em + weight * well_formed, {"em": em, "format": well_formed}

@@ -1,0 +1,177 @@
+"""The nouns of innersearch, as frozen dataclasses: what flows between the rooms.
+
+Offsets are token offsets unless a field says otherwise. A `Trajectory` written as one JSON line is
+the source of truth for training, the viewer, cost and evaluation.
+
+    >>> question = Question("q1", "Who founded Coltek?", ("Belira",))
+    >>> question.golden_answers
+    ('Belira',)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+ALL_GROUPS = "all"
+"""The group of questions that name none, and of all questions together."""
+
+
+class Kind(StrEnum):
+    """What a span of tokens is for."""
+
+    PROMPT = "prompt"
+    """Before the first sampled token."""
+    THINK = "think"
+    """Reasoning."""
+    SEARCH = "search"
+    """A query."""
+    INFORMATION = "information"
+    """What a search returned, whoever wrote it."""
+    ANSWER = "answer"
+    """The final answer."""
+    TEXT = "text"
+    """Anything outside the tags, the end-of-sequence token included."""
+
+
+class Source(StrEnum):
+    """Who wrote a span of tokens."""
+
+    TEMPLATE = "template"
+    """The prompt."""
+    POLICY = "policy"
+    """The trained model."""
+    SELF_SEARCH = "self_search"
+    """The trained model, playing the search engine."""
+    SIMULATOR = "simulator"
+    """A second model, playing the search engine."""
+    RETRIEVER = "retriever"
+    """A local index."""
+    WEB = "web"
+    """A search API."""
+    FORCED = "forced"
+    """The framework: notices and fixed continuations."""
+
+
+class Finish(StrEnum):
+    """Why a generation ended."""
+
+    EOS = "eos"
+    """The policy sampled an end-of-sequence token."""
+    STOP = "stop"
+    """A stop string appeared."""
+    LENGTH = "length"
+    """The token budget ran out; the trajectory is truncated."""
+    ERROR = "error"
+    """Something failed; the trajectory carries the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One search result or corpus entry."""
+
+    id: str
+    title: str
+    text: str
+    url: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its gold answers."""
+
+    id: str
+    question: str
+    golden_answers: tuple[str, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Free-form; see `group`."""
+
+    @property
+    def group(self) -> str:
+        """What the question is reported under: its group, data source or split, else "all"."""
+        for key in ("group", "data_source", "split"):
+            if isinstance(self.metadata.get(key), str):
+                return str(self.metadata[key])
+        return ALL_GROUPS
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of tokens `[start, end)` of one segment with one purpose, one author and one loss mask."""
+
+    start: int
+    end: int
+    kind: Kind
+    source: Source
+    text: str = ""
+    """The characters these tokens stand for; the spans of a segment concatenate to its text."""
+    call_id: int | None = None
+    """The search call that this query or information belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One causal token sequence the policy really conditioned on.
+
+    All lists have one entry per token, prompt included. `loss_mask` ⊆ `sampled_mask`, and both are
+    false on the prompt. The spans partition the tokens, and the loss mask is constant over each.
+    """
+
+    token_ids: list[int]
+    prompt_len: int
+    sampled_mask: list[bool]
+    loss_mask: list[bool]
+    logprobs: list[float | None]
+    """Natural log of the probability under the sampling distribution; None where not sampled."""
+    spans: list[Span]
+    finish: Finish
+    entropies: list[float | None] | None = None
+    """Entropy of the sampling distribution in nats; None where not sampled."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCall:
+    """One query and what came of it. A failed search has an `error` and no documents."""
+
+    id: int
+    query: str
+    source: Source
+    documents: list[Document] = field(default_factory=list)
+    error: str | None = None
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 takes the most likely token."""
+
+    temperature: float = 1.0
+    max_new_tokens: int = 256
+    seed: int = 0
+    """Each trajectory draws from a stream of its own: (seed, step, question id, repetition)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Everything that happened for one question once."""
+
+    uid: str
+    group_id: str
+    """Shared by the repetitions of one question in one step."""
+    repetition: int
+    question: Question
+    segments: list[Segment]
+    calls: list[SearchCall]
+    sampling: Sampling
+    stop_reason: Finish
+    step: int = 0
+    """The optimizer step of the policy that wrote it; 0 outside training."""
+    reward: float | None = None
+    components: dict[str, float] = field(default_factory=dict)
+    """The named parts the reward was made of, and unweighted metrics."""
+    answer: str | None = None
+    """The last closed answer the policy wrote, or None."""
+    tokenizer_id: str = ""
+    error: str | None = None
