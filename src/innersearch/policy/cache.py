@@ -1,0 +1,116 @@
+"""A key-value cache with one slot per running sequence, for decoding sequences of any age together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+_GROWTH = 64
+"""Slots grow by multiples of this many tokens."""
+
+
+class Prefill(NamedTuple):
+    """Where the prompts of a forward pass go: row `sources[i]` of the pass fills slot `slots[i]`."""
+
+    sources: torch.Tensor
+    slots: torch.Tensor
+
+
+class SlotCache(Cache):
+    """Preallocated keys and values, shape (slots, heads, length, width) per layer.
+
+    Set `prefill` before a pass over prompts, or `positions` (one per running sequence, which occupy
+    the first slots) before a pass over one new token each.
+    """
+
+    def __init__(self, slots: int, layers: int) -> None:
+        self.slot_layers = [_SlotLayer(self) for _ in range(layers)]
+        super().__init__(layers=list(self.slot_layers))
+        self.slots = slots
+        self.length = 0
+        self.prefill: Prefill | None = None
+        self.positions = torch.empty(0, dtype=torch.long)
+        self.rows = self.positions
+        self.width = 0
+
+    def start_prefill(self, prefill: Prefill, length: int) -> None:
+        """The next pass computes prompts of up to `length` tokens."""
+        self.prefill = prefill
+        self._reserve(length)
+
+    def start_decode(self, positions: torch.Tensor) -> None:
+        """The next pass computes one token for each of the first `len(positions)` slots."""
+        self.prefill = None
+        self.positions = positions
+        self.rows = torch.arange(len(positions), device=positions.device)
+        self.width = int(positions.max()) + 1
+        self._reserve(self.width)
+
+    def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        """Copy whole slots, to close gaps that finished sequences left."""
+        for layer in self.slot_layers:
+            layer.keys[targets] = layer.keys[sources]
+            layer.values[targets] = layer.values[sources]
+
+    def _reserve(self, length: int) -> None:
+        if length <= self.length:
+            return
+        self.length = max(-(-length // _GROWTH) * _GROWTH, self.length * 3 // 2)
+        for layer in self.slot_layers:
+            if layer.is_initialized:
+                layer.grow(self.length)
+
+
+class _SlotLayer(CacheLayerMixin):
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, cache: SlotCache) -> None:
+        super().__init__()
+        self.cache = cache
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys = self._allocate(key_states)
+        self.values = self._allocate(value_states)
+        self.is_initialized = True
+
+    def _allocate(self, states: torch.Tensor) -> torch.Tensor:
+        _, heads, _, width = states.shape
+        return states.new_zeros((self.cache.slots, heads, self.cache.length, width))
+
+    def grow(self, length: int) -> None:
+        """Lengthen every slot, keeping what is in it."""
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = self._allocate(old)
+            new[:, :, : old.shape[2]] = old
+            setattr(self, name, new)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        cache = self.cache
+        if cache.prefill is not None:
+            sources, slots = cache.prefill
+            length = key_states.shape[2]
+            self.keys[slots, :, :length] = key_states[sources]
+            self.values[slots, :, :length] = value_states[sources]
+            return key_states, value_states
+        count = len(cache.rows)
+        self.keys[cache.rows, :, cache.positions] = key_states[:, :, 0]
+        self.values[cache.rows, :, cache.positions] = value_states[:, :, 0]
+        return self.keys[:count, :, : cache.width], self.values[:count, :, : cache.width]
+
+    def get_seq_length(self) -> int:
+        return 0 if self.cache.prefill is not None else self.cache.width - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1

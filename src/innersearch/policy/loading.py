@@ -1,0 +1,107 @@
+"""Loads Hugging Face model directories, with errors that say what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+from innersearch.errors import ModelError
+from innersearch.grammar import TAGGED, closing, opening
+from innersearch.spelling import pieces
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model directory or hub id.
+
+    Raises:
+        ModelError: There is none, or it lacks an end-of-sequence or padding token, or it cannot spell
+            the protocol tags.
+    """
+    _check_directory(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"no tokenizer at {path}: {_first_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer at {path} has no end-of-sequence token, so no rollout could end: set "
+            "'eos_token' in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"the tokenizer at {path} has no padding token, so trajectories cannot be batched: set "
+            "'pad_token' in its tokenizer_config.json, to a token other than the end of sequence"
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelError(f"the tokenizer at {path} has no tokenizer.json: convert it to a fast one")
+    _check_tags(tokenizer, path)
+    return tokenizer
+
+
+def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The causal language model of a directory or hub id, on the GPU if there is one.
+
+    Args:
+        path: Model directory or hub id.
+        dtype: Parameter type; float32 when None.
+
+    Raises:
+        ModelError: There is no causal language model.
+    """
+    _check_directory(path)
+    transformers_logging.disable_progress_bar()
+    try:
+        AutoConfig.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"no causal language model at {path}: {_first_line(error)}") from error
+    if torch.cuda.is_available():
+        torch.nn.Module.to(model, "cuda")
+    return model
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends a sequence, by the generation config and the tokenizer."""
+    configured: Any = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _check_directory(path: str) -> None:
+    """A path that looks local must be a model directory; anything else is left to the hub."""
+    local = Path(path)
+    looks_local = local.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1
+    if local.is_dir():
+        if not (local / "config.json").is_file():
+            raise ModelError(
+                f"{path} is no Hugging Face model directory: it has no config.json; give the "
+                "directory that save_pretrained wrote"
+            )
+    elif local.exists() or looks_local:
+        raise ModelError(f"no model directory at {path}; give a directory with a config.json")
+
+
+def _check_tags(tokenizer: PreTrainedTokenizerFast, path: str) -> None:
+    for tag in (make(kind) for kind in TAGGED for make in (opening, closing)):
+        ids = tokenizer.encode(tag, add_special_tokens=False)
+        spelled = "".join(pieces(tokenizer, ids))
+        if spelled.strip() != tag:
+            raise ModelError(
+                f"the tokenizer at {path} turns {tag!r} into {spelled!r}: add the protocol tags to its "
+                "vocabulary with tokenizer.add_tokens and resize the model's embeddings"
+            )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]
