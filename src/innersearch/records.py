@@ -6,17 +6,21 @@ dropped on reading and cut off before anything is appended.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from innersearch.errors import RunError
+from innersearch.errors import InnersearchError, RunError
 
 T = TypeVar("T")
+
+_CHUNK = 1 << 16
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -60,6 +64,32 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     partial.replace(path)
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "failed writing file")
+
+
+@contextmanager
+def clear_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn the many faces of a full disk, in libraries that write for us, into one clear error.
+
+    Raises:
+        RunError: Writing failed because the disk is full or a limit is reached.
+    """
+    try:
+        yield
+    except InnersearchError:
+        raise
+    except Exception as error:
+        text = str(error)
+        known = getattr(error, "errno", None) in _FULL or any(part in text for part in _FULL_TEXTS)
+        if not known:
+            raise
+        raise RunError(
+            f"cannot write to {folder}: {text.splitlines()[0]}; what is written stays: free some space "
+            "and run again with --resume"
+        ) from error
+
+
 class LineWriter:
     """Appends records to a JSON-lines file, each in one write, flushed at once."""
 
@@ -92,13 +122,18 @@ class LineWriter:
 
 
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
+    if not path.is_file():
         return
-    content = path.read_bytes()
-    complete = content.rfind(b"\n") + 1
-    if complete < len(content):
-        with path.open("r+b") as file:
-            file.truncate(complete)
+    with path.open("r+b") as file:
+        end = start = file.seek(0, os.SEEK_END)
+        while start > 0:
+            start = max(0, start - _CHUNK)
+            file.seek(start)
+            newline = file.read(min(_CHUNK, end - start)).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+        file.truncate(0)
 
 
 def to_json(adapter: TypeAdapter[T], value: T) -> str:
