@@ -1,0 +1,170 @@
+"""Evaluation: one greedy trajectory per question, and n sampled ones for pass@k.
+
+Records go to disk as questions finish, so that a killed evaluation resumes and memory does not grow
+with the number of samples: `greedy.jsonl` and `samples.jsonl` hold one line per question,
+`trajectories.jsonl` the trajectories themselves (all greedy ones, the first sample of each question).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from innersearch import prompts
+from innersearch.errors import RunError
+from innersearch.evaluate.scores import Score, score, summarise
+from innersearch.policy.loading import end_ids
+from innersearch.policy.transformers import TransformersPolicy
+from innersearch.progress import Progress, silent
+from innersearch.records import LineWriter, read_json, read_lines, to_json, write_json
+from innersearch.rollout.episode import SelfSearch, Task
+from innersearch.types import Question, Sampling, Trajectory
+
+_TRAJECTORY = TypeAdapter(Trajectory)
+KS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSettings:
+    """How a model is evaluated."""
+
+    prompt: str = "ssrl"
+    direct: bool = False
+    """Take the whole response for the answer: the baseline without search."""
+    samples: int = 0
+    """Sampled trajectories per question, for pass@k."""
+    sample_questions: int = 0
+    """Questions per group that are sampled, drawn with the seed; 0 takes all."""
+    temperature: float = 1.0
+    max_new_tokens: int = 256
+    max_batch: int = 384
+    seed: int = 0
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[Question],
+    path: Path,
+    settings: EvalSettings,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Evaluate `model` on `questions`, write records to `path` and return the summary.
+
+    Raises:
+        RunError: `path` is not empty and `resume` is not given, or other settings wrote it.
+    """
+    _open(path, settings, resume=resume)
+    policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
+    prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
+    sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
+    greedy = SelfSearch(policy, tokenizer, sampling)
+    sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
+    with_records = _Records(path, settings, prompt_ids, progress)
+    with_records.run("greedy", greedy, questions, 1)
+    if settings.samples:
+        chosen = _choose(questions, settings)
+        with_records.run("samples", sampled, chosen, settings.samples)
+    ks = [k for k in KS if k <= settings.samples]
+    summary = {"settings": asdict(settings)} | summarise(
+        list(read_lines(path / "greedy.jsonl")), list(read_lines(path / "samples.jsonl")), ks
+    )
+    write_json(path / "summary.json", summary)
+    return summary
+
+
+def _open(path: Path, settings: EvalSettings, *, resume: bool) -> None:
+    written = path / "settings.json"
+    if path.is_dir() and any(path.iterdir()):
+        if not resume:
+            raise RunError(
+                f"{path} is not empty: add --resume to continue that evaluation, or give another "
+                "directory with --output, or delete it"
+            )
+        if not written.is_file() or read_json(written) != asdict(settings):
+            raise RunError(f"{path} was written with other settings: give another --output")
+    write_json(written, asdict(settings))
+
+
+def _choose(questions: Sequence[Question], settings: EvalSettings) -> list[Question]:
+    if not settings.sample_questions:
+        return list(questions)
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(question.group, []).append(question)
+    rng = random.Random(f"sample-{settings.seed}")
+    return [
+        question
+        for members in groups.values()
+        for question in rng.sample(members, min(settings.sample_questions, len(members)))
+    ]
+
+
+@dataclass(frozen=True)
+class _Records:
+    path: Path
+    settings: EvalSettings
+    prompt_ids: dict[str, tuple[int, ...]]
+    progress: Progress
+
+    def run(
+        self, name: str, rollout: SelfSearch, questions: Sequence[Question], repetitions: int
+    ) -> None:
+        """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
+        file = self.path / f"{name}.jsonl"
+        done = {record["id"] for record in read_lines(file)}
+        records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
+        tasks = [
+            Task(question, self.prompt_ids[question.id], question.id, repetition)
+            for question in questions
+            if question.id not in done
+            for repetition in range(repetitions)
+        ]
+        self.progress(name, len(done), len(questions))
+        scores: dict[str, list[tuple[int, Score]]] = {}
+        finished = len(done)
+        for index, trajectory in rollout.stream(iter(tasks)):
+            task = tasks[index]
+            of_question = scores.setdefault(task.question.id, [])
+            entry = score(trajectory, direct=self.settings.direct)
+            of_question.append((task.repetition, entry))
+            if task.repetition == 0:
+                components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format}
+                scored = replace(trajectory, answer=entry.answer, components=components)
+                trajectories.write(to_json(_TRAJECTORY, scored))
+            if len(of_question) == repetitions:
+                ordered = [entry for _, entry in sorted(scores.pop(task.question.id), key=_first)]
+                records.write(_record(task.question, ordered, sampled=name == "samples"))
+                finished += 1
+                self.progress(name, finished, len(questions))
+        records.close()
+        trajectories.close()
+
+
+def _first(pair: tuple[int, Score]) -> int:
+    return pair[0]
+
+
+def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> dict[str, Any]:
+    record = {
+        "id": question.id,
+        "group": question.group,
+        "question": question.question,
+        "golden_answers": list(question.golden_answers),
+    }
+    if not sampled:
+        return record | asdict(scores[0])
+    return record | {
+        "em": [int(entry.em) for entry in scores],
+        "answers": [entry.answer for entry in scores],
+        "format": sum(entry.format for entry in scores) / len(scores),
+        "searches": sum(entry.searches for entry in scores) / len(scores),
+    }

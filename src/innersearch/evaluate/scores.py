@@ -1,0 +1,97 @@
+"""Scores of single questions, and the summary over groups that every table prints.
+
+Exact match, cover match and F1 keep their own names. Every estimate carries n and a 95 % interval, and
+every question counts: one without an answer is wrong, none is dropped.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from innersearch.grammar import last_answer
+from innersearch.metrics import (
+    Estimate,
+    bootstrap,
+    cover_match,
+    exact_match,
+    majority,
+    pass_at_k,
+    token_f1,
+    wilson,
+)
+from innersearch.rewards import strict_format, transcript
+from innersearch.types import ALL_GROUPS, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one trajectory is worth."""
+
+    answer: str | None
+    em: bool
+    cover_em: bool
+    f1: float
+    format: float
+    searches: int
+    tokens: int
+
+
+def score(trajectory: Trajectory, *, direct: bool) -> Score:
+    """Score a trajectory; a direct answer is the whole text, without tags."""
+    text = transcript(trajectory)
+    answer = text.strip() if direct else last_answer(text)
+    golds = trajectory.question.golden_answers
+    return Score(
+        answer,
+        exact_match(answer, golds),
+        cover_match(answer, golds),
+        token_f1(answer, golds),
+        strict_format(text),
+        len(trajectory.calls),
+        sum(sum(segment.sampled_mask) for segment in trajectory.segments),
+    )
+
+
+Record = dict[str, Any]
+
+
+def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
+    """Estimates per group from the per-question records that evaluation writes."""
+    groups = list(dict.fromkeys(record["group"] for record in greedy))
+    if len(groups) > 1:
+        groups.append(ALL_GROUPS)
+    summary: dict[str, Any] = {"n": len(greedy), "em": {}, "cover_em": {}, "f1": {}}
+    for group in groups:
+        members = _members(greedy, group)
+        summary["em"][group] = _json(wilson(sum(r["em"] for r in members), len(members)))
+        summary["cover_em"][group] = _json(wilson(sum(r["cover_em"] for r in members), len(members)))
+        summary["f1"][group] = _json(bootstrap([r["f1"] for r in members]))
+    summary["format_rate"] = statistics.fmean(r["format"] for r in greedy)
+    summary["searches"] = statistics.fmean(r["searches"] for r in greedy)
+    summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
+    if samples:
+        summary["pass_at_k"] = {g: _passes(_members(samples, g), ks) for g in groups}
+        summary["majority_em"] = {g: _majority(_members(samples, g)) for g in groups}
+    return summary
+
+
+def _members(records: Sequence[Record], group: str) -> list[Record]:
+    return [record for record in records if group in (ALL_GROUPS, record["group"])]
+
+
+def _passes(records: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
+    return {
+        str(k): _json(bootstrap([pass_at_k(len(r["em"]), sum(r["em"]), k) for r in records])) for k in ks
+    }
+
+
+def _majority(records: Sequence[Record]) -> dict[str, float]:
+    right = sum(exact_match(majority(r["answers"]), r["golden_answers"]) for r in records)
+    return _json(wilson(right, len(records)))
+
+
+def _json(estimate: Estimate) -> dict[str, float]:
+    return estimate._asdict()

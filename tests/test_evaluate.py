@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from innersearch.errors import RunError
+from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.evaluate.scores import summarise
+from innersearch.metrics import exact_match
+from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.records import read_lines
+from innersearch.world.build import MANIFEST
+from innersearch.world.encyclopedia import Encyclopedia, Split
+from innersearch.world.questions import questions
+from innersearch.world.shipped import SHIPPED
+
+TEST = questions(Encyclopedia.generate(0), Split.TEST)
+SETTINGS = EvalSettings(prompt="world", samples=4, sample_questions=5, max_new_tokens=96, seed=3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(str(SHIPPED))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(str(SHIPPED))
+
+
+def test_records_and_summary_agree(model, tokenizer, tmp_path: Path) -> None:
+    chosen = TEST[::40]
+    summary = evaluate(model, tokenizer, chosen, tmp_path, SETTINGS)
+    greedy = list(read_lines(tmp_path / "greedy.jsonl"))
+    samples = list(read_lines(tmp_path / "samples.jsonl"))
+    assert {record["id"] for record in greedy} == {question.id for question in chosen}
+    assert summary["em"]["all"]["n"] == len(chosen)
+    assert summary["em"]["all"]["value"] == sum(record["em"] for record in greedy) / len(chosen)
+    for record in greedy:
+        assert record["em"] == exact_match(record["answer"], record["golden_answers"])
+    for record in samples:
+        assert len(record["em"]) == len(record["answers"]) == 4
+    groups = {record["group"] for record in samples}
+    assert all(sum(r["group"] == group for r in samples) <= 5 for group in groups)
+    assert set(summary["pass_at_k"]["all"]) == {"1", "2", "4"}
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_an_interrupted_evaluation_resumes_to_the_same_result(model, tokenizer, tmp_path: Path) -> None:
+    chosen = TEST[::60]
+    whole = evaluate(model, tokenizer, chosen, tmp_path / "whole", SETTINGS)
+
+    class Interrupt(Exception):
+        pass
+
+    def stop(what: str, done: int, total: int, note: str = "") -> None:
+        if (what, done) == ("samples", 3):
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        evaluate(model, tokenizer, chosen, tmp_path / "cut", SETTINGS, progress=stop)
+    with (tmp_path / "cut" / "samples.jsonl").open("a") as file:
+        file.write('{"id": "torn')
+    assert len(list(read_lines(tmp_path / "cut" / "samples.jsonl"))) == 3
+    assert evaluate(model, tokenizer, chosen, tmp_path / "cut", SETTINGS, resume=True) == whole
+    changed = EvalSettings(prompt="world", samples=8)
+    with pytest.raises(RunError, match="other settings"):
+        evaluate(model, tokenizer, chosen, tmp_path / "cut", changed, resume=True)
+
+
+def test_direct_answers_are_read_without_tags(model, tokenizer, tmp_path: Path) -> None:
+    settings = EvalSettings(prompt="world-direct", direct=True, max_new_tokens=16)
+    summary = evaluate(model, tokenizer, TEST[::30], tmp_path, settings)
+    greedy = list(read_lines(tmp_path / "greedy.jsonl"))
+    assert summary["searches"] == 0.0
+    assert all(record["answer"] and "<" not in record["answer"] for record in greedy)
+    assert "pass_at_k" not in summary
+
+
+def test_every_question_counts() -> None:
+    base = {"cover_em": False, "f1": 0.0, "format": 0.0, "searches": 0, "tokens": 1}
+    greedy = [base | {"group": "a", "em": True}, base | {"group": "b", "em": False}] * 3
+    summary = summarise(greedy, [], [])
+    assert [(group, e["value"], e["n"]) for group, e in summary["em"].items()] == [
+        ("a", 1.0, 3),
+        ("b", 0.0, 3),
+        ("all", 0.5, 6),
+    ]
+
+
+def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_path: Path) -> None:
+    """Poor at pass@1 and good at pass@k: the knowledge is there, the searching is not."""
+    manifest = json.loads((SHIPPED / MANIFEST).read_text())["metrics"]
+    wanted = ("one_hop_common", "two_hop_common", "held_out_pair")
+    chosen = [question for question in TEST if question.group in wanted]
+    settings = EvalSettings(prompt="world", samples=16, sample_questions=24, max_new_tokens=128, seed=0)
+    summary = evaluate(model, tokenizer, chosen, tmp_path, settings)
+    for group in wanted:
+        stated = manifest["em"][group]
+        assert stated["low"] <= summary["em"][group]["value"] <= stated["high"]
+        for k in ("1", "16"):
+            stated = manifest["pass_at_k"][group][k]
+            assert (
+                stated["low"] - 0.02 <= summary["pass_at_k"][group][k]["value"] <= stated["high"] + 0.02
+            )
+    assert summary["em"]["two_hop_common"]["value"] <= 0.25
+    assert summary["pass_at_k"]["two_hop_common"]["16"]["value"] >= 0.6
