@@ -1,0 +1,1 @@
+"""From trajectories to a better model: thin adapters, monitors, guard."""

@@ -1,0 +1,87 @@
+"""What is watched at every step: numbers computed from the trajectories themselves.
+
+`METRICS` is the glossary; every name written to `metrics.jsonl` stands in it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from innersearch.types import Finish, Trajectory
+
+METRICS = {
+    "reward/mean": "Mean reward of the step's trajectories.",
+    "reward/std": "Standard deviation of the reward over the step.",
+    "reward/stderr": "Standard error of the mean reward, over the means of groups.",
+    "reward/em": "Share of trajectories whose answer is an exact match.",
+    "reward/format": "Mean format reward F.",
+    "search/calls": "Self-searches per trajectory.",
+    "policy/tokens": "Sampled tokens per trajectory.",
+    "policy/entropy": "Mean entropy of the sampling distribution, nats per sampled token.",
+    "policy/trained_share": "Share of sampled tokens that carry loss.",
+    "policy/correct_logprob": "Mean log-probability per trained token of correct trajectories; a fall "
+    "precedes collapse (arXiv 2512.04220).",
+    "policy/kl": "k3 divergence from the starting model, nats per trained token.",
+    "group/constant_share": "Share of groups whose rewards are all equal: they teach nothing.",
+    "stop/length": "Share of trajectories cut off by the token budget.",
+    "loss": "The trainer's loss.",
+    "grad_norm": "Gradient norm before clipping.",
+    "learning_rate": "Learning rate of the first parameter group.",
+    "time/rollout_s": "Seconds spent sampling.",
+    "time/step_s": "Seconds of the whole step.",
+}
+
+
+def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """The metrics of one step's trajectories; a metric without any value is left out."""
+    rewards = [t.reward or 0.0 for t in trajectories]
+    metrics = {
+        "reward/mean": statistics.fmean(rewards),
+        "reward/std": statistics.pstdev(rewards),
+        "search/calls": statistics.fmean(len(t.calls) for t in trajectories),
+        "stop/length": _share(t.stop_reason is Finish.LENGTH for t in trajectories),
+    }
+    for name in ("em", "format"):
+        metrics[f"reward/{name}"] = statistics.fmean(t.components[name] for t in trajectories)
+    return metrics | _group_metrics(trajectories) | _token_metrics(trajectories)
+
+
+def _share(flags: Iterable[bool]) -> float:
+    return statistics.fmean(map(float, flags))
+
+
+def _group_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    groups: dict[str, list[float]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.group_id, []).append(trajectory.reward or 0.0)
+    means = [statistics.fmean(rewards) for rewards in groups.values()]
+    spread = statistics.stdev(means) if len(means) > 1 else 0.0
+    return {
+        "reward/stderr": spread / math.sqrt(len(means)),
+        "group/constant_share": _share(len(set(rewards)) == 1 for rewards in groups.values()),
+    }
+
+
+def _token_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    sampled = trained = 0
+    entropies: list[float] = []
+    correct: list[float] = []
+    for trajectory in trajectories:
+        for segment in trajectory.segments:
+            sampled += sum(segment.sampled_mask)
+            trained += sum(segment.loss_mask)
+            entropies += [e for e in segment.entropies or () if e is not None]
+            if trajectory.components["em"] == 1.0:
+                pairs = zip(segment.logprobs, segment.loss_mask, strict=True)
+                correct += [logprob for logprob, loss in pairs if loss and logprob is not None]
+    metrics = {
+        "policy/tokens": sampled / len(trajectories),
+        "policy/trained_share": trained / sampled,
+    }
+    if entropies:
+        metrics["policy/entropy"] = statistics.fmean(entropies)
+    if correct:
+        metrics["policy/correct_logprob"] = statistics.fmean(correct)
+    return metrics

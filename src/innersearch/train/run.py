@@ -1,0 +1,141 @@
+"""A training run from recipe to model: records, checkpoints, monitors, guard, resume."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from innersearch import prompts
+from innersearch.config import Recipe
+from innersearch.errors import CollapseError, DataError
+from innersearch.grammar import MaskRule
+from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+from innersearch.policy.transformers import TransformersPolicy
+from innersearch.readers import balanced
+from innersearch.records import clear_disk_errors
+from innersearch.rewards import ssrl_reward, transcript
+from innersearch.rollout.episode import SelfSearch
+from innersearch.runs import Run
+from innersearch.train.drift import Drift
+from innersearch.train.keeper import Keeper, Observer
+from innersearch.train.trl import build_trainer
+from innersearch.types import Question, Sampling, Trajectory
+
+
+def train(
+    recipe: Recipe,
+    questions: Sequence[Question],
+    path: Path,
+    *,
+    resume: bool = False,
+    observer: Observer = lambda step, metrics: None,
+) -> Run:
+    """Train by self-search and leave the result in `path`/model.
+
+    Args:
+        recipe: The run; `recipe.model` is a model directory or hub id.
+        questions: The training questions.
+        path: Run directory.
+        resume: Continue from the latest complete checkpoint in `path`.
+        observer: Told about every step.
+
+    Raises:
+        ModelError: The model or its tokenizer cannot be used.
+        DataError: A question does not fit the prompt limit.
+        RunError: `path` is in the way, or belongs to another recipe.
+        CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
+    """
+    questions = balanced(questions) if recipe.balance_groups else questions
+    tokenizer = load_tokenizer(recipe.model)
+    encoded = encode_prompts(tokenizer, recipe, questions)
+    model = load_model(recipe.model)
+    run = Run.start(path, recipe, resume=resume)
+    torch.manual_seed(recipe.seed)
+    keeper = Keeper(recipe, run, observer, _drift(recipe, model))
+    trainer = build_trainer(
+        recipe,
+        model,
+        tokenizer,
+        questions,
+        encoded,
+        _rollout(recipe, model, tokenizer),
+        output=run.checkpoints,
+        on_rollout=keeper.on_rollout,
+        callbacks=[keeper],
+    )
+    latest = run.latest()
+    with clear_disk_errors(path):
+        trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
+        keeper.close()
+        if keeper.collapse:
+            raise _collapsed(run, keeper)
+        trainer.save_model(str(run.model))
+    return run
+
+
+def _rollout(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> SelfSearch:
+    sampling = recipe.sampling
+    return SelfSearch(
+        TransformersPolicy(model, end_ids(model, tokenizer), max_batch=sampling.max_batch),
+        tokenizer,
+        Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
+        partial(score, recipe),
+        MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
+        tokenizer_id=recipe.model,
+    )
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question]
+) -> list[tuple[int, ...]]:
+    """Prompt tokens of every question.
+
+    Raises:
+        DataError: A prompt is longer than the recipe allows.
+    """
+    encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
+    for question, ids in zip(questions, encoded, strict=True):
+        if len(ids) > recipe.prompt.max_tokens:
+            raise DataError(
+                f"the prompt of question {question.id!r} has {len(ids)} tokens, more than "
+                f"prompt.max_tokens = {recipe.prompt.max_tokens}: raise the limit or drop the question"
+            )
+    return encoded
+
+
+def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
+    """The SSRL reward of a trajectory by the settings of a recipe."""
+    return ssrl_reward(
+        transcript(trajectory),
+        trajectory.question.golden_answers,
+        format_name=recipe.reward.format,
+        weight=recipe.reward.format_weight,
+    )
+
+
+def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
+    """TRL measures the divergence itself where it is part of the loss."""
+    if recipe.trainer.kl or not recipe.trainer.kl_monitor:
+        return None
+    return Drift(copy.deepcopy(model), recipe.trainer.kl_monitor)
+
+
+def _collapsed(run: Run, keeper: Keeper) -> CollapseError:
+    """Leave the best checkpoint as the result, and say what happened."""
+    best = run.best()
+    result = "there was no checkpoint yet"
+    if best is not None:
+        state = ("optimizer.pt", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
+        ignored = shutil.ignore_patterns(*state)
+        shutil.copytree(best.path, run.model, ignore=ignored, dirs_exist_ok=True)
+        result = f"the best checkpoint, of step {best.step}, is in {run.model}"
+    return CollapseError(
+        f"training collapsed at step {keeper.step}: {keeper.collapse}; {result}; "
+        "try a lower learning rate, larger groups or a KL weight"
+    )

@@ -1,0 +1,145 @@
+"""The TRL adapter: our rollouts inside TRL's GRPOTrainer.
+
+TRL calls `rollout_func` with each prompt repeated group-size times and takes token ids, sampling
+log-probabilities and a per-token mask back; the mask multiplies the loss and its normaliser. Prompts
+are row numbers, so that the function finds the question with its gold answers. One optimizer step per
+generation batch keeps training strictly on-policy, as SSRL does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+)
+
+from innersearch.config import Recipe
+from innersearch.rollout.episode import SelfSearch, Task
+from innersearch.train.optimizer import MuonWithAdamW
+from innersearch.types import Question, Trajectory
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+from trl import GRPOConfig, GRPOTrainer
+
+OnRollout = Callable[[int, list[Trajectory]], None]
+"""Called with the number of the step and its trajectories, before they are trained on."""
+
+
+def build_trainer(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[Question],
+    prompts: Sequence[tuple[int, ...]],
+    rollout: SelfSearch,
+    *,
+    output: Path,
+    on_rollout: OnRollout,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> GRPOTrainer:
+    """A GRPOTrainer that trains `model` on self-search rollouts of `questions`."""
+    rows = Dataset.from_dict({"prompt": [str(row) for row in range(len(questions))]})
+
+    def roll_out(row_numbers: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+        step = trainer.state.global_step + 1
+        first = trainer.accelerator.process_index * len(row_numbers)
+        tasks = [
+            Task(
+                questions[int(row)],
+                prompts[int(row)],
+                group=f"{step}/{row}",
+                repetition=(first + position) % recipe.trainer.group_size,
+                step=step,
+            )
+            for position, row in enumerate(row_numbers)
+        ]
+        trajectories = rollout.run(tasks)
+        on_rollout(step, trajectories)
+        return to_columns(trajectories)
+
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=[_given_reward],
+        args=grpo_config(recipe, output),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        rollout_func=roll_out,
+        callbacks=list(callbacks),
+        optimizers=(_optimizer(recipe, model), None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def to_columns(trajectories: Sequence[Trajectory]) -> dict[str, list[Any]]:
+    """What `rollout_func` returns: one entry per trajectory, tokens and masks as sampled."""
+    segments = [trajectory.segments[-1] for trajectory in trajectories]
+    return {
+        "prompt_ids": [s.token_ids[: s.prompt_len] for s in segments],
+        "completion_ids": [s.token_ids[s.prompt_len :] for s in segments],
+        "logprobs": [[value or 0.0 for value in s.logprobs[s.prompt_len :]] for s in segments],
+        "env_mask": [[int(loss) for loss in s.loss_mask[s.prompt_len :]] for s in segments],
+        "given_reward": [trajectory.reward for trajectory in trajectories],
+    }
+
+
+def _given_reward(given_reward: list[float | None], **_: Any) -> list[float | None]:
+    return given_reward
+
+
+def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
+    """TRL's configuration for a recipe; token-mean loss over the whole step, as verl's token-mean."""
+    settings = recipe.trainer
+    on_gpu = torch.cuda.is_available()
+    sequences = settings.prompts_per_step * settings.group_size
+    return GRPOConfig(
+        output_dir=str(output),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.micro_batch,
+        gradient_accumulation_steps=sequences // settings.micro_batch,
+        num_generations=settings.group_size,
+        max_completion_length=recipe.sampling.max_new_tokens,
+        temperature=recipe.sampling.temperature,
+        loss_type="dapo",
+        scale_rewards="group",
+        beta=settings.kl,
+        epsilon=settings.clip,
+        mask_truncated_completions=False,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_steps,
+        lr_scheduler_type=settings.schedule,
+        max_grad_norm=settings.max_grad_norm,
+        use_cpu=not on_gpu,
+        bf16=settings.bf16 and on_gpu,
+        gradient_checkpointing=settings.gradient_checkpointing and on_gpu,
+        dataloader_pin_memory=on_gpu,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+
+
+def _optimizer(recipe: Recipe, model: PreTrainedModel) -> torch.optim.Optimizer | None:
+    """Muon where the recipe asks for it; None leaves AdamW to the trainer."""
+    if recipe.trainer.optimizer == "adamw":
+        return None
+    return MuonWithAdamW(
+        model,
+        muon_lr=recipe.trainer.muon_learning_rate,
+        adamw_lr=recipe.trainer.learning_rate,
+    )
