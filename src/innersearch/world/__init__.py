@@ -1,0 +1,1 @@
+"""The embedded default: a synthetic encyclopedia, its questions, and a tiny model that knows it."""

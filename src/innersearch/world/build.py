@@ -1,0 +1,122 @@
+"""Builds the embedded world from a seed: encyclopedia, questions, tokenizer, pre-trained model.
+
+    <output>/encyclopedia.jsonl              documents, {"id", "title", "contents", "text"}
+    <output>/questions/{split}.jsonl         FlashRAG rows
+    <output>/model/                          Hugging Face model directory
+    <output>/model/manifest.json             seed, hashes of the data, metrics of the model
+
+The data is the same on any machine; the weights are the same up to rounding, which the metrics in the
+manifest allow to check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from innersearch.errors import RunError
+from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.progress import Progress, silent
+from innersearch.records import write_json
+from innersearch.runs import versions
+from innersearch.types import Document, Question
+from innersearch.world.corpus import CorpusPlan, corpus, digest
+from innersearch.world.encyclopedia import Encyclopedia, Split
+from innersearch.world.pretrain import PretrainPlan, pretrain
+from innersearch.world.questions import questions
+from innersearch.world.tokenizer import train_tokenizer
+
+MANIFEST = "manifest.json"
+
+
+def build(
+    output: Path,
+    seed: int,
+    *,
+    resume: bool = False,
+    corpus_plan: CorpusPlan = CorpusPlan(),  # noqa: B008
+    plan: PretrainPlan = PretrainPlan(),  # noqa: B008
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Build a world into `output` and return its manifest.
+
+    Raises:
+        RunError: `output` is not empty and `resume` is not given.
+    """
+    if output.is_dir() and any(output.iterdir()) and not resume:
+        raise RunError(f"{output} is not empty: add --resume, or give another directory")
+    world = Encyclopedia.generate(seed)
+    write_data(world, output)
+    tokenizer = train_tokenizer(world)
+    model = pretrain(
+        world,
+        tokenizer,
+        corpus_plan,
+        plan,
+        output / "checkpoints",
+        lambda step, steps, loss: progress("pre-training", step, steps, f"loss {loss:.2f}"),
+    )
+    folder = output / "model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    settings = EvalSettings(
+        prompt="world", samples=16, sample_questions=24, max_new_tokens=128, seed=seed
+    )
+    shutil.rmtree(output / "evaluation", ignore_errors=True)
+    test = questions(world, Split.TEST)
+    summary = evaluate(model, tokenizer, test, output / "evaluation", settings, progress=progress)
+    manifest = fingerprint(world, corpus_plan, plan) | {
+        "parameters": model.num_parameters(),
+        "metrics": {name: value for name, value in summary.items() if name != "settings"},
+        "versions": versions(),
+    }
+    write_json(folder / MANIFEST, manifest)
+    shutil.rmtree(output / "checkpoints")
+    return manifest
+
+
+def write_data(world: Encyclopedia, output: Path) -> None:
+    """Write the encyclopedia as a search corpus and the questions of every split."""
+    _write_lines(output / "encyclopedia.jsonl", map(_corpus_row, world.documents()))
+    for split in Split:
+        rows = map(asdict, questions(world, split))
+        _write_lines(output / "questions" / f"{split}.jsonl", rows)
+
+
+def fingerprint(world: Encyclopedia, corpus_plan: CorpusPlan, plan: PretrainPlan) -> dict[str, Any]:
+    """Seed, settings and hashes of everything the weights are made from."""
+    return {
+        "seed": world.seed,
+        "corpus": asdict(corpus_plan),
+        "pretraining": asdict(plan),
+        "corpus_sha256": [digest(corpus(world, corpus_plan, e)) for e in range(plan.epochs)],
+        "questions_sha256": {split.value: _hash(questions(world, split)) for split in Split},
+    }
+
+
+def _hash(found: Iterable[Question]) -> str:
+    sha = hashlib.sha256()
+    for question in found:
+        sha.update((json.dumps(asdict(question)) + "\n").encode())
+    return sha.hexdigest()
+
+
+def _corpus_row(document: Document) -> dict[str, str]:
+    contents = f'"{document.title}"\n{document.text}'
+    return {
+        "id": document.id,
+        "title": document.title,
+        "text": document.text,
+        "contents": contents,
+    }
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,38 @@
+"""The shipped model is what the build makes. `make test-build` runs it, in about 15 minutes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from innersearch.cli import main
+from innersearch.records import read_json
+from innersearch.world.build import MANIFEST
+from innersearch.world.questions import GROUPS
+from innersearch.world.shipped import SHIPPED
+
+pytestmark = pytest.mark.build
+
+TOLERANCE = 0.05
+"""Rounding differs between machines and grows over thousands of steps; so do the weights."""
+
+
+def test_a_build_has_the_data_of_the_shipped_model_and_its_metrics(tmp_path: Path) -> None:
+    assert main(["world", "build", str(tmp_path / "world")]) == 0
+    built = read_json(tmp_path / "world" / "model" / MANIFEST)
+    shipped = json.loads((SHIPPED / MANIFEST).read_text())
+    for key in ("seed", "corpus", "pretraining", "corpus_sha256", "questions_sha256", "parameters"):
+        assert built[key] == shipped[key]
+    for group in GROUPS:
+        assert overlap(built["metrics"]["em"][group], shipped["metrics"]["em"][group]), group
+        for k in ("1", "16"):
+            mine, theirs = (m["metrics"]["pass_at_k"][group][k] for m in (built, shipped))
+            assert overlap(mine, theirs), (group, k)
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two 95 % intervals, each widened by the tolerance, share a value."""
+    low, high = max(one["low"], other["low"]), min(one["high"], other["high"])
+    return low <= high + 2 * TOLERANCE
