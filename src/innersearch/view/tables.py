@@ -1,0 +1,80 @@
+"""Result tables as Markdown, ready to paste: every number with its n and its 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Summary = Mapping[str, Any]
+
+_SHOWN = ("1", "4", "16", "64", "256", "1024")
+
+
+def percent(estimate: Mapping[str, float]) -> str:
+    """An estimate as `value [low, high]` in percent.
+
+    >>> percent({"value": 0.5, "low": 0.4, "high": 0.61, "n": 10})
+    '50.0 [40.0, 61.0]'
+    """
+    if math.isnan(estimate["value"]):
+        return "–"
+    value, low, high = (100 * estimate[part] for part in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def evaluation_table(summary: Summary) -> str:
+    """One evaluation, a line per group: greedy scores, pass@k where it was sampled."""
+    passes = summary.get("pass_at_k", {})
+    ks = [k for k in _SHOWN if passes and k in next(iter(passes.values()))]
+    rows = [
+        [
+            group,
+            str(em["n"]),
+            *(percent(summary[name][group]) for name in ("em", "cover_em", "f1")),
+            *(percent(passes[group][k]) for k in ks),
+        ]
+        for group, em in summary["em"].items()
+    ]
+    sampled = f" · {next(iter(passes.values()))['1']['n']} or more questions sampled" if ks else ""
+    heads = ["%, 95 % interval", "n", "EM", "cover EM", "F1", *(f"pass@{k}" for k in ks)]
+    return (
+        markdown(heads, rows)
+        + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches and "
+        f"{summary['tokens']:.0f} tokens per greedy trajectory{sampled}"
+    )
+
+
+def comparison_table(rows: Mapping[str, Summary]) -> str:
+    """Several evaluations side by side, a line per group: greedy EM, then pass@1 and pass@16."""
+    sampled = [name for name, summary in rows.items() if "pass_at_k" in summary]
+    heads = ["EM, %", "n", *rows, *(f"{name} @1 → @16" for name in sampled)]
+    lines = []
+    for group, em in next(iter(rows.values()))["em"].items():
+        passes = [rows[name]["pass_at_k"][group] for name in sampled]
+        curves = [f"{100 * p['1']['value']:.1f} → {100 * p['16']['value']:.1f}" for p in passes]
+        greedy = [percent(summary["em"][group]) for summary in rows.values()]
+        lines.append([group, str(em["n"]), *greedy, *curves])
+    return markdown(heads, lines)
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """An aligned Markdown table; the first column is text, the others are numbers.
+
+    >>> print(markdown(["a", "n"], [["x", "10"]]))
+    | a |  n |
+    |:--|---:|
+    | x | 10 |
+    """
+    body = list(rows)
+    widths = [max(2, *(len(line[column]) for line in [heads, *body])) for column in range(len(heads))]
+    widths[0] = max(len(line[0]) for line in [heads, *body])
+
+    def join(cells: Sequence[str]) -> str:
+        padded = [
+            c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|:" + "-" * (widths[0] + 1) + "".join("|" + "-" * (w + 1) + ":" for w in widths[1:]) + "|"
+    return "\n".join([join(heads), rule, *map(join, body)])

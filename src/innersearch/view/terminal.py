@@ -1,0 +1,40 @@
+"""Trajectories in the terminal, coloured by what each part is for."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from innersearch.types import Finish, Kind, Source, Trajectory
+
+_STYLES = {
+    Kind.PROMPT: "dim",
+    Kind.THINK: "blue",
+    Kind.SEARCH: "yellow",
+    Kind.INFORMATION: "green",
+    Kind.ANSWER: "bold magenta",
+    Kind.TEXT: "red",
+}
+
+
+def print_trajectory(trajectory: Trajectory, console: Console) -> None:
+    """Print what was written, one block per line, and the answer."""
+    console.print(f"[bold]question[/bold]  {trajectory.question.question}")
+    for segment in trajectory.segments:
+        line, block = Text(), None
+        for span in segment.spans:
+            if span.kind is Kind.PROMPT:
+                continue
+            if block is not None and (span.kind, span.call_id) != block:
+                console.print(line)
+                line = Text()
+            block = (span.kind, span.call_id)
+            masked = span.source is not Source.POLICY
+            line.append(span.text.strip("\n"), style=_STYLES[span.kind] + (" dim" * masked))
+        if line.plain.strip():
+            console.print(line)
+    if trajectory.answer is None:
+        cut = " (cut off by the token budget)" if trajectory.stop_reason is Finish.LENGTH else ""
+        console.print(f"[bold]answer[/bold]    none{cut}")
+    else:
+        console.print(f"[bold]answer[/bold]    {trajectory.answer}")
