@@ -1,0 +1,67 @@
+"""The command line: `innersearch VERB …`.
+
+    innersearch demo                                    the whole main job on the embedded world
+    innersearch train recipes/ssrl-world.toml           train by self-search
+    innersearch eval runs/ssrl-world/model --data world:test -n 16
+    innersearch ask runs/ssrl-world/model "Where was Vosel born?"
+    innersearch report runs/ssrl-world                  write its report.html
+    innersearch world build                             make the embedded world and its model
+
+Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a one-line reason,
+2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+from rich.console import Console
+
+from innersearch import __version__
+from innersearch.cli import ask, demo, evaluate, report, train, world
+from innersearch.errors import InnersearchError
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+app = App(name="innersearch", help=__doc__, help_format="plaintext", version=__version__)
+for command in (demo.app, train.app, evaluate.app, ask.app, report.app, world.app):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if tokens[:1] == ["train"]:
+            train.read_recipe(tokens[1:])
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(_usage(error), 2)
+    except ValidationError as error:
+        return _fail(_validation(error), 2)
+    except InnersearchError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what is written stays, and --resume goes on from it", 130)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}", 1)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    stderr.print(f"innersearch: {line}", style="red", markup=False)
+    return status
+
+
+def _usage(error: CycloptsError) -> str:
+    return f"{error}; see innersearch --help"
+
+
+def _validation(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "settings"
+    return f"{place}: {first['msg']}, given {first['input']!r}"

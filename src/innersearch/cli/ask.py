@@ -1,0 +1,55 @@
+"""`innersearch ask`: one question, with everything the model writes."""
+
+from __future__ import annotations
+
+from cyclopts import App
+from rich.console import Console
+
+from innersearch.cli.sources import default_prompt, model_path
+
+app = App(name="ask", help_format="plaintext")
+
+
+@app.default
+def ask(
+    model: str,
+    question: str,
+    *,
+    prompt: str | None = None,
+    temperature: float = 0.0,
+    max_new_tokens: int = 1024,
+    seed: int = 0,
+) -> None:
+    """Ask a model one question and print its trajectory and its answer.
+
+    Colours say what a part is for; information the model wrote for itself is dimmed, because training
+    masks it. Examples:
+
+        innersearch ask world "Where was the spouse of Telane born?"
+        innersearch ask runs/demo/model "Who employs the founder of Rudtek?"
+        innersearch ask ~/models/Qwen2.5-1.5B-Instruct "Who wrote Dune?" --temperature 0.7
+
+    Args:
+        model: Model directory or hub id; `world` is the shipped model.
+        question: The question.
+        prompt: Prompt text; what the model expects by default.
+        temperature: 0 takes the most likely token each time.
+        max_new_tokens: Longest response.
+        seed: Of the random numbers, where the temperature is not 0.
+    """
+    path = model_path(model)
+    from innersearch import prompts
+    from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+    from innersearch.policy.transformers import TransformersPolicy
+    from innersearch.rollout.episode import SelfSearch, Task
+    from innersearch.types import Question, Sampling
+    from innersearch.view.terminal import print_trajectory
+
+    tokenizer, loaded = load_tokenizer(path), load_model(path)
+    name = prompt or default_prompt(tokenizer)
+    limit = loaded.config.get_text_config().max_position_embeddings
+    sampling = Sampling(temperature, min(max_new_tokens, limit), seed)
+    policy = TransformersPolicy(loaded, end_ids(loaded, tokenizer), max_batch=1)
+    task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
+    [trajectory] = SelfSearch(policy, tokenizer, sampling).run([task])
+    print_trajectory(trajectory, Console(highlight=False, soft_wrap=True))

@@ -1,0 +1,171 @@
+"""`innersearch demo`: the whole main job on the embedded world, from shipped model to report."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+from cyclopts.types import NonNegativeFloat
+from rich.console import Console
+
+from innersearch.cli.progress import Display, describe
+from innersearch.cli.sources import load_questions, recipe_path
+from innersearch.config import Recipe
+from innersearch.errors import ConfigError
+from innersearch.records import read_lines, write_json
+from innersearch.runs import Run, versions
+from innersearch.view.tables import comparison_table
+from innersearch.world.questions import GROUPS
+from innersearch.world.shipped import SHIPPED
+
+app = App(name="demo", help_format="plaintext")
+
+_RECIPE = "ssrl-world.toml"
+_KS = ("1", "4", "16", "64")
+_QUESTIONS, _SMALL_QUESTIONS = 16, 4
+"""Questions per group that are sampled 64 times."""
+_SMALL_STEPS = 20
+
+
+@app.default
+def demo(
+    output: Path = Path("runs/demo"),
+    *,
+    small: bool = False,
+    seed: int = 0,
+    resume: bool = False,
+    install_seconds: NonNegativeFloat = 0.0,
+) -> None:
+    """Train the shipped model to search its own memory, and measure it before and after.
+
+    Evaluates direct answers and self-search, trains with the recipe ssrl-world, evaluates again, and
+    writes summary.json and report.html. Examples:
+
+        innersearch demo
+        innersearch demo runs/demo-seed-1 --seed 1
+        innersearch demo --small
+
+    Args:
+        output: Run directory.
+        small: Fewer steps and questions, for a quick look or for CI.
+        seed: Of the training run and of the sampled trajectories.
+        resume: Go on with a demo that was interrupted.
+        install_seconds: What installing took, for the summary.
+    """
+    started = time.perf_counter()
+    recipe = demo_recipe(small=small, seed=seed)
+    seconds = {"install": install_seconds, "train": 0.0, "eval": 0.0}
+    # Imported late: help and errors should not wait for matplotlib and torch.
+    from innersearch.view.report import write_report
+
+    run = Run.start(output, recipe, resume=resume)
+    rows = {}
+    with Display() as display:
+        for name in ("direct", "before"):
+            with _timed(seconds, "eval"):
+                rows[name] = _evaluate(run, name, recipe, display, small=small)
+        with _timed(seconds, "train"):
+            _train(run, recipe, display)
+        with _timed(seconds, "eval"):
+            rows["after"] = _evaluate(run, "after", recipe, display, small=small)
+    report = write_report(run.path)
+    seconds["other"] = time.perf_counter() - started - seconds["train"] - seconds["eval"]
+    write_json(run.path / "summary.json", _summary(run, recipe, rows, seconds))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(comparison_table(rows), markup=False)
+    console.print(f"train {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s")
+    console.print(f"model   {run.model}")
+    console.print(f"report  {report}")
+
+
+def demo_recipe(*, small: bool, seed: int) -> Recipe:
+    """The recipe of the demo; the small form trains for fewer steps."""
+    path = recipe_path(f"recipes/{_RECIPE}")
+    if path is None:
+        raise ConfigError(f"recipes/{_RECIPE} is missing from this installation: install it anew")
+    settings = tomllib.loads(path.read_text(encoding="utf-8")) | {
+        "model": str(SHIPPED),
+        "seed": seed,
+    }
+    if small:
+        settings["trainer"]["steps"] = _SMALL_STEPS
+    return Recipe.model_validate(settings)
+
+
+def _train(run: Run, recipe: Recipe, display: Display) -> None:
+    from innersearch.train.run import train
+
+    steps = recipe.trainer.steps
+    display.update("training", 0, steps)
+    train(
+        recipe,
+        load_questions(recipe.data, recipe.groups),
+        run.path,
+        resume=True,
+        observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
+    )
+
+
+def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: bool) -> dict[str, Any]:
+    from innersearch.evaluate.run import EvalSettings, evaluate
+    from innersearch.policy.loading import load_model, load_tokenizer
+
+    path = str(run.model) if name == "after" else recipe.model
+    direct = name == "direct"
+    settings = EvalSettings(
+        prompt="world-direct" if direct else recipe.prompt.name,
+        direct=direct,
+        samples=64,
+        sample_questions=_SMALL_QUESTIONS if small else _QUESTIONS,
+        max_new_tokens=recipe.sampling.max_new_tokens,
+        seed=recipe.seed,
+    )
+    return evaluate(
+        load_model(path),
+        load_tokenizer(path),
+        load_questions("world:test"),
+        run.path / "eval" / name,
+        settings,
+        resume=True,
+        progress=lambda what, done, total, note="": display.update(f"{name}, {what}", done, total, note),
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[part] += time.perf_counter() - started
+
+
+def _summary(
+    run: Run, recipe: Recipe, rows: dict[str, dict[str, Any]], seconds: dict[str, float]
+) -> dict[str, Any]:
+    steps = list(read_lines(run.metrics))
+    return {
+        "rows": {name: _row(summary) for name, summary in rows.items()},
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "trained_token_share": statistics.fmean(step["policy/trained_share"] for step in steps),
+        "steps": len(steps),
+        "seed": recipe.seed,
+        "versions": versions(),
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+
+
+def _row(summary: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "em": {group: summary["em"][group] for group in GROUPS},
+        "pass_at_k": {
+            group: {k: summary["pass_at_k"][group][k]["value"] for k in _KS} for group in GROUPS
+        },
+        "format_rate": summary["format_rate"],
+        "searches": summary["searches"],
+    }

@@ -1,0 +1,72 @@
+"""What the names on the command line stand for: models, data sets, recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from innersearch.errors import ConfigError, DataError, did_you_mean
+from innersearch.readers import read_questions
+from innersearch.types import Question
+from innersearch.world.encyclopedia import Encyclopedia, Split
+from innersearch.world.questions import GROUPS, questions
+from innersearch.world.shipped import SHIPPED, SHIPPED_SEED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WORLD = "world"
+
+
+def model_path(name: str) -> str:
+    """A model directory or hub id; `world` is the shipped model."""
+    if not name:
+        raise ConfigError("no model given: add --model DIR, a Hugging Face model directory")
+    return str(SHIPPED) if name == WORLD else name
+
+
+def load_questions(source: str, groups: Collection[str] = ()) -> list[Question]:
+    """Questions of a file, or of `world:train`, `world:validation`, `world:test`.
+
+    Raises:
+        DataError: There are none.
+    """
+    if not source:
+        raise ConfigError("no data given: add --data FILE, a .jsonl or .parquet file of questions")
+    prefix, _, split = source.partition(":")
+    if prefix != WORLD:
+        found = read_questions(Path(source))
+    elif split in list(Split):
+        found = questions(Encyclopedia.generate(SHIPPED_SEED), Split(split))
+    else:
+        raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
+    if not groups:
+        return found
+    for group in groups:
+        if prefix == WORLD and group not in GROUPS:
+            raise DataError(f"unknown group {group!r}; {did_you_mean(group, GROUPS)}")
+    chosen = [question for question in found if question.group in groups]
+    if not chosen:
+        raise DataError(f"{source} has no question of the groups {', '.join(groups)}")
+    return chosen
+
+
+def recipe_path(name: str) -> Path | None:
+    """The file of a recipe given as path or by the name of a shipped one; None if there is none."""
+    shipped = Path(str(files("innersearch"))) / "recipes"
+    in_source = Path(__file__).parents[3] / "recipes"
+    for candidate in (Path(name), shipped / Path(name).name, in_source / Path(name).name):
+        if candidate.suffix == ".toml" and candidate.is_file():
+            return candidate
+    return None
+
+
+def default_prompt(tokenizer: PreTrainedTokenizerBase, *, direct: bool = False) -> str:
+    """The prompt that a model expects: bare questions for the world's, instructions for others."""
+    from innersearch.world.tokenizer import is_world
+
+    if is_world(tokenizer):
+        return "world-direct" if direct else "world"
+    return "direct" if direct else "ssrl"

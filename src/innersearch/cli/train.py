@@ -1,0 +1,82 @@
+"""`innersearch train`: from a recipe to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.config import Toml
+from rich.console import Console
+
+from innersearch.cli.progress import Display, describe
+from innersearch.cli.sources import load_questions, model_path, recipe_path
+from innersearch.config import Recipe
+from innersearch.errors import ConfigError
+
+app = App(name="train", help_format="plaintext")
+
+
+def read_recipe(tokens: list[str]) -> None:
+    """Make the recipe named among the arguments the source of their defaults.
+
+    Raises:
+        ConfigError: A recipe is named and there is no such file.
+    """
+    app.config = ()
+    for token in tokens:
+        if token.endswith(".toml") and not token.startswith("-"):
+            path = recipe_path(token)
+            if path is None:
+                raise ConfigError(f"no recipe at {token}; recipes are .toml files, see recipes/")
+            app.config = (Toml(path, root_keys=(), use_commands_as_keys=False),)
+            return
+
+
+@app.default
+def train(
+    recipe: Path,
+    *,
+    output: Path | None = None,
+    resume: bool = False,
+    settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
+) -> None:
+    """Train a model by self-search, as a recipe says.
+
+    Any value of the recipe can be overridden by its dotted name. Examples:
+
+        innersearch train recipes/ssrl-world.toml
+        innersearch train recipes/ssrl-world.toml --trainer.steps 20 --seed 1 --output runs/short
+        innersearch train recipes/ssrl.toml --model ~/models/Qwen2.5-1.5B-Instruct --data nq.jsonl
+        innersearch train recipes/ssrl-world.toml --resume
+
+    Args:
+        recipe: A .toml file.
+        output: Run directory; runs/<name of the recipe> by default.
+        resume: Go on from the latest checkpoint of that directory.
+        settings: The recipe with overrides.
+    """
+    if recipe.suffix != ".toml":
+        raise ConfigError(f"{recipe} is no recipe: give a .toml file, for example one of recipes/")
+    path = output or Path("runs") / settings.name
+    questions = load_questions(settings.data, settings.groups)
+    resolved = settings.model_copy(update={"model": model_path(settings.model)})
+    # Imported late: help and errors should not wait for torch.
+    from innersearch.train.run import train as run_training
+    from innersearch.view.report import write_report
+
+    with Display() as display:
+        steps = resolved.trainer.steps
+        display.update("training", 0, steps)
+        run = run_training(
+            resolved,
+            questions,
+            path,
+            resume=resume,
+            observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
+        )
+    report = write_report(run.path)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"model   {run.model}")
+    console.print(f"report  {report}")
+    console.print(f"next    innersearch eval {run.model} --data FILE -n 16")

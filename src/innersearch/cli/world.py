@@ -1,0 +1,66 @@
+"""`innersearch world`: the embedded world, from a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+from rich.console import Console
+
+from innersearch.cli.progress import Display
+from innersearch.cli.sources import WORLD, model_path
+from innersearch.view.tables import evaluation_table, percent
+from innersearch.world.encyclopedia import Encyclopedia, Split
+from innersearch.world.shipped import SHIPPED_SEED
+
+app = App(
+    name="world",
+    help="The embedded world: encyclopedia, questions, model.",
+    help_format="plaintext",
+)
+
+
+@app.command
+def build(output: Path = Path("runs/world"), *, seed: int = SHIPPED_SEED, resume: bool = False) -> None:
+    """Make a world from a seed: encyclopedia, questions, tokenizer and pre-trained model.
+
+    With the default seed this makes the model that ships with innersearch. About ten minutes on two
+    cores. Examples:
+
+        innersearch world build
+        innersearch world build runs/other-world --seed 7
+
+    Args:
+        output: Directory to write.
+        seed: Of names, facts, corpus and initial weights.
+        resume: Go on with a build that was interrupted.
+    """
+    from innersearch.world.build import build as build_world
+
+    with Display() as display:
+        manifest = build_world(output, seed, resume=resume, progress=display.update)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(evaluation_table(manifest["metrics"]), markup=False)
+    console.print(f"model  {output / 'model'}  ({manifest['parameters']:,} parameters)")
+
+
+@app.command
+def probe(model: str = WORLD, *, split: Split = Split.TEST) -> None:
+    """Ask a model's weights for the facts of the encyclopedia, by tier.
+
+    Examples:
+        innersearch world probe
+        innersearch world probe runs/demo/model
+
+    Args:
+        model: Model directory; `world` is the shipped model.
+        split: Whose facts.
+    """
+    from innersearch.policy.loading import load_model, load_tokenizer
+    from innersearch.world.probe import probe as probe_model
+
+    path = model_path(model)
+    world = Encyclopedia.generate(SHIPPED_SEED)
+    console = Console(highlight=False, soft_wrap=True)
+    for tier, known in probe_model(load_model(path), load_tokenizer(path), world, split).items():
+        console.print(f"{tier:8s} {percent(known._asdict())} % of {known.n} statements")

@@ -1,0 +1,202 @@
+"""Bad input: a one-line error that says what to do, a status other than 0, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from innersearch.cli import main
+from innersearch.world.shipped import SHIPPED
+
+RECIPE = "recipes/ssrl-world.toml"
+GOOD_ROW = {"id": "1", "question": "Where was Vosel born?", "golden_answers": ["Hesstead"]}
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:
+    """Run a command that must fail, and return the one line it prints."""
+    assert main(list(arguments)) == status
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("innersearch: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in captured.err + captured.out
+    return lines[0]
+
+
+def write_rows(*rows: dict) -> str:
+    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "data.jsonl"
+
+
+def tokenizer_without(folder: str, **tokens: str | None) -> str:
+    """A model directory whose tokenizer lacks some special token, or cannot spell the tags."""
+    words = {word: index for index, word in enumerate(["<unk>", "<eos>", "<pad>", "a"])}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=backend, **tokens).save_pretrained(folder)
+    (Path(folder) / "config.json").write_text((SHIPPED / "config.json").read_text())
+    return folder
+
+
+def test_missing_model_directory(capsys) -> None:
+    assert "no model directory at ./nowhere" in fails(capsys, "ask", "./nowhere", "Who?")
+    assert "no model directory at nowhere" in fails(capsys, "ask", "nowhere", "Who?")
+
+
+def test_directory_that_is_no_model(capsys) -> None:
+    Path("empty").mkdir()
+    assert "has no config.json" in fails(capsys, "ask", "empty", "Who?")
+    Path("empty/config.json").write_text("{")
+    assert "no tokenizer at empty" in fails(capsys, "ask", "empty", "Who?")
+
+
+def test_model_without_weights(capsys) -> None:
+    Path("model").mkdir()
+    for file in SHIPPED.iterdir():
+        if file.suffix != ".safetensors":
+            Path("model", file.name).write_bytes(file.read_bytes())
+    assert "no causal language model at model" in fails(capsys, "ask", "model", "Who?")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ({"pad_token": "<pad>"}, "no end-of-sequence token"),
+        ({"eos_token": "<eos>"}, "no padding token"),
+        ({"eos_token": "<eos>", "pad_token": "<pad>"}, "add the protocol tags to its vocabulary"),
+    ],
+)
+def test_tokenizer_without_needed_tokens(capsys, tokens: dict[str, str], message: str) -> None:
+    model = tokenizer_without("model", **tokens)
+    assert message in fails(capsys, "ask", model, "Who?")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "2", "golden_answers": ["x"]}, "row 2 has no 'question'"),
+        ({"id": "2", "question": "Who?"}, "row 2 has neither 'golden_answers'"),
+        ({"id": "2", "question": "Who?", "golden_answers": []}, "row 2 has no gold answer"),
+        ({"id": "2", "question": "Who?", "golden_answers": [" "]}, "row 2 has no gold answer"),
+    ],
+)
+def test_bad_data_rows(capsys, row: dict, message: str) -> None:
+    data = write_rows(GOOD_ROW, row)
+    assert message in fails(capsys, "train", RECIPE, "--data", data)
+    assert message in fails(capsys, "eval", "world", "--data", data)
+
+
+def test_bad_data_files(capsys) -> None:
+    assert "no data file at gone.jsonl" in fails(capsys, "eval", "world", "--data", "gone.jsonl")
+    Path("data.csv").write_text("a,b")
+    assert "ends in '.csv'" in fails(capsys, "eval", "world", "--data", "data.csv")
+    Path("bad.jsonl").write_text('{"question": \n')
+    assert "row 1 is no JSON" in fails(capsys, "eval", "world", "--data", "bad.jsonl")
+    Path("none.jsonl").write_text("\n")
+    assert "holds no questions" in fails(capsys, "eval", "world", "--data", "none.jsonl")
+    Path("bad.parquet").write_text("no")
+    assert "no readable Parquet" in fails(capsys, "eval", "world", "--data", "bad.parquet")
+    message = fails(capsys, "eval", "world", "--data", "world:tets")
+    assert "unknown split 'tets'" in message
+    assert "did you mean 'test'?" in message
+
+
+def test_unknown_settings_get_a_hint(capsys) -> None:
+    message = fails(capsys, "train", RECIPE, "--trainer.stesp", "3", status=2)
+    assert "--trainer.stesp" in message
+    assert "Did you mean --trainer.steps?" in message
+    Path("mine.toml").write_text('name = "mine"\n[trainer]\nlerning_rate = 1e-3\n')
+    message = fails(capsys, "train", "mine.toml", status=2)
+    assert "lerning_rate" in message
+    assert "Did you mean --trainer.learning-rate?" in message
+    message = fails(capsys, "train", RECIPE, "--prompt.name", "wrold")
+    assert "did you mean 'world'?" in message
+    message = fails(capsys, "train", RECIPE, "--groups", "two_hop_comon")
+    assert "did you mean 'two_hop_common'?" in message
+
+
+def test_impossible_settings(capsys) -> None:
+    message = fails(capsys, "train", RECIPE, "--trainer.micro-batch", "7", status=2)
+    assert "micro_batch 7 does not divide" in message
+    assert "temperature" in fails(capsys, "train", RECIPE, "--sampling.temperature", "0", status=2)
+    message = fails(capsys, "train", RECIPE, "--trainer.optimizer", "sgd", status=2)
+    assert "'adamw' or 'muon'" in message
+    assert "no recipe at gone.toml" in fails(capsys, "train", "gone.toml")
+    Path("broken.toml").write_text("name = \n")
+    assert "broken.toml" in fails(capsys, "train", "broken.toml", status=2)
+    assert "no model given" in fails(
+        capsys, "train", "recipes/ssrl.toml", "--data", write_rows(GOOD_ROW)
+    )
+    assert "no data given" in fails(capsys, "train", "recipes/ssrl.toml", "--model", "world")
+
+
+def test_prompt_that_is_too_long(capsys) -> None:
+    data = write_rows({**GOOD_ROW, "question": "Where was " + "Vosel " * 100 + "born?"})
+    message = fails(
+        capsys, "train", RECIPE, "--data", data, "--groups", "all", "--prompt.max-tokens", "40"
+    )
+    assert "the prompt of question '1' has" in message
+    assert "raise the limit" in message
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "demo"])
+def test_directory_that_is_not_empty(capsys, command: str) -> None:
+    Path("out").mkdir()
+    Path("out/precious.txt").write_text("mine")
+    arguments = {
+        "train": ["train", RECIPE, "--output", "out"],
+        "eval": ["eval", "world", "--data", "world:test", "--output", "out"],
+        "demo": ["demo", "out"],
+    }[command]
+    message = fails(capsys, *arguments)
+    assert "out is not empty" in message
+    assert "--resume" in message
+    assert "another" in message
+    resumed = fails(capsys, *arguments, "--resume")
+    assert "no run" in resumed or "other settings" in resumed
+    assert Path("out/precious.txt").read_text() == "mine"
+
+
+def test_nothing_to_report(capsys) -> None:
+    Path("run").mkdir()
+    assert "nothing to report in run" in fails(capsys, "report", "run")
+
+
+def test_unknown_command_and_missing_argument(capsys) -> None:
+    assert "trian" in fails(capsys, "trian", status=2)
+    assert "MODEL" in fails(capsys, "ask", status=2).upper()
+
+
+def test_help_names_every_command_and_gives_examples(capsys) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("demo", "train", "eval", "ask", "report", "world"):
+        assert f"innersearch {command}" in text
+        assert main([command, "--help"]) == 0
+        assert "innersearch" in capsys.readouterr().out
+
+
+def test_import_and_help_are_cheap() -> None:
+    """Neither may load torch or anything else that takes seconds."""
+    heavy = ("torch", "transformers", "datasets", "matplotlib", "trl", "pyarrow", "fastapi")
+    for statement in ("import innersearch", "from innersearch.cli import main; main(['--help'])"):
+        check = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_ask_prints_the_trajectory_and_the_answer(capsys) -> None:
+    assert main(["ask", "world", "Where was Vosel born?"]) == 0
+    text = capsys.readouterr().out
+    assert "<search>" in text
+    assert "<information>" in text
+    assert "answer    " in text

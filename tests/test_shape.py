@@ -1,0 +1,96 @@
+"""The house rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from innersearch import errors
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "innersearch"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+ORDER = [
+    *(
+        "types",
+        "errors",
+        "progress",
+        "grammar",
+        "spelling",
+        "prompts",
+        "metrics",
+        "records",
+        "readers",
+        "config",
+    ),
+    *("rewards", "policy", "rollout", "runs", "train", "evaluate", "world", "view", "cli"),
+]
+"""Imports go down this list, never up."""
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(tree: ast.AST) -> set[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "innersearch":
+                names += [f"innersearch.{alias.name}" for alias in node.names]
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("innersearch.")} & set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down_the_list_of_rooms(path: Path) -> None:
+    if room(path) not in ORDER:
+        assert path.name in ("__init__.py", "__main__.py")
+        return
+    above = ORDER[ORDER.index(room(path)) + 1 :]
+    assert not imported_rooms(ast.parse(path.read_text())) & set(above)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_modules_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 450
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is long"
+
+
+def test_there_is_no_room_for_odds_and_ends() -> None:
+    assert not [path for path in FILES if re.search(r"util|helper|manager|common|misc", path.name)]
+
+
+def test_nothing_is_pickled() -> None:
+    assert not [
+        path for path in FILES if re.search(r"^\s*(import|from) pickle", path.read_text(), re.MULTILINE)
+    ]
+
+
+def test_every_room_stands_in_the_architecture_and_every_file_in_the_readme() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text()
+    for name in ORDER:
+        assert f"`{name}`" in architecture or f"`{name}/`" in architecture
+    readme = (ROOT / "README.md").read_text()
+    for path in FILES:
+        if path.name not in ("__init__.py", "__main__.py"):
+            assert path.name in readme, f"{path.relative_to(ROOT)} is missing from the file tree"
+
+
+def test_errors_survive_pickling_and_are_drawn() -> None:
+    """Workers of other trainers send them between processes."""
+    kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
+    assert len(kinds) >= 7
+    for kind in kinds:
+        assert str(pickle.loads(pickle.dumps(kind("message")))) == "message"
+        assert kind.__name__ in errors.__doc__
