@@ -1,0 +1,38 @@
+# Everything on a fresh clone: `make demo` runs the main job, `make test` the whole default suite.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+RUN := runs/demo
+
+.PHONY: demo test test-build lint bench clean
+
+# Holds the seconds that installing took.
+$(INSTALLED): pyproject.toml constraints.txt
+	@start=$$(date +%s); \
+	$(PYTHON) -m venv $(VENV) && \
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]" && \
+	echo $$(( $$(date +%s) - start )) > $@
+
+# SMALL=1 trains for fewer steps. An earlier run is moved aside, never overwritten.
+demo: $(INSTALLED)
+	@if [ -e $(RUN) ]; then mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S); fi
+	$(BIN)/innersearch demo $(RUN) --install-seconds $$(cat $(INSTALLED)) $(if $(SMALL),--small)
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n 2
+
+# Builds the embedded world from its seed and compares it with the shipped one (about 15 minutes).
+test-build: $(INSTALLED)
+	$(BIN)/pytest -m build
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/sampling.py
+
+clean:
+	rm -rf $(VENV)
