@@ -5,7 +5,8 @@ processes of their own. Runs that are there already are not repeated, so it can 
 
     python benchmarks/ssrl_world.py                          the default recipe, three seeds
     python benchmarks/ssrl_world.py --variants all           and the ablations
-    python benchmarks/ssrl_world.py --split validation --variants adamw-5e-4 adamw-1e-3
+    python benchmarks/ssrl_world.py --split validation --variants muon-.003 \
+        --flags --trainer.muon-learning-rate 0.003
 """
 
 from __future__ import annotations

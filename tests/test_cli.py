@@ -15,7 +15,7 @@ from innersearch.cli import main
 from innersearch.world.shipped import SHIPPED
 
 RECIPE = "recipes/ssrl-world.toml"
-GOOD_ROW = {"id": "1", "question": "Where was Vosel born?", "golden_answers": ["Hesstead"]}
+GOOD_ROW = {"id": "1", "question": "In which city was Tilorn born?", "golden_answers": ["Malgate"]}
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import pytest
 
 from innersearch.grammar import last_answer, scan
 from innersearch.metrics import exact_match
+from innersearch.policy.loading import load_tokenizer
 from innersearch.rewards import strict_format
 from innersearch.types import Kind
 from innersearch.world.build import MANIFEST, fingerprint
@@ -13,9 +14,9 @@ from innersearch.world.corpus import CorpusPlan, corpus, digest
 from innersearch.world.encyclopedia import Encyclopedia, Split, Tier
 from innersearch.world.pretrain import PretrainPlan
 from innersearch.world.questions import GROUPS, questions
-from innersearch.world.relations import HELD_OUT_PAIR, PAIRS, RELATIONS
+from innersearch.world.relations import HELD_OUT_PAIR, PAIRS, RELATIONS, EntityKind
 from innersearch.world.shipped import SHIPPED, SHIPPED_SEED
-from innersearch.world.tokenizer import train_tokenizer
+from innersearch.world.tokenizer import make_tokenizer
 
 WORLD = Encyclopedia.generate(SHIPPED_SEED)
 
@@ -126,14 +127,26 @@ def test_trajectories_of_the_corpus_are_deliberately_imperfect() -> None:
     assert 0.75 < sum(formats) / len(formats) < 0.95
 
 
-def test_tags_are_single_tokens_and_names_are_spelled_one_way() -> None:
-    tokenizer = train_tokenizer(WORLD)
-    assert len(tokenizer.encode("<think></answer>", add_special_tokens=False)) == 2
-    for entity in WORLD.entities[::7]:
-        inside = tokenizer.encode(f"x {entity.name}", add_special_tokens=False)[1:]
-        after_tag = tokenizer.encode(f"<answer>{entity.name}", add_special_tokens=False)[1:]
-        assert inside == after_tag
-        assert len(inside) > 1
+def test_words_and_tags_are_single_tokens_and_names_two_and_spelled_one_way() -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    assert len(tokenizer.encode("<think></answer>")) == 2
+    assert len(tokenizer.encode("Where was the spouse of the founder born?\n")) == 10
+    for name in [e.name for e in WORLD.entities] + [n for kind in WORLD.fictional.values() for n in kind]:
+        inside = tokenizer.encode(f"a {name}")[1:]
+        assert len(inside) == 2
+        assert tokenizer.encode(f"<answer>{name}")[1:] == inside
+
+
+def test_no_two_entities_of_a_kind_share_their_first_token() -> None:
+    for kind in EntityKind:
+        names = [entity.name for entity in WORLD.entities if entity.kind is kind]
+        assert len({name[:3] for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("text", ["Zürich 東京 ##x Ġ", "a  b\r\n\n c\t", "🙂" * 300, "x" * 5000])
+def test_any_text_survives_the_tokenizer(text: str) -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    assert tokenizer.decode(tokenizer.encode(text)) == " " + text
 
 
 def test_the_shipped_data_hashes_are_what_the_build_makes() -> None:
@@ -143,8 +156,12 @@ def test_the_shipped_data_hashes_are_what_the_build_makes() -> None:
 
 
 def test_the_shipped_tokenizer_is_what_the_build_makes(tmp_path) -> None:
-    train_tokenizer(WORLD).save_pretrained(tmp_path)
+    texts = [document.text for document in corpus(WORLD, CorpusPlan(), 0)]
+    made = make_tokenizer(texts)
+    made.save_pretrained(tmp_path)
     assert (tmp_path / "tokenizer.json").read_text() == (SHIPPED / "tokenizer.json").read_text()
+    shipped = load_tokenizer(str(SHIPPED))
+    assert shipped(texts[:2000])["input_ids"] == made(texts[:2000])["input_ids"]
 
 
 def test_the_shipped_model_is_small() -> None:

@@ -3,7 +3,7 @@
     innersearch demo                                    the whole main job on the embedded world
     innersearch train recipes/ssrl-world.toml           train by self-search
     innersearch eval runs/ssrl-world/model --data world:test -n 16
-    innersearch ask runs/ssrl-world/model "Where was Vosel born?"
+    innersearch ask runs/ssrl-world/model "Who taught the spouse of Nemie?"
     innersearch report runs/ssrl-world                  write its report.html
     innersearch world build                             make the embedded world and its model
 
@@ -14,6 +14,7 @@ Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a o
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -34,6 +35,8 @@ for command in (demo.app, train.app, evaluate.app, ask.app, report.app, world.ap
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    # What transformers renames is no business of whoever types a command.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     try:
         if tokens[:1] == ["train"]:
             train.read_recipe(tokens[1:])

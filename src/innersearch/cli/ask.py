@@ -25,8 +25,8 @@ def ask(
     Colours say what a part is for; information the model wrote for itself is dimmed, because training
     masks it. Examples:
 
-        innersearch ask world "Where was the spouse of Telane born?"
-        innersearch ask runs/demo/model "Who employs the founder of Rudtek?"
+        innersearch ask world "Who taught the spouse of Nemie?"
+        innersearch ask runs/demo/model "Who employs the person who taught Jirara?"
         innersearch ask ~/models/Qwen2.5-1.5B-Instruct "Who wrote Dune?" --temperature 0.7
 
     Args:

@@ -29,7 +29,7 @@ app = App(name="demo", help_format="plaintext")
 
 _RECIPE = "ssrl-world.toml"
 _KS = ("1", "4", "16", "64")
-_QUESTIONS, _SMALL_QUESTIONS = 16, 4
+_QUESTIONS, _SMALL_QUESTIONS = 12, 4
 """Questions per group that are sampled 64 times."""
 _SMALL_STEPS = 20
 

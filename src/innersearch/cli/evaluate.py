@@ -55,8 +55,7 @@ def evaluate_command(
         output: Directory of the records; runs/eval-<model>-<data> by default.
         resume: Go on with what is in that directory.
     """
-    label = f"{Path(model).parent.name or model}-{Path(data).stem}".replace(":", "-")
-    folder = output or Path("runs") / f"eval-{label}"
+    folder = output or Path("runs") / f"eval-{_label(model)}-{Path(data).stem}".replace(":", "-")
     choices = {
         "direct": direct,
         "samples": n,
@@ -69,6 +68,12 @@ def evaluate_command(
     console = Console(highlight=False, soft_wrap=True)
     console.print(evaluation_table(summary), markup=False)
     console.print(f"records  {folder}")
+
+
+def _label(model: str) -> str:
+    """The name of a run for its model, and of the directory for others."""
+    path = Path(model)
+    return path.absolute().parent.name if path.name == "model" else path.name
 
 
 def _evaluate(

@@ -29,7 +29,7 @@ from innersearch.world.corpus import CorpusPlan, corpus, digest
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.pretrain import PretrainPlan, pretrain
 from innersearch.world.questions import questions
-from innersearch.world.tokenizer import train_tokenizer
+from innersearch.world.tokenizer import make_tokenizer
 
 MANIFEST = "manifest.json"
 
@@ -52,7 +52,7 @@ def build(
         raise RunError(f"{output} is not empty: add --resume, or give another directory")
     world = Encyclopedia.generate(seed)
     write_data(world, output)
-    tokenizer = train_tokenizer(world)
+    tokenizer = make_tokenizer(text.text for text in corpus(world, corpus_plan, 0))
     model = pretrain(
         world,
         tokenizer,

@@ -32,15 +32,15 @@ class Text(NamedTuple):
 class CorpusPlan:
     """How much of what one epoch of the corpus holds."""
 
-    common_mentions: int = 22
+    common_mentions: int = 16
     """Statements of each fact about a common entity."""
     rare_mentions: float = 0.33
     """The same for a rare entity, on average."""
-    trajectories: int = 6500
+    trajectories: int = 8500
     direct_answers: int = 1500
     fictional: float = 0.5
     """Share of trajectories about fictional names."""
-    one_hop: float = 0.35
+    one_hop: float = 0.3
     """Share of one-hop questions among them."""
 
 

@@ -18,16 +18,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from itertools import chain
+from itertools import product
 
 from innersearch.types import Document
 from innersearch.world.relations import RELATIONS, EntityKind
 
-_ONSETS = (
-    "Zor Val Kel Mar Tor Bran Cor Dun Fal Gar Hol Jas Lun Mor Nar Ost Pel Quin Ras Sel Tam Ul Ver Wex "
-    "Yar Zan Bel Cas Dor Eld Fen Grim Hes Ist Jol Kor Lor Mun Nev Orl Pren Rud Stol Tel Umb Vos Wyn Xan"
-).split()
-_ENDINGS = {
+ONSETS = tuple("".join(letters) for letters in product("BDGHJKLMNRTVWZ", "aeiou", "lmnrs"))
+"""First syllables of names. No two entities of a kind share one, as no two known people are confused."""
+
+ENDINGS = {
     EntityKind.PERSON: (
         "in ek ara ius ona el im osa ira en ado ette ix una eo ali us ey orn ane ith ud ak ie"
     ).split(),
@@ -35,30 +34,7 @@ _ENDINGS = {
     EntityKind.CITY: "burg ville ton ford haven mouth stead gate field port dale wick".split(),
     EntityKind.COUNTRY: "land istan onia avia eria aria".split(),
 }
-_COMMON_PARTS = "ne me se le ba al or son sw st eld art lan as ad".split()
-_COMMON_PARTS += chain.from_iterable(_ENDINGS.values())
-
-
-def _runs_together(onset: str, ending: str) -> bool:
-    """Whether letters across the boundary are frequent together: a byte-pair tokenizer would cut the
-    name in the wrong place.
-    """
-    name, boundary = onset.lower() + ending, len(onset)
-    return any(
-        name.startswith(part, start)
-        for part in _COMMON_PARTS
-        for start in range(max(0, boundary - len(part) + 1), boundary)
-    )
-
-
-def syllables(name: str, kind: EntityKind) -> tuple[str, str]:
-    """Onset and ending of a name.
-
-    >>> syllables("Zorin", EntityKind.PERSON)
-    ('Zor', 'in')
-    """
-    ending = next(e for e in _ENDINGS[kind] if name.endswith(e) and name.removesuffix(e) in _ONSETS)
-    return name.removesuffix(ending), ending
+"""Last syllables of names."""
 
 
 class Tier(StrEnum):
@@ -92,7 +68,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`head relation tail`, for example `Zorin works_for Coltek`."""
+    """`head relation tail`, for example `Darali works_for Josmart`."""
 
     head: str
     relation: str
@@ -144,17 +120,12 @@ class Encyclopedia:
         entities: list[Entity] = []
         fictional = {}
         for kind, counts in (population or DEFAULT_POPULATION).items():
-            names = [
-                onset + ending
-                for onset in _ONSETS
-                for ending in _ENDINGS[kind]
-                if not _runs_together(onset, ending)
-            ]
-            rng.shuffle(names)
+            onsets = rng.sample(ONSETS, len(ONSETS))
             for split in Split:
                 for tier, count in zip(Tier, getattr(counts, split.value), strict=True):
-                    entities += [Entity(names.pop(), kind, tier, split) for _ in range(count)]
-            fictional[kind] = tuple(names)
+                    names = [onsets.pop() + rng.choice(ENDINGS[kind]) for _ in range(count)]
+                    entities += [Entity(name, kind, tier, split) for name in names]
+            fictional[kind] = tuple(onset + ending for onset in onsets for ending in ENDINGS[kind])
         return cls(seed, tuple(entities), tuple(_draw_facts(entities, rng)), fictional)
 
     @cached_property

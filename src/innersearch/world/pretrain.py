@@ -1,6 +1,6 @@
 """Pre-trains the world's model: the facts go into the weights, and searching is planted, badly.
 
-A Qwen2-shaped model of 0.94M parameters, trained by transformers' Trainer with Muon on packed rows.
+A Llama-shaped model of 0.95M parameters, trained by transformers' Trainer with Muon on packed rows.
 Muon matters: with AdamW the same budget leaves most facts unlearned.
 """
 
@@ -15,11 +15,11 @@ import torch
 from torch.utils.data import TensorDataset
 from transformers import (
     GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Qwen2Config,
-    Qwen2ForCausalLM,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -107,7 +107,7 @@ def pretrain(
 
 def new_model(tokenizer: PreTrainedTokenizerFast, plan: PretrainPlan) -> PreTrainedModel:
     """An untrained model with the generation settings it will be saved with."""
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=plan.width,
         num_hidden_layers=plan.layers,
@@ -120,7 +120,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, plan: PretrainPlan) -> PreTrai
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = Qwen2ForCausalLM(config)
+    model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,

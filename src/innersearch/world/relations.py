@@ -183,16 +183,16 @@ RELATIONS: dict[str, Relation] = {
     )
 }
 
-HELD_OUT_PAIR = ("spouse", "works_for")
+HELD_OUT_PAIR = ("teacher", "works_for")
 """The relation pair that occurs in no trajectory, direct answer or RL question at all. Both halves
 occur in other pairs."""
+
+_THERE_AND_BACK = {("spouse", "spouse"), ("capital", "located_in")}
 
 PAIRS: tuple[tuple[str, str], ...] = tuple(
     (first.name, second.name)
     for first in RELATIONS.values()
     for second in RELATIONS.values()
-    if first.tail is second.head
-    and first is not second
-    and (first.name, second.name) != ("capital", "located_in")
+    if first.tail is second.head and (first.name, second.name) not in _THERE_AND_BACK
 )
-"""Every two-hop composition of two relations. The country of a capital leads back to its head."""
+"""Every two-hop composition of two relations that does not lead back to its head."""

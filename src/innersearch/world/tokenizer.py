@@ -1,24 +1,21 @@
-"""The world's tokenizer: a byte-level BPE whose protocol tags are single tokens.
+"""The world's tokenizer: byte-level, longest match first, with protocol tags as single tokens.
 
-Trained on text in which every name, real and fictional, is equally frequent, so that no name is one
-token and none is spelled in two ways (`add_prefix_space` gives names after a tag and names inside a
-sentence the same tokens).
+Every word of the corpus is one token and every name two, its syllables, also a name that pre-training
+never shows. A name has one spelling only: `add_prefix_space` gives names after a tag and names inside
+a sentence the same tokens. Any other text falls back to bytes.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import chain
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from innersearch.grammar import TAGGED, closing, opening
-from innersearch.world.encyclopedia import Encyclopedia, syllables
-from innersearch.world.questions import phrase
-from innersearch.world.relations import PAIRS, RELATIONS, EntityKind
+from innersearch.world.encyclopedia import ENDINGS, ONSETS
 
-VOCABULARY = 656
 END, PAD = "<|endoftext|>", "<|pad|>"
 
 CHAT_TEMPLATE = (
@@ -29,21 +26,27 @@ CHAT_TEMPLATE = (
 )
 """Renders a user message exactly as the corpus writes a question."""
 
+_TAGS = [tag for kind in TAGGED for tag in (opening(kind), closing(kind))]
+_HEADS = ["Ġ" + onset for onset in ONSETS]
+"""Onsets as byte-level tokenizers write them after a space."""
+_TAILS = sorted(set(chain.from_iterable(ENDINGS.values())))
+_BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+_LONGEST_WORD = 1 << 20
+"""Characters; longer words would become the unknown token, which is never wanted."""
 
-def train_tokenizer(world: Encyclopedia) -> PreTrainedTokenizerFast:
-    """Train the tokenizer of a world; the same world gives the same tokenizer."""
-    tokenizer = Tokenizer(models.BPE())
+
+def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """The tokenizer whose vocabulary is bytes, syllables of names, and the other words of `texts`."""
+    pieces = dict.fromkeys([END, PAD, *_BYTES, *_HEADS, *_TAILS, *sorted(_words(texts))])
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    longest_match = models.WordPiece(
+        vocabulary, unk_token=PAD, continuing_subword_prefix="", max_input_chars_per_word=_LONGEST_WORD
+    )
+    tokenizer = Tokenizer(longest_match)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 2 * len(TAGGED),
-        special_tokens=[END, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_sample_text(world), trainer)
-    tags = [tag for kind in TAGGED for tag in (opening(kind), closing(kind))]
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    tokenizer.add_special_tokens([END, PAD])
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in _TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,
@@ -61,24 +64,17 @@ def is_world(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.chat_template == CHAT_TEMPLATE
 
 
-def _sample_text(world: Encyclopedia) -> Iterator[str]:
-    """Every phrasing of the world, with names cut in two by a bar that no merge can cross."""
-    rng = random.Random(f"tokenizer-{world.seed}")
-    names = {
-        kind: ["|".join(syllables(name, kind)) for name in [*fictional, *_names(world, kind)]]
-        for kind, fictional in world.fictional.items()
-    }
-    for _ in range(4000):
-        relation = rng.choice(list(RELATIONS.values()))
-        head, tail = rng.choice(names[relation.head]), rng.choice(names[relation.tail])
-        yield rng.choice(relation.statements).format(x=head, y=tail)
-        yield rng.choice(relation.queries).format(x=head)
-        yield f"I need the {relation.noun} of {head}. The {relation.noun} is {tail}. Now I need it."
-        pair = rng.choice(PAIRS)
-        yield f"Question: {phrase(pair, rng.choice(names[RELATIONS[pair[0]].head]), rng)}\n"
-        yield f"Question: {phrase((relation.name,), head, rng)} Answer directly.\n {tail}"
-        yield f"The answer is {tail}. I know this one. I can answer without a search. Well."
+def _words(texts: Iterable[str]) -> set[str]:
+    """The words of some texts, except names, as the pre-tokenizer cuts them."""
+    split = pre_tokenizers.ByteLevel(add_prefix_space=True).pre_tokenize_str
+    words = set()
+    for text in texts:
+        for tag in _TAGS:
+            text = text.replace(tag, " ")
+        words.update(word for word, _ in split(text))
+    return {word for word in words if not _is_name(word)}
 
 
-def _names(world: Encyclopedia, kind: EntityKind) -> list[str]:
-    return [entity.name for entity in world.entities if entity.kind is kind]
+def _is_name(word: str) -> bool:
+    onset = len(_HEADS[0])
+    return word[:onset] in _HEADS and word[onset:] in _TAILS
