@@ -60,10 +60,13 @@ def measure(folder: Path, flags: list[str], seed: int, split: str, samples: int)
 
 
 def evaluate(model: str, folder: Path, split: str, seed: int, samples: int) -> dict[str, Any]:
+    done = folder / "summary.json"
+    if done.is_file():
+        return json.loads(done.read_text())
     resume = ["--resume"] if folder.is_dir() else []
     data = ["--data", f"world:{split}", "-n", "16", "--sample-questions", str(samples)]
     innersearch("eval", model, *data, "--seed", str(seed), "--output", str(folder), *resume)
-    return json.loads((folder / "summary.json").read_text())
+    return json.loads(done.read_text())
 
 
 def probe(model: str, split: str) -> str:

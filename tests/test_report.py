@@ -68,7 +68,7 @@ def test_report_shows_results_figures_and_trajectories(run: Path) -> None:
     assert re.search(r'class="block search"', document)
     assert re.search(r'<span class="masked ?">[^<]+&lt;/information&gt;</span>', document)
     # The opening tag is the policy's decision and is not masked.
-    assert re.search(r'<span class="">&lt;information&gt;</span>', document)
+    assert re.search(r"<span>&lt;information&gt;</span>", document)
 
 
 @needs_browser

@@ -131,7 +131,9 @@ def test_words_and_tags_are_single_tokens_and_names_two_and_spelled_one_way() ->
     tokenizer = load_tokenizer(str(SHIPPED))
     assert len(tokenizer.encode("<think></answer>")) == 2
     assert len(tokenizer.encode("Where was the spouse of the founder born?\n")) == 10
-    for name in [e.name for e in WORLD.entities] + [n for kind in WORLD.fictional.values() for n in kind]:
+    for name in [e.name for e in WORLD.entities] + [
+        n for kind in WORLD.fictional.values() for n in kind
+    ]:
         inside = tokenizer.encode(f"a {name}")[1:]
         assert len(inside) == 2
         assert tokenizer.encode(f"<answer>{name}")[1:] == inside

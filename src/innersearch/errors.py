@@ -51,6 +51,6 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     >>> did_you_mean("tempreature", ["temperature", "seed"])
     "did you mean 'temperature'?"
     """
-    options = sorted(known)
+    options = sorted(map(str, known))
     close = get_close_matches(given, options, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options)}"

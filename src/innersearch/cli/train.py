@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ def read_recipe(tokens: list[str]) -> None:
     """Make the recipe named among the arguments the source of their defaults.
 
     Raises:
-        ConfigError: A recipe is named and there is no such file.
+        ConfigError: A recipe is named and there is no such file, or it is no TOML.
     """
     app.config = ()
     for token in tokens:
@@ -29,6 +30,10 @@ def read_recipe(tokens: list[str]) -> None:
             path = recipe_path(token)
             if path is None:
                 raise ConfigError(f"no recipe at {token}; recipes are .toml files, see recipes/")
+            try:
+                tomllib.loads(path.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path} is no TOML: {error}") from error
             app.config = (Toml(path, root_keys=(), use_commands_as_keys=False),)
             return
 

@@ -157,8 +157,8 @@ def _draw_facts(entities: Sequence[Entity], rng: random.Random) -> list[Fact]:
         for entity in members:
             for relation in RELATIONS.values():
                 if relation.head is entity.kind and (entity.name, relation.name) not in tails:
-                    candidates = [other.name for other in _common(members, relation.tail)]
-                    tails[entity.name, relation.name] = rng.choice(candidates)
+                    others = [other for other in _common(members, relation.tail) if other is not entity]
+                    tails[entity.name, relation.name] = rng.choice(others).name
     return [Fact(head, relation, tail) for (head, relation), tail in tails.items()]
 
 

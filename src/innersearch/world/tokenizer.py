@@ -67,7 +67,7 @@ def is_world(tokenizer: PreTrainedTokenizerBase) -> bool:
 def _words(texts: Iterable[str]) -> set[str]:
     """The words of some texts, except names, as the pre-tokenizer cuts them."""
     split = pre_tokenizers.ByteLevel(add_prefix_space=True).pre_tokenize_str
-    words = set()
+    words: set[str] = set()
     for text in texts:
         for tag in _TAGS:
             text = text.replace(tag, " ")
