@@ -95,7 +95,7 @@ def row(name: str, seed: str, summary: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variants", nargs="+", default=["default"], help="names, or all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--split", default="test", choices=["test", "validation"])
     parser.add_argument("--samples", type=int, default=128, help="questions per group sampled 16 times")
     parser.add_argument("--output", type=Path, default=Path("runs/ssrl-world-figures"))

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch import prompts
 from innersearch.config import Recipe
@@ -76,6 +76,7 @@ def train(
         if keeper.collapse:
             raise _collapsed(run, keeper)
         trainer.save_model(str(run.model))
+        _switch_cache_on(run.model)
     return run
 
 
@@ -134,8 +135,16 @@ def _collapsed(run: Run, keeper: Keeper) -> CollapseError:
         state = ("optimizer.pt", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
         ignored = shutil.ignore_patterns(*state)
         shutil.copytree(best.path, run.model, ignore=ignored, dirs_exist_ok=True)
+        _switch_cache_on(run.model)
         result = f"the best checkpoint, of step {best.step}, is in {run.model}"
     return CollapseError(
         f"training collapsed at step {keeper.step}: {keeper.collapse}; {result}; "
         "try a lower learning rate, larger groups or a KL weight"
     )
+
+
+def _switch_cache_on(folder: Path) -> None:
+    """The trainer switches it off, and it would stay off for whoever loads the model."""
+    config = AutoConfig.from_pretrained(folder)
+    config.use_cache = True
+    config.save_pretrained(folder)

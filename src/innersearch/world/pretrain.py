@@ -102,6 +102,8 @@ def pretrain(
     trainer.remove_callback(PrinterCallback)
     begun = any(workspace.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=begun or None)
+    # The trainer switches it off, and it would stay off for whoever loads the model.
+    model.config.use_cache = True
     return model
 
 
