@@ -22,7 +22,7 @@ from innersearch.world.encyclopedia import Fact
 from innersearch.world.relations import RELATIONS, EntityKind
 
 ONE_HOP_MIX = {"good": 0.67, "over": 0.06, "direct": 0.12, "malformed": 0.15}
-TWO_HOP_MIX = {"good": 0.20, "short": 0.44, "direct": 0.10, "wrong": 0.10, "malformed": 0.16}
+TWO_HOP_MIX = {"good": 0.22, "short": 0.42, "direct": 0.10, "wrong": 0.10, "malformed": 0.16}
 
 
 class Knowledge(Protocol):

@@ -3,7 +3,8 @@
 Entities are partitioned by split before any fact is drawn, and a fact never joins two splits. A test
 entity therefore occurs in no training question, neither as head nor as bridge nor as answer: there
 is nothing to leak. Tiers say how often pre-training states the facts of a head: often (`common`), a
-few times (`rare`), never (`unseen`). Tails are common entities, except that spouses share a tier.
+few times (`rare`), never (`unseen`). Tails are common entities, except that spouses share a tier; a few
+people are their own teachers.
 
     >>> world = Encyclopedia.generate(seed=0)
     >>> fact = world.facts[0]
@@ -157,8 +158,8 @@ def _draw_facts(entities: Sequence[Entity], rng: random.Random) -> list[Fact]:
         for entity in members:
             for relation in RELATIONS.values():
                 if relation.head is entity.kind and (entity.name, relation.name) not in tails:
-                    others = [other for other in _common(members, relation.tail) if other is not entity]
-                    tails[entity.name, relation.name] = rng.choice(others).name
+                    candidates = [other.name for other in _common(members, relation.tail)]
+                    tails[entity.name, relation.name] = rng.choice(candidates)
     return [Fact(head, relation, tail) for (head, relation), tail in tails.items()]
 
 
