@@ -12,11 +12,9 @@ from innersearch.records import read_json
 from innersearch.world.build import MANIFEST
 from innersearch.world.questions import GROUPS
 from innersearch.world.shipped import SHIPPED
+from tests.intervals import overlap
 
 pytestmark = pytest.mark.build
-
-TOLERANCE = 0.05
-"""Rounding differs between machines and grows over thousands of steps; so do the weights."""
 
 
 def test_a_build_has_the_data_of_the_shipped_model_and_its_metrics(tmp_path: Path) -> None:
@@ -30,9 +28,3 @@ def test_a_build_has_the_data_of_the_shipped_model_and_its_metrics(tmp_path: Pat
         for k in ("1", "16"):
             mine, theirs = (m["metrics"]["pass_at_k"][group][k] for m in (built, shipped))
             assert overlap(mine, theirs), (group, k)
-
-
-def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Whether two 95 % intervals, each widened by the tolerance, share a value."""
-    low, high = max(one["low"], other["low"]), min(one["high"], other["high"])
-    return low <= high + 2 * TOLERANCE

@@ -121,9 +121,10 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> Estimate:
 def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
     """Mean of per-question values with its percentile bootstrap interval (2,000 resamples).
 
-    NaN values (pass@k with too few samples) make the estimate NaN; they are never dropped.
+    NaN values (pass@k with too few samples) make the estimate NaN; they are never dropped. The order of
+    the values does not matter.
     """
-    data = np.asarray(values, dtype=float)
+    data = np.sort(np.asarray(values, dtype=float))
     if data.size == 0 or np.isnan(data).any():
         return Estimate(math.nan, math.nan, math.nan, data.size)
     rng = np.random.default_rng(seed)
