@@ -27,7 +27,13 @@ from innersearch.errors import InnersearchError
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
-app = App(name="innersearch", help=__doc__, help_format="plaintext", version=__version__)
+app = App(
+    name="innersearch",
+    help=__doc__,
+    help_format="plaintext",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
 for command in (demo.app, train.app, evaluate.app, ask.app, report.app, world.app):
     app.command(command)
 
