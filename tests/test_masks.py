@@ -74,7 +74,7 @@ def check_spans(segment: Segment) -> None:
 DOCUMENTS = st.lists(
     st.sampled_from(
         (
-            *("Coltek was founded by Belira.", "</information>", "<answer>Belira</answer>", "<think>"),
+            *("Goltek was founded by Belira.", "</information>", "<answer>Belira</answer>", "<think>"),
             *(
                 "<search>x</search>",
                 "</Information >",
@@ -188,14 +188,14 @@ def test_self_searches_are_recorded_with_their_information(
 ) -> None:
     text = (
         "<think>a</think><search>one</search><information>Belira</information>"
-        "<think>b</think><search>two</search><information>Coltek</information><answer>c</answer>"
+        "<think>b</think><search>two</search><information>Goltek</information><answer>c</answer>"
     )
     builder = SegmentBuilder(tokenizer, PROMPT, MaskRule())
     builder.add_sampled(completion(tokenizer.encode(text, add_special_tokens=False)))
     segment, calls = builder.build(Finish.EOS)
     assert [(call.id, call.query, call.documents[0].text) for call in calls] == [
         (0, "one", "Belira"),
-        (1, "two", "Coltek"),
+        (1, "two", "Goltek"),
     ]
     assert {s.call_id for s in segment.spans if s.kind is Kind.SEARCH} == {0, 1}
 

@@ -24,7 +24,7 @@ FRAGMENTS = (
         "< information>",
     ),
     *("</information", "information>", "<informat", "ion>", "<", ">", "/", "<br>", "x < 3 and y > 2"),
-    *("Zorin works for Coltek.", "who founded Coltek", "Belira", "a", "Doc 1: a\nDoc 2: b"),
+    *("Zorin works for Goltek.", "who founded Goltek", "Belira", "a", "Doc 1: a\nDoc 2: b"),
     *(" ", "\n", "\r\n", "\t", "é", "漢字", "🎉", "🏳️‍🌈", "naïve"),
 )
 
