@@ -201,3 +201,8 @@ def test_ask_prints_the_trajectory_and_the_answer(capsys) -> None:
     assert "<search>" in text
     assert "<information>" in text
     assert "answer    " in text
+
+
+def test_a_question_may_hold_square_brackets(capsys) -> None:
+    assert main(["ask", "world", "Who [/b] taught [red] Nemie?"]) == 0
+    assert "Who [/b] taught [red] Nemie?" in capsys.readouterr().out

@@ -24,7 +24,7 @@ app = App(
 def build(output: Path = Path("runs/world"), *, seed: int = SHIPPED_SEED, resume: bool = False) -> None:
     """Make a world from a seed: encyclopedia, questions, tokenizer and pre-trained model.
 
-    With the default seed this makes the model that ships with innersearch. About ten minutes on two
+    With the default seed this makes the model that ships with innersearch. About 15 minutes on two
     cores. Examples:
 
         innersearch world build

@@ -19,7 +19,7 @@ _STYLES = {
 
 def print_trajectory(trajectory: Trajectory, console: Console) -> None:
     """Print what was written, one block per line, and the answer."""
-    console.print(f"[bold]question[/bold]  {trajectory.question.question}")
+    console.print(_labelled("question", trajectory.question.question))
     for segment in trajectory.segments:
         line, block = Text(), None
         for span in segment.spans:
@@ -33,8 +33,10 @@ def print_trajectory(trajectory: Trajectory, console: Console) -> None:
             line.append(span.text.strip("\n"), style=_STYLES[span.kind] + (" dim" * masked))
         if line.plain.strip():
             console.print(line)
-    if trajectory.answer is None:
-        cut = " (cut off by the token budget)" if trajectory.stop_reason is Finish.LENGTH else ""
-        console.print(f"[bold]answer[/bold]    none{cut}")
-    else:
-        console.print(f"[bold]answer[/bold]    {trajectory.answer}")
+    cut = " (cut off by the token budget)" if trajectory.stop_reason is Finish.LENGTH else ""
+    found = f"none{cut}" if trajectory.answer is None else trajectory.answer
+    console.print(_labelled("answer", found))
+
+
+def _labelled(label: str, text: str) -> Text:
+    return Text.assemble((f"{label:8s}", "bold"), f"  {text}")
