@@ -96,6 +96,7 @@ def test_wilson_agrees_with_published_values() -> None:
         estimate = wilson(successes, n)
         assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-4)
     assert math.isnan(wilson(0, 0).value)
+    assert all(wilson(0, n).low == 0.0 and wilson(n, n).high == 1.0 for n in range(1, 400))
 
 
 def test_bootstrap_covers_the_mean_and_keeps_nan() -> None:

@@ -115,7 +115,10 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> Estimate:
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     margin = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Estimate(share, max(0.0, centre - margin), min(1.0, centre + margin), n)
+    # At the ends the bounds are exact; computed, they miss by a rounding error.
+    low = centre - margin if successes else 0.0
+    high = centre + margin if successes < n else 1.0
+    return Estimate(share, low, high, n)
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
