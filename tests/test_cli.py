@@ -101,6 +101,8 @@ def test_bad_data_files(capsys) -> None:
     assert "ends in '.csv'" in fails(capsys, "eval", "world", "--data", "data.csv")
     Path("bad.jsonl").write_text('{"question": \n')
     assert "row 1 is no JSON" in fails(capsys, "eval", "world", "--data", "bad.jsonl")
+    Path("wide.jsonl").write_text(json.dumps(GOOD_ROW), encoding="utf-16")
+    assert "row 1 is no UTF-8" in fails(capsys, "eval", "world", "--data", "wide.jsonl")
     Path("none.jsonl").write_text("\n")
     assert "holds no questions" in fails(capsys, "eval", "world", "--data", "none.jsonl")
     Path("bad.parquet").write_text("no")
@@ -124,10 +126,33 @@ def test_unknown_settings_get_a_hint(capsys) -> None:
     assert "did you mean 'two_hop_common'?" in message
 
 
+def test_too_few_questions_for_a_step(capsys) -> None:
+    message = fails(
+        capsys, "train", "recipes/ssrl.toml", "--model", "world", "--data", write_rows(GOOD_ROW)
+    )
+    assert "1 questions cannot fill a step of trainer.prompts_per_step = 256" in message
+    assert not Path("runs").exists()
+
+
+def test_a_question_longer_than_the_context_is_named(capsys) -> None:
+    data = write_rows(GOOD_ROW, {**GOOD_ROW, "id": "long", "question": "x" * 600})
+    assert "the prompt of ('long', 0) has" in fails(capsys, "eval", "world", "--data", data)
+
+
+def test_a_failed_evaluation_leaves_no_directory(capsys) -> None:
+    arguments = ["eval", "world", "--data", write_rows(GOOD_ROW), "--output", "out", "--prompt", "nope"]
+    assert "unknown prompt" in fails(capsys, *arguments)
+    assert not Path("out").exists()
+
+
 def test_impossible_settings(capsys) -> None:
     message = fails(capsys, "train", RECIPE, "--trainer.micro-batch", "7", status=2)
     assert "micro_batch 7 does not divide" in message
     assert "temperature" in fails(capsys, "train", RECIPE, "--sampling.temperature", "0", status=2)
+    message = fails(capsys, "train", RECIPE, "--trainer.steps", "four", status=2)
+    assert "trainer.steps: Input should be a valid integer" in message
+    assert "errors.pydantic.dev" not in message
+    assert "temperature" in fails(capsys, "ask", "world", "Who?", "--temperature", "-1", status=2)
     message = fails(capsys, "train", RECIPE, "--trainer.optimizer", "sgd", status=2)
     assert "'adamw' or 'muon'" in message
     assert "no recipe at gone.toml" in fails(capsys, "train", "gone.toml")
@@ -142,9 +167,8 @@ def test_impossible_settings(capsys) -> None:
 
 def test_prompt_that_is_too_long(capsys) -> None:
     data = write_rows({**GOOD_ROW, "question": "Where was " + "Vosel " * 100 + "born?"})
-    message = fails(
-        capsys, "train", RECIPE, "--data", data, "--groups", "all", "--prompt.max-tokens", "40"
-    )
+    short = "--groups all --trainer.prompts-per-step 1 --trainer.micro-batch 8 --prompt.max-tokens 40"
+    message = fails(capsys, "train", RECIPE, "--data", data, *short.split())
     assert "the prompt of question '1' has" in message
     assert "raise the limit" in message
 

@@ -142,7 +142,7 @@ def test_a_trajectory_that_would_overflow_ends_there() -> None:
 @pytest.mark.parametrize("length", [0, 96, 200])
 def test_a_prompt_that_leaves_no_room_is_refused(length: int) -> None:
     policy = TransformersPolicy(make(), [END])
-    with pytest.raises(ValueError, match=f"{length} prompt tokens.*shorten the prompt"):
+    with pytest.raises(ValueError, match=f"has {length} tokens.*shorten the question"):
         list(policy.stream([Request(tuple([1] * length))], Sampling()))
 
 

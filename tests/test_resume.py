@@ -122,6 +122,13 @@ def test_resume_with_other_settings_is_refused(uninterrupted: Path) -> None:
     assert len(curve(uninterrupted)) == STEPS
 
 
+def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
+    model = uninterrupted / "model" / "model.safetensors"
+    before = model.read_bytes(), (uninterrupted / "metrics.jsonl").read_bytes()
+    finish(uninterrupted, "--resume")
+    assert (model.read_bytes(), (uninterrupted / "metrics.jsonl").read_bytes()) == before
+
+
 def test_checkpoints_kept_are_the_last_two_and_the_best(uninterrupted: Path) -> None:
     run = Run(uninterrupted)
     kept = [checkpoint.step for checkpoint in run.complete()]

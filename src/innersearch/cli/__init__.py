@@ -67,6 +67,8 @@ def _fail(message: str, status: int) -> int:
 
 
 def _usage(error: CycloptsError) -> str:
+    if isinstance(error.__cause__, ValidationError):
+        return _validation(error.__cause__)
     return f"{error}; see innersearch --help"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cyclopts import App
+from cyclopts.types import NonNegativeFloat, PositiveInt
 from rich.console import Console
 
 from innersearch.cli.sources import default_prompt, model_path
@@ -16,8 +17,8 @@ def ask(
     question: str,
     *,
     prompt: str | None = None,
-    temperature: float = 0.0,
-    max_new_tokens: int = 1024,
+    temperature: NonNegativeFloat = 0.0,
+    max_new_tokens: PositiveInt = 1024,
     seed: int = 0,
 ) -> None:
     """Ask a model one question and print its trajectory and its answer.

@@ -19,7 +19,7 @@ from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, recipe_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
-from innersearch.records import read_lines, write_json
+from innersearch.records import read_json, read_lines, write_json
 from innersearch.runs import Run, versions
 from innersearch.view.tables import comparison_table
 from innersearch.world.questions import GROUPS
@@ -59,24 +59,24 @@ def demo(
         resume: Go on with a demo that was interrupted.
         install_seconds: What installing took, for the summary.
     """
-    started = time.perf_counter()
     recipe = demo_recipe(small=small, seed=seed)
-    seconds = {"install": install_seconds, "train": 0.0, "eval": 0.0}
     # Imported late: help and errors should not wait for matplotlib and torch.
     from innersearch.view.report import write_report
 
     run = Run.start(output, recipe, resume=resume)
+    clock = _Clock(run.path / "seconds.json", install_seconds)
     rows = {}
     with Display() as display:
         for name in ("direct", "before"):
-            with _timed(seconds, "eval"):
+            with clock.count("eval"):
                 rows[name] = _evaluate(run, name, recipe, display, small=small)
-        with _timed(seconds, "train"):
+        with clock.count("train"):
             _train(run, recipe, display)
-        with _timed(seconds, "eval"):
+        with clock.count("eval"):
             rows["after"] = _evaluate(run, "after", recipe, display, small=small)
-    report = write_report(run.path)
-    seconds["other"] = time.perf_counter() - started - seconds["train"] - seconds["eval"]
+    with clock.count("other"):
+        report = write_report(run.path)
+    seconds = clock.seconds
     write_json(run.path / "summary.json", _summary(run, recipe, rows, seconds))
     console = Console(highlight=False, soft_wrap=True)
     console.print(comparison_table(rows), markup=False)
@@ -138,11 +138,24 @@ def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: b
     )
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[part] += time.perf_counter() - started
+class _Clock:
+    """Seconds of each part of the demo, over all the calls it took."""
+
+    def __init__(self, path: Path, install_seconds: float) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = {"install": 0.0, "train": 0.0, "eval": 0.0, "other": 0.0}
+        if path.is_file():
+            self.seconds |= read_json(path)
+        self.seconds["install"] = install_seconds or self.seconds["install"]
+
+    @contextmanager
+    def count(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += time.perf_counter() - started
+            write_json(self.path, self.seconds)
 
 
 def _summary(

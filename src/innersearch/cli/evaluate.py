@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from cyclopts.types import NonNegativeInt
+from cyclopts.types import NonNegativeFloat, NonNegativeInt
 from rich.console import Console
 
 from innersearch.cli.progress import Display
@@ -27,7 +27,7 @@ def evaluate_command(
     prompt: str | None = None,
     direct: bool = False,
     groups: tuple[str, ...] = (),
-    temperature: float = 1.0,
+    temperature: NonNegativeFloat = 1.0,
     max_new_tokens: NonNegativeInt = 0,
     seed: int = 0,
     output: Path | None = None,
@@ -35,7 +35,8 @@ def evaluate_command(
 ) -> None:
     """Evaluate a model: greedy exact match and F1, and pass@k from n samples per question.
 
-    Examples:
+    Every value is printed with its n and 95 % interval, and records go to disk. Examples:
+
         innersearch eval world --data world:test -n 64 --sample-questions 16
         innersearch eval runs/ssrl-world/model --data world:test
         innersearch eval ~/models/Qwen2.5-1.5B-Instruct --data bamboogle.jsonl -n 8

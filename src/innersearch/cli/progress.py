@@ -15,6 +15,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 _PLAIN_INTERVAL_S = 10.0
 _SHOWN = {
@@ -26,17 +27,22 @@ _SHOWN = {
 }
 
 
+def _fixed() -> Column:
+    """A column that keeps its width; only the note gives way in a narrow terminal."""
+    return Column(no_wrap=True, overflow="ignore")
+
+
 class Display:
     """Counts one long piece of work after another; use it as a context manager."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=_fixed()),
+            BarColumn(bar_width=10, table_column=_fixed()),
+            MofNCompleteColumn(table_column=_fixed()),
+            TimeRemainingColumn(table_column=_fixed()),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
             transient=True,
         )

@@ -48,7 +48,8 @@ def build(output: Path = Path("runs/world"), *, seed: int = SHIPPED_SEED, resume
 def probe(model: str = WORLD, *, split: Split = Split.TEST) -> None:
     """Ask a model's weights for the facts of the encyclopedia, by tier.
 
-    Examples:
+    The model completes statements of the facts, outside of any trajectory. Examples:
+
         innersearch world probe
         innersearch world probe runs/demo/model
 

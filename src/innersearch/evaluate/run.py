@@ -62,9 +62,9 @@ def evaluate(
     Raises:
         RunError: `path` is not empty and `resume` is not given, or other settings wrote it.
     """
-    _open(path, settings, resume=resume)
-    policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
+    policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
+    _open(path, settings, resume=resume)
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
     greedy = SelfSearch(policy, tokenizer, sampling)
     sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
@@ -74,9 +74,12 @@ def evaluate(
         chosen = _choose(questions, settings)
         with_records.run("samples", sampled, chosen, settings.samples)
     ks = [k for k in KS if k <= settings.samples]
-    summary = {"settings": asdict(settings)} | summarise(
-        list(read_lines(path / "greedy.jsonl")), list(read_lines(path / "samples.jsonl")), ks
+    place = {question.id: index for index, question in enumerate(questions)}
+    of_greedy, of_samples = (
+        sorted(read_lines(path / f"{name}.jsonl"), key=lambda record: place[record["id"]])
+        for name in ("greedy", "samples")
     )
+    summary = {"settings": asdict(settings)} | summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
     return summary
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from innersearch.errors import UnsupportedModelError
+from innersearch.errors import DataError, UnsupportedModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
 from innersearch.policy.cache import Prefill, SlotCache
 from innersearch.types import Finish, Sampling
@@ -46,7 +46,7 @@ class TransformersPolicy:
         """Yield completions as they finish; up to `max_batch` requests are in flight at once.
 
         Raises:
-            ValueError: A prompt is empty or leaves no room in the model's context.
+            DataError: A prompt is empty or leaves no room in the model's context.
         """
         training = self.model.training
         self.model.eval()
@@ -130,9 +130,9 @@ class _Batch:
         length = len(request.prompt_ids)
         budget = min(self.sampling.max_new_tokens, self.context - length)
         if not length or budget < 1:
-            raise ValueError(
-                f"request {index} has {length} prompt tokens; the model's context of {self.context} "
-                f"needs at least 1 and leaves room for one more: shorten the prompt"
+            raise DataError(
+                f"the prompt of {request.stream or index} has {length} tokens; the model's context of "
+                f"{self.context} takes 1 to {self.context - 1}: shorten the question, or drop it"
             )
         self.owners.append(index)
         self.counts[slot], self.budgets[slot], self.positions[slot] = 0, budget, length - 1

@@ -21,7 +21,7 @@ from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
 from innersearch.rewards import ssrl_reward, transcript
 from innersearch.rollout.episode import SelfSearch
-from innersearch.runs import Run
+from innersearch.runs import Checkpoint, Run
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
 from innersearch.train.trl import build_trainer
@@ -47,15 +47,20 @@ def train(
 
     Raises:
         ModelError: The model or its tokenizer cannot be used.
-        DataError: A question does not fit the prompt limit.
+        DataError: There are too few questions, or one does not fit the prompt limit.
         RunError: `path` is in the way, or belongs to another recipe.
         CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
     """
     questions = balanced(questions) if recipe.balance_groups else questions
+    _demand_a_full_step(recipe, questions)
     tokenizer = load_tokenizer(recipe.model)
     encoded = encode_prompts(tokenizer, recipe, questions)
     model = load_model(recipe.model)
     run = Run.start(path, recipe, resume=resume)
+    latest = run.latest()
+    if latest and latest.step >= recipe.trainer.steps:
+        _keep(run, latest)
+        return run
     torch.manual_seed(recipe.seed)
     keeper = Keeper(recipe, run, observer, _drift(recipe, model))
     trainer = build_trainer(
@@ -69,7 +74,6 @@ def train(
         on_rollout=keeper.on_rollout,
         callbacks=[keeper],
     )
-    latest = run.latest()
     with clear_disk_errors(path):
         trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
         keeper.close()
@@ -90,6 +94,15 @@ def _rollout(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokeni
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
     )
+
+
+def _demand_a_full_step(recipe: Recipe, questions: Sequence[Question]) -> None:
+    needed = recipe.trainer.prompts_per_step
+    if len(questions) < needed:
+        raise DataError(
+            f"{len(questions)} questions cannot fill a step of trainer.prompts_per_step = {needed}: "
+            "lower it (trainer.micro_batch must divide prompts_per_step × group_size) or give more"
+        )
 
 
 def encode_prompts(
@@ -132,15 +145,20 @@ def _collapsed(run: Run, keeper: Keeper) -> CollapseError:
     best = run.best()
     result = "there was no checkpoint yet"
     if best is not None:
-        state = ("optimizer.pt", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
-        ignored = shutil.ignore_patterns(*state)
-        shutil.copytree(best.path, run.model, ignore=ignored, dirs_exist_ok=True)
-        _switch_cache_on(run.model)
+        _keep(run, best)
         result = f"the best checkpoint, of step {best.step}, is in {run.model}"
     return CollapseError(
         f"training collapsed at step {keeper.step}: {keeper.collapse}; {result}; "
         "try a lower learning rate, larger groups or a KL weight"
     )
+
+
+def _keep(run: Run, checkpoint: Checkpoint) -> None:
+    """Make a checkpoint the result of its run."""
+    state = ("optimizer.pt", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
+    ignored = shutil.ignore_patterns(*state)
+    shutil.copytree(checkpoint.path, run.model, ignore=ignored, dirs_exist_ok=True)
+    _switch_cache_on(run.model)
 
 
 def _switch_cache_on(folder: Path) -> None:

@@ -8,6 +8,7 @@ generation batch keeps training strictly on-policy, as SSRL does.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ from innersearch.types import Question, Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from trl import GRPOConfig, GRPOTrainer
+
+# On every resume it reports the tied language-model head as missing.
+logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
 
 OnRollout = Callable[[int, list[Trajectory]], None]
 """Called with the number of the step and its trajectories, before they are trained on."""

@@ -13,6 +13,7 @@ mpl.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Metrics = Sequence[Mapping[str, float]]
 
@@ -39,7 +40,8 @@ def reward_curve(metrics: Metrics) -> str:
             high = [v + margin for v, margin in zip(values, margins, strict=True)]
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="optimizer step", ylim=(0, 1.02), title="Training reward and its parts")
-    axes.legend(frameon=False, loc="lower right")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="best")
     return _svg(figure)
 
 
@@ -49,6 +51,7 @@ def behaviour_curve(metrics: Metrics) -> str:
     steps = [m["step"] for m in metrics]
     axes.plot(steps, _smoothed([m["search/calls"] for m in metrics]), color=_SERIES[2], linewidth=2)
     axes.set(xlabel="optimizer step", title="Searches per trajectory; entropy and divergence (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("searches", color=_SERIES[2])
     right = axes.twinx()
     right.spines["top"].set_visible(False)
@@ -94,10 +97,11 @@ def group_bars(rows: Mapping[str, Any]) -> str:
         places = [index + (offset - (len(rows) - 1) / 2) * width for index in range(len(groups))]
         colour = COLOURS.get(row, _SERIES[offset % 4])
         axes.bar(places, values, width, yerr=errors, color=colour, label=row, capsize=2, ecolor="#444")
-    labels = [group.replace("_", "\n", 1).replace("_", " ") for group in groups]
+    labels = ["\n".join(group.replace("_", " ").rsplit(" ", 1)) for group in groups]
     axes.set_xticks(range(len(groups)), labels, fontsize=8)
-    axes.set(ylim=(0, 1.05), title="Greedy exact match by group")
-    axes.legend(frameon=False, ncols=len(rows), loc="upper right")
+    # The space above 1 is for the legend.
+    axes.set(ylim=(0, 1.2), title="Greedy exact match by group")
+    axes.legend(frameon=False, ncols=len(rows), loc="upper center")
     return _svg(figure)
 
 

@@ -36,12 +36,11 @@ def evaluation_table(summary: Summary) -> str:
         ]
         for group, em in summary["em"].items()
     ]
-    sampled = f" · {next(iter(passes.values()))['1']['n']} or more questions sampled" if ks else ""
     heads = ["%, 95 % interval", "n", "EM", "cover EM", "F1", *(f"pass@{k}" for k in ks)]
     return (
         markdown(heads, rows)
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches and "
-        f"{summary['tokens']:.0f} tokens per greedy trajectory{sampled}"
+        f"{summary['tokens']:.0f} tokens per greedy trajectory" + _sampled_note(summary)
     )
 
 
@@ -55,7 +54,19 @@ def comparison_table(rows: Mapping[str, Summary]) -> str:
         curves = [f"{100 * p['1']['value']:.1f} → {100 * p['16']['value']:.1f}" for p in passes]
         greedy = [percent(summary["em"][group]) for summary in rows.values()]
         lines.append([group, str(em["n"]), *greedy, *curves])
-    return markdown(heads, lines)
+    return markdown(heads, lines) + _sampled_note(rows[sampled[0]] if sampled else {})
+
+
+def _sampled_note(summary: Summary) -> str:
+    """What pass@k was measured on, which is often a part of the questions."""
+    if "pass_at_k" not in summary:
+        return ""
+    counts = sorted(
+        {passes["1"]["n"] for group, passes in summary["pass_at_k"].items() if group != "all"}
+    )
+    per_group = " to ".join(str(n) for n in {counts[0]: None, counts[-1]: None})
+    samples = summary["settings"]["samples"]
+    return f"\npass@k: {per_group} questions per group, {samples} samples each"
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
