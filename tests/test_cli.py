@@ -87,6 +87,8 @@ def test_tokenizer_without_needed_tokens(capsys, tokens: dict[str, str], message
         ({"id": "2", "question": "Who?"}, "row 2 has neither 'golden_answers'"),
         ({"id": "2", "question": "Who?", "golden_answers": []}, "row 2 has no gold answer"),
         ({"id": "2", "question": "Who?", "golden_answers": [" "]}, "row 2 has no gold answer"),
+        ({"id": "2", "question": "Who?", "golden_answers": [None]}, "row 2: a gold answer is text"),
+        ({"id": "2", "question": "Who?", "golden_answers": [["x"]]}, "row 2: a gold answer is text"),
     ],
 )
 def test_bad_data_rows(capsys, row: dict, message: str) -> None:
@@ -124,6 +126,25 @@ def test_unknown_settings_get_a_hint(capsys) -> None:
     assert "did you mean 'world'?" in message
     message = fails(capsys, "train", RECIPE, "--groups", "two_hop_comon")
     assert "did you mean 'two_hop_common'?" in message
+
+
+def test_a_wrong_path_is_not_taken_for_a_shipped_recipe(capsys) -> None:
+    assert "no recipe at" in fails(capsys, "train", "nowhere/ssrl-world.toml")
+
+
+def test_a_build_resumes_only_itself(capsys) -> None:
+    Path("out").mkdir()
+    Path("out/recipe.json").write_text("{}")
+    message = fails(capsys, "world", "build", "out", "--resume")
+    assert "does not hold a build with these settings" in message
+    assert [path.name for path in Path("out").iterdir()] == ["recipe.json"]
+
+
+def test_an_evaluation_resumes_only_itself(capsys) -> None:
+    other = {**GOOD_ROW, "question": "In which city was Nemie born?"}
+    assert main(["eval", "world", "--data", write_rows(GOOD_ROW), "--output", "out"]) == 0
+    arguments = ["eval", "world", "--data", write_rows(other), "--output", "out", "--resume"]
+    assert "other settings, questions or model" in fails(capsys, *arguments)
 
 
 def test_too_few_questions_for_a_step(capsys) -> None:

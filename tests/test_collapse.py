@@ -37,3 +37,16 @@ def test_an_absurd_learning_rate_is_stopped_and_the_best_checkpoint_kept(
     assert json.loads((output / "model" / "config.json").read_text())["use_cache"] is True
     assert not (output / "model" / "optimizer.pt").exists()
     assert main(["ask", str(output / "model"), "In which city was Tilorn born?"]) == 0
+
+
+def test_damaged_weights_are_a_collapse_and_never_the_best_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    absurd = ["--trainer.optimizer", "adamw", "--trainer.learning-rate", "1e30"]
+    arguments = ["train", "recipes/ssrl-world.toml", "--output", str(output), *SHORT.split(), *absurd]
+    assert main(arguments) == 1
+    assert "innersearch: training collapsed at step" in capsys.readouterr().err
+    for checkpoint in Run(output).complete():
+        weights = load_file(checkpoint.path / "model.safetensors")
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())

@@ -9,9 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 from innersearch.grammar import MaskRule, scan
 from innersearch.policy.base import Completion
-from innersearch.rewards import transcript
+from innersearch.policy.loading import load_tokenizer
+from innersearch.rewards import strict_format, transcript
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source, Trajectory
+from innersearch.world.shipped import SHIPPED
 from tests.trajectories import expected_mask, sample_ids, texts
 
 EXAMPLES = 7000
@@ -181,6 +183,18 @@ def test_end_of_sequence_is_a_token_without_text(tokenizer: PreTrainedTokenizerF
     assert segment.spans[-1].kind is Kind.TEXT
     assert segment.spans[-1].text == ""
     assert segment.loss_mask[-1]
+
+
+def test_bytes_of_an_unfinished_character_before_the_end_are_text() -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    stray = tokenizer.encode("ä")[1]
+    well = tokenizer.encode("<think>a</think><answer>b</answer>")
+    for junk in ([], [stray], [stray] * 5):
+        builder = SegmentBuilder(tokenizer, PROMPT, MaskRule())
+        builder.add_sampled(completion([*well, *junk, tokenizer.eos_token_id], Finish.EOS))
+        segment, _ = builder.build(Finish.EOS)
+        text = "".join(span.text for span in segment.spans)
+        assert strict_format(text) == (not junk)
 
 
 def test_self_searches_are_recorded_with_their_information(

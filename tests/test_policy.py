@@ -3,8 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPTNeoConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -30,6 +35,7 @@ SIZES = {
     "eos_token_id": END,
     "initializer_range": 0.35,
 }
+LOCAL = [[["global", "local"], 1]]
 ARCHITECTURES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
@@ -153,7 +159,22 @@ def test_no_requests_and_training_mode() -> None:
     assert model.training
 
 
-def test_a_model_with_other_attention_is_refused() -> None:
-    config = Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=0)
-    with pytest.raises(UnsupportedModelError, match="full attention only"):
-        TransformersPolicy(Qwen2ForCausalLM(config), [END])
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=0),
+            "sliding",
+        ),
+        (MistralConfig(**SIZES, sliding_window=8), "a sliding window of 8"),
+        (
+            GPTNeoConfig(num_layers=2, attention_types=LOCAL, hidden_size=32, num_heads=2),
+            "local attention",
+        ),
+        (BloomConfig(n_layer=2, hidden_size=32, n_head=2, vocab_size=40), "without position embeddings"),
+    ],
+)
+def test_a_model_with_other_attention_is_refused(config: PreTrainedConfig, reason: str) -> None:
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(UnsupportedModelError, match=reason):
+        TransformersPolicy(model, [END])

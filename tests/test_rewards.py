@@ -95,6 +95,8 @@ STRICT_BAD = {
     "tag inside a thought": ONE.replace(">t<", ">t</search><", 1),
     "blank answer": ONE.replace(">a<", "> <"),
     "query on two lines": ONE.replace(">q<", ">q\nr<"),
+    "query on two lines of an old Mac": ONE.replace(">q<", ">q\rr<"),
+    "query with a line separator": ONE.replace(">q<", ">q\u2028r<"),
     "too many rounds": rounds(8),
     "empty": "",
 }

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class PromptSettings(_Settings):
@@ -130,7 +132,7 @@ class Recipe(_Settings):
     """Only questions of these groups; all when empty."""
     balance_groups: bool = False
     """Repeat the questions of smaller groups, so that every group has about the same share."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Every random number follows from it."""
     prompt: PromptSettings = PromptSettings()
     reward: RewardSettings = RewardSettings()

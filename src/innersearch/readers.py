@@ -76,7 +76,10 @@ def _question(row: Row, place: str, number: int) -> Question:
     text = row.get("question")
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{place} has no 'question'; its columns are {sorted(row)}")
-    answers = _golden_answers(row)
+    try:
+        answers = _golden_answers(row)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
     if answers is None:
         raise DataError(
             f"{place} has neither 'golden_answers' nor 'reward_model.ground_truth.target'; "
@@ -84,7 +87,8 @@ def _question(row: Row, place: str, number: int) -> Question:
         )
     if not answers:
         raise DataError(f"{place} has no gold answer: {text[:60]!r}; remove it or add one")
-    metadata = dict(row.get("metadata") or {})
+    given = row.get("metadata")
+    metadata = dict(given) if isinstance(given, Mapping) else {}
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
     identity = str(row.get("id", number))
     return Question(identity, text.strip(), answers, metadata)
@@ -109,6 +113,9 @@ def as_answers(value: Any) -> tuple[str, ...]:
 
     >>> as_answers({"target": ["Paris"]}), as_answers("Paris"), as_answers([" ", 7])
     (('Paris',), ('Paris',), ('7',))
+
+    Raises:
+        DataError: An answer is neither text nor a number.
     """
     if isinstance(value, Mapping):
         value = value.get("target", [])
@@ -116,6 +123,9 @@ def as_answers(value: Any) -> tuple[str, ...]:
         value = value.tolist()
     if not isinstance(value, list | tuple | set):
         value = [value]
+    for answer in value:
+        if isinstance(answer, bool) or not isinstance(answer, str | int | float) or answer != answer:
+            raise DataError(f"a gold answer is text or a number, given {answer!r}")
     return tuple(str(answer) for answer in value if str(answer).strip())
 
 

@@ -78,7 +78,7 @@ def strict_format(text: str) -> float:
 def _is_filled(kind: Kind, content: str) -> bool:
     if not content.strip() or any(tag in content for tag in _ALLOWED):
         return False
-    return kind is not Kind.SEARCH or "\n" not in content.strip()
+    return kind is not Kind.SEARCH or len(content.strip().splitlines()) == 1
 
 
 def graded_format(text: str) -> float:

@@ -150,7 +150,7 @@ class Sampling:
     temperature: float = 1.0
     max_new_tokens: int = 256
     seed: int = 0
-    """Each trajectory draws from a stream of its own: (seed, step, question id, repetition)."""
+    """Each trajectory draws from a stream of its own: (seed, group, repetition)."""
 
 
 @dataclass(frozen=True, slots=True)

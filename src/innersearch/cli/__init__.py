@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InnersearchError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
-        return _fail("interrupted; what is written stays, and --resume goes on from it", 130)
+        return _fail(
+            "interrupted; what is written stays, and train, eval and demo go on from it with --resume",
+            130,
+        )
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}", 1)
     return 0

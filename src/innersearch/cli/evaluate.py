@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from cyclopts.types import NonNegativeFloat, NonNegativeInt
+from cyclopts.types import NonNegativeInt, PositiveFloat
 from rich.console import Console
 
 from innersearch.cli.progress import Display
@@ -27,7 +27,7 @@ def evaluate_command(
     prompt: str | None = None,
     direct: bool = False,
     groups: tuple[str, ...] = (),
-    temperature: NonNegativeFloat = 1.0,
+    temperature: PositiveFloat = 1.0,
     max_new_tokens: NonNegativeInt = 0,
     seed: int = 0,
     output: Path | None = None,

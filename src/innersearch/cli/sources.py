@@ -55,6 +55,9 @@ def load_questions(source: str, groups: Collection[str] = ()) -> list[Question]:
 
 def recipe_path(name: str) -> Path | None:
     """The file of a recipe given as path or by the name of a shipped one; None if there is none."""
+    given = Path(name)
+    if given.parent not in (Path(), Path("recipes")):
+        return given if given.suffix == ".toml" and given.is_file() else None
     shipped = Path(str(files("innersearch"))) / "recipes"
     in_source = Path(__file__).parents[3] / "recipes"
     for candidate in (Path(name), shipped / Path(name).name, in_source / Path(name).name):

@@ -7,8 +7,10 @@ with the number of samples: `greedy.jsonl` and `samples.jsonl` hold one line per
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from innersearch.evaluate.scores import Score, score, summarise
 from innersearch.policy.loading import end_ids
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
-from innersearch.records import LineWriter, read_json, read_lines, to_json, write_json
+from innersearch.records import LineWriter, keep_lines, read_json, read_lines, to_json, write_json
 from innersearch.rollout.episode import SelfSearch, Task
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -64,7 +66,7 @@ def evaluate(
     """
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
     policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
-    _open(path, settings, resume=resume)
+    _open(path, _identity(model, questions, settings), resume=resume)
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
     greedy = SelfSearch(policy, tokenizer, sampling)
     sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
@@ -73,7 +75,7 @@ def evaluate(
     if settings.samples:
         chosen = _choose(questions, settings)
         with_records.run("samples", sampled, chosen, settings.samples)
-    ks = [k for k in KS if k <= settings.samples]
+    ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     place = {question.id: index for index, question in enumerate(questions)}
     of_greedy, of_samples = (
         sorted(read_lines(path / f"{name}.jsonl"), key=lambda record: place[record["id"]])
@@ -84,7 +86,16 @@ def evaluate(
     return summary
 
 
-def _open(path: Path, settings: EvalSettings, *, resume: bool) -> None:
+def _identity(
+    model: PreTrainedModel, questions: Sequence[Question], settings: EvalSettings
+) -> dict[str, Any]:
+    """What the records in a directory belong to."""
+    asked = json.dumps([[q.id, q.question, q.golden_answers] for q in questions])
+    questions_sha256 = hashlib.sha256(asked.encode()).hexdigest()
+    return asdict(settings) | {"model": model.name_or_path, "questions_sha256": questions_sha256}
+
+
+def _open(path: Path, identity: dict[str, Any], *, resume: bool) -> None:
     written = path / "settings.json"
     if path.is_dir() and any(path.iterdir()):
         if not resume:
@@ -92,9 +103,11 @@ def _open(path: Path, settings: EvalSettings, *, resume: bool) -> None:
                 f"{path} is not empty: add --resume to continue that evaluation, or give another "
                 "directory with --output, or delete it"
             )
-        if not written.is_file() or read_json(written) != asdict(settings):
-            raise RunError(f"{path} was written with other settings: give another --output")
-    write_json(written, asdict(settings))
+        if not written.is_file() or read_json(written) != identity:
+            raise RunError(
+                f"{path} was written with other settings, questions or model: give another --output"
+            )
+    write_json(written, identity)
 
 
 def _choose(questions: Sequence[Question], settings: EvalSettings) -> list[Question]:
@@ -124,6 +137,7 @@ class _Records:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
         done = {record["id"] for record in read_lines(file)}
+        self._forget_unfinished(rollout.sampling.temperature, done)
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
         tasks = [
             Task(question, self.prompt_ids[question.id], question.id, repetition)
@@ -150,6 +164,13 @@ class _Records:
                 self.progress(name, finished, len(questions))
         records.close()
         trajectories.close()
+
+    def _forget_unfinished(self, temperature: float, done: Collection[str]) -> None:
+        """Trajectories are written as they end, questions once all theirs have."""
+        keep_lines(
+            self.path / "trajectories.jsonl",
+            lambda t: t["sampling"]["temperature"] != temperature or t["question"]["id"] in done,
+        )
 
 
 def _first(pair: tuple[int, Score]) -> int:

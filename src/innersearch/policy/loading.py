@@ -64,7 +64,7 @@ def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedMode
     try:
         AutoConfig.from_pretrained(path)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or torch.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise ModelError(f"no causal language model at {path}: {_first_line(error)}") from error
     if torch.cuda.is_available():
         torch.nn.Module.to(model, "cuda")

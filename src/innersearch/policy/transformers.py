@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from innersearch.errors import DataError, UnsupportedModelError
+from innersearch.errors import DataError, ModelError, UnsupportedModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
 from innersearch.policy.cache import Prefill, SlotCache
 from innersearch.types import Finish, Sampling
@@ -33,7 +33,7 @@ class TransformersPolicy:
             max_batch: Sequences in flight at most.
 
         Raises:
-            UnsupportedModelError: Some layer is not full attention.
+            UnsupportedModelError: Some layer is not full attention over rotary or learned positions.
         """
         _check_attention(model)
         self.model = model
@@ -47,6 +47,7 @@ class TransformersPolicy:
 
         Raises:
             DataError: A prompt is empty or leaves no room in the model's context.
+            ModelError: The weights are damaged.
         """
         training = self.model.training
         self.model.eval()
@@ -168,6 +169,8 @@ class _Batch:
         greedy = self.sampling.temperature == 0
         scale = 1.0 if greedy else self.sampling.temperature
         logprobs = torch.log_softmax(self.logits.float() / scale, dim=-1)
+        if bool(logprobs.isnan().any()):
+            raise ModelError("the model's logits are not finite: its weights are damaged")
         probabilities = logprobs.exp()
         uniforms = self.uniforms[rows, counts]
         drawn = logprobs.argmax(-1) if greedy else _invert(probabilities, uniforms)
@@ -240,9 +243,21 @@ def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor
 
 def _check_attention(model: PreTrainedModel) -> None:
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
+    kinds = {
+        *(getattr(config, "layer_types", None) or ()),
+        *(f"{kind} attention" for kind in getattr(config, "attention_layers", ())),
+    } - {"full_attention", "global attention"}
+    context = getattr(config, "max_position_embeddings", None)
+    window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None)
+    if not getattr(config, "layer_types", None) and getattr(config, "use_sliding_window", True):
+        kinds |= {f"a sliding window of {window}"} if window and window < (context or 0) else set()
+    if context is None or getattr(config, "alibi", False):
+        kinds |= {"attention without position embeddings"}
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("longrope", "dynamic"):
+        kinds |= {f"{rope['rope_type']} positions"}
+    if kinds:
         raise UnsupportedModelError(
-            f"{type(model).__name__} has layers of kind {sorted(kinds - {'full_attention'})}; "
-            "the transformers policy handles full attention only: serve the model with vLLM instead"
+            f"{type(model).__name__} has layers with {', '.join(sorted(kinds))}; the transformers "
+            "policy handles full attention with fixed positions only"
         )

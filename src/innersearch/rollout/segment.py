@@ -61,7 +61,10 @@ class SegmentBuilder:
         """Append what the policy sampled, exactly as sampled."""
         added = pieces(self._tokenizer, completion.token_ids)
         if completion.finish is Finish.EOS:
-            added[-1] = ""
+            # Bytes of a character that was never finished come out together with the end token.
+            end = str(self._tokenizer.convert_ids_to_tokens(completion.token_ids[-1]))
+            left = added[-1].removesuffix(end)
+            added[-1] = left if left.strip() else ""
         self._append(completion.token_ids, added, "".join(added), Source.POLICY)
         self._logprobs += completion.logprobs
         self._entropies += completion.entropies

@@ -85,7 +85,11 @@ class Keeper(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Declare the checkpoint complete: nothing is written to it after this."""
+        """Declare the checkpoint complete: nothing is written to it after this. A collapsed one is not
+        worth resuming from.
+        """
+        if self.collapse:
+            return
         self.run.mark_complete(state.global_step, self.guard.score())
 
     def close(self) -> None:

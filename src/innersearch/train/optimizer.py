@@ -66,11 +66,17 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def _split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    embeddings = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters()
+    }
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+        hidden = parameter.ndim == 2 and id(parameter) not in embeddings and "lm_head" not in name
         (matrices if hidden else others).append(parameter)
     return matrices, others

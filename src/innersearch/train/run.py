@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch import prompts
 from innersearch.config import Recipe
-from innersearch.errors import CollapseError, DataError
+from innersearch.errors import CollapseError, DataError, ModelError
 from innersearch.grammar import MaskRule
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
@@ -75,7 +75,10 @@ def train(
         callbacks=[keeper],
     )
     with clear_disk_errors(path):
-        trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
+        except ModelError as error:
+            keeper.collapse = str(error)
         keeper.close()
         if keeper.collapse:
             raise _collapsed(run, keeper)

@@ -130,6 +130,7 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         seed=recipe.seed,
         data_seed=recipe.seed,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.save_every,
         report_to="none",

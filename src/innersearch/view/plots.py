@@ -85,7 +85,8 @@ def pass_curve(rows: Mapping[str, Any], group: str) -> str:
 
 def group_bars(rows: Mapping[str, Any]) -> str:
     """Greedy exact match of each row by group, with 95 % intervals."""
-    groups = [group for group in next(iter(rows.values()))["em"] if group != "all"]
+    asked = [summary["em"] for summary in rows.values()]
+    groups = [group for group in asked[0] if group != "all" and all(group in em for em in asked)]
     figure, axes = _figure()
     width = 0.8 / len(rows)
     for offset, (row, summary) in enumerate(rows.items()):

@@ -26,7 +26,8 @@ def percent(estimate: Mapping[str, float]) -> str:
 def evaluation_table(summary: Summary) -> str:
     """One evaluation, a line per group: greedy scores, pass@k where it was sampled."""
     passes = summary.get("pass_at_k", {})
-    ks = [k for k in _SHOWN if passes and k in next(iter(passes.values()))]
+    computed = list(next(iter(passes.values()), {}))
+    ks = [k for k in computed if k in _SHOWN or k == computed[-1]]
     rows = [
         [
             group,

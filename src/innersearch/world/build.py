@@ -22,7 +22,7 @@ from typing import Any
 from innersearch.errors import RunError
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.progress import Progress, silent
-from innersearch.records import write_json
+from innersearch.records import read_json, write_json
 from innersearch.runs import versions
 from innersearch.types import Document, Question
 from innersearch.world.corpus import CorpusPlan, corpus, digest
@@ -46,10 +46,9 @@ def build(
     """Build a world into `output` and return its manifest.
 
     Raises:
-        RunError: `output` is not empty and `resume` is not given.
+        RunError: `output` is not empty and `resume` is not given, or it holds something else.
     """
-    if output.is_dir() and any(output.iterdir()) and not resume:
-        raise RunError(f"{output} is not empty: add --resume, or give another directory")
+    _open(output, {"seed": seed, "corpus": asdict(corpus_plan), "pretraining": asdict(plan)}, resume)
     world = Encyclopedia.generate(seed)
     write_data(world, output)
     tokenizer = make_tokenizer(text.text for text in corpus(world, corpus_plan, 0))
@@ -78,6 +77,16 @@ def build(
     write_json(folder / MANIFEST, manifest)
     shutil.rmtree(output / "checkpoints")
     return manifest
+
+
+def _open(output: Path, settings: dict[str, Any], resume: bool) -> None:  # noqa: FBT001
+    written = output / "settings.json"
+    if output.is_dir() and any(output.iterdir()):
+        if not resume:
+            raise RunError(f"{output} is not empty: add --resume, or give another directory")
+        if not written.is_file() or read_json(written) != settings:
+            raise RunError(f"{output} does not hold a build with these settings: give another directory")
+    write_json(written, settings)
 
 
 def write_data(world: Encyclopedia, output: Path) -> None:
