@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from innersearch.types import ALL_GROUPS
+
 Summary = Mapping[str, Any]
 
 _SHOWN = ("1", "4", "16", "64", "256", "1024")
@@ -62,10 +64,9 @@ def _sampled_note(summary: Summary) -> str:
     """What pass@k was measured on, which is often a part of the questions."""
     if "pass_at_k" not in summary:
         return ""
-    counts = sorted(
-        {passes["1"]["n"] for group, passes in summary["pass_at_k"].items() if group != "all"}
-    )
-    per_group = " to ".join(str(n) for n in {counts[0]: None, counts[-1]: None})
+    passes = summary["pass_at_k"]
+    counts = [passes[group]["1"]["n"] for group in passes if group != ALL_GROUPS or len(passes) == 1]
+    per_group = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
     samples = summary["settings"]["samples"]
     return f"\npass@k: {per_group} questions per group, {samples} samples each"
 
