@@ -24,7 +24,7 @@ def test_a_build_has_the_data_of_the_shipped_model_and_its_metrics(tmp_path: Pat
     for key in ("seed", "corpus", "pretraining", "corpus_sha256", "questions_sha256", "parameters"):
         assert built[key] == shipped[key]
     for group in GROUPS:
-        # Whether a two-hop question gets its second search greedily is a close call that rounding decides.
+        # Whether a two-hop question greedily gets a second search is a close call, decided by rounding.
         if group.startswith("one_hop"):
             assert overlap(built["metrics"]["em"][group], shipped["metrics"]["em"][group]), group
         for k in ("1", "16"):
