@@ -19,13 +19,11 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 from pydantic import ValidationError
-from rich.console import Console
 
 from innersearch import __version__
 from innersearch.cli import ask, demo, evaluate, report, train, world
+from innersearch.cli.console import stderr
 from innersearch.errors import InnersearchError
-
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 app = App(
     name="innersearch",
@@ -65,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, status: int) -> int:
     line = " ".join(message.split())
-    stderr.print(f"innersearch: {line}", style="red", markup=False)
+    stderr.print(f"innersearch: {line}", style="red")
     return status
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cyclopts import App
 from cyclopts.types import NonNegativeFloat, PositiveInt
-from rich.console import Console
 
+from innersearch.cli.console import stdout
 from innersearch.cli.sources import default_prompt, model_path
 
 app = App(name="ask", help_format="plaintext")
@@ -53,4 +53,4 @@ def ask(
     policy = TransformersPolicy(loaded, end_ids(loaded, tokenizer), max_batch=1)
     task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
     [trajectory] = SelfSearch(policy, tokenizer, sampling).run([task])
-    print_trajectory(trajectory, Console(highlight=False, soft_wrap=True))
+    print_trajectory(trajectory, stdout)

@@ -13,8 +13,8 @@ from typing import Any
 
 from cyclopts import App
 from cyclopts.types import NonNegativeFloat
-from rich.console import Console
 
+from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, recipe_path
 from innersearch.config import Recipe
@@ -78,11 +78,10 @@ def demo(
         report = write_report(run.path)
     seconds = clock.seconds
     write_json(run.path / "summary.json", _summary(run, recipe, rows, seconds))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(comparison_table(rows), markup=False)
-    console.print(f"train {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s")
-    console.print(f"model   {run.model}")
-    console.print(f"report  {report}")
+    stdout.print(comparison_table(rows))
+    stdout.print(f"train {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s")
+    stdout.print(f"model   {run.model}")
+    stdout.print(f"report  {report}")
 
 
 def demo_recipe(*, small: bool, seed: int) -> Recipe:

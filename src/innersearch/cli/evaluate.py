@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
-from rich.console import Console
 
+from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.types import Question
@@ -66,9 +66,8 @@ def evaluate_command(
         "seed": seed,
     }
     summary = _evaluate(model, load_questions(data, groups), folder, prompt, choices, resume=resume)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(evaluation_table(summary), markup=False)
-    console.print(f"records  {folder}")
+    stdout.print(evaluation_table(summary))
+    stdout.print(f"records  {folder}")
 
 
 def _label(model: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cyclopts import App
-from rich.console import Console
+
+from innersearch.cli.console import stdout
 
 app = App(name="report", help_format="plaintext")
 
@@ -24,4 +25,4 @@ def report(run: Path) -> None:
     """
     from innersearch.view.report import write_report
 
-    Console(highlight=False, soft_wrap=True).print(f"report  {write_report(run)}")
+    stdout.print(f"report  {write_report(run)}")

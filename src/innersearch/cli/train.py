@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.config import Toml
-from rich.console import Console
 
+from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path, recipe_path
 from innersearch.config import Recipe
@@ -81,7 +81,6 @@ def train(
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )
     report = write_report(run.path)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"model   {run.model}")
-    console.print(f"report  {report}")
-    console.print(f"next    innersearch eval {run.model} --data FILE -n 16")
+    stdout.print(f"model   {run.model}")
+    stdout.print(f"report  {report}")
+    stdout.print(f"next    innersearch eval {run.model} --data FILE -n 16")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cyclopts import App
-from rich.console import Console
 
+from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, model_path
 from innersearch.view.tables import evaluation_table, percent
@@ -39,9 +39,8 @@ def build(output: Path = Path("runs/world"), *, seed: int = SHIPPED_SEED, resume
 
     with Display() as display:
         manifest = build_world(output, seed, resume=resume, progress=display.update)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(evaluation_table(manifest["metrics"]), markup=False)
-    console.print(f"model  {output / 'model'}  ({manifest['parameters']:,} parameters)")
+    stdout.print(evaluation_table(manifest["metrics"]))
+    stdout.print(f"model  {output / 'model'}  ({manifest['parameters']:,} parameters)")
 
 
 @app.command
@@ -62,6 +61,5 @@ def probe(model: str = WORLD, *, split: Split = Split.TEST) -> None:
 
     path = model_path(model)
     world = Encyclopedia.generate(SHIPPED_SEED)
-    console = Console(highlight=False, soft_wrap=True)
     for tier, known in probe_model(load_model(path), load_tokenizer(path), world, split).items():
-        console.print(f"{tier:8s} {percent(known._asdict())} % of {known.n} statements")
+        stdout.print(f"{tier:8s} {percent(known._asdict())} % of {known.n} statements")
