@@ -15,7 +15,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from innersearch.errors import DataError, ModelError, UnsupportedModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
@@ -169,7 +169,8 @@ class _Batch:
         greedy = self.sampling.temperature == 0
         scale = 1.0 if greedy else self.sampling.temperature
         logprobs = torch.log_softmax(self.logits.float() / scale, dim=-1)
-        if bool(logprobs.isnan().any()):
+        # One number that is none spoils its whole row, so that one column tells.
+        if bool(logprobs[:, 0].isnan().any()):
             raise ModelError("the model's logits are not finite: its weights are damaged")
         probabilities = logprobs.exp()
         uniforms = self.uniforms[rows, counts]
@@ -242,22 +243,28 @@ def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor
 
 
 def _check_attention(model: PreTrainedModel) -> None:
-    config = model.config.get_text_config()
-    kinds = {
-        *(getattr(config, "layer_types", None) or ()),
-        *(f"{kind} attention" for kind in getattr(config, "attention_layers", ())),
-    } - {"full_attention", "global attention"}
-    context = getattr(config, "max_position_embeddings", None)
-    window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None)
-    if not getattr(config, "layer_types", None) and getattr(config, "use_sliding_window", True):
-        kinds |= {f"a sliding window of {window}"} if window and window < (context or 0) else set()
-    if context is None or getattr(config, "alibi", False):
-        kinds |= {"attention without position embeddings"}
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in ("longrope", "dynamic"):
-        kinds |= {f"{rope['rope_type']} positions"}
-    if kinds:
+    obstacles = sorted(set(_obstacles(model.config.get_text_config())))
+    if obstacles:
         raise UnsupportedModelError(
-            f"{type(model).__name__} has layers with {', '.join(sorted(kinds))}; the transformers "
+            f"{type(model).__name__} has layers with {', '.join(obstacles)}; the transformers "
             "policy handles full attention with fixed positions only"
         )
+
+
+def _obstacles(config: PreTrainedConfig) -> Iterator[str]:
+    """What the slot cache cannot reproduce, as the configurations of many architectures call it."""
+    kinds = getattr(config, "layer_types", None)
+    yield from (kind for kind in kinds or () if kind != "full_attention")
+    for kind in getattr(config, "attention_layers", ()):
+        if kind != "global":
+            yield f"{kind} attention"
+    context = getattr(config, "max_position_embeddings", None)
+    window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None)
+    used = not kinds and getattr(config, "use_sliding_window", True)
+    if used and window and context and window < context:
+        yield f"a sliding window of {window}"
+    if context is None or getattr(config, "alibi", False):
+        yield "attention without position embeddings"
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    if rope in ("longrope", "dynamic"):
+        yield f"{rope} positions"
