@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from innersearch.view.tables import percent
+
 RECIPE = "recipes/ssrl-world.toml"
 VARIANTS: dict[str, list[str]] = {
     "default": [],
@@ -71,10 +73,6 @@ def evaluate(model: str, folder: Path, split: str, seed: int, samples: int) -> d
 
 def probe(model: str, split: str) -> str:
     return re.search(r"common +(.*?) %", innersearch("world", "probe", model, "--split", split))[1]
-
-
-def percent(estimate: dict[str, float]) -> str:
-    return f"{100 * estimate['value']:.1f} [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
 
 
 def row(name: str, seed: str, summary: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,6 +50,30 @@ def oracle(
     return {name: p.grad for name, p in model.named_parameters()}
 
 
+def train(
+    recipe: Recipe, output: Path, mask: MaskRule, *callbacks: TrainerCallback
+) -> list[list[Trajectory]]:
+    """Train the shipped model on eight questions and return the trajectories of each step."""
+    tokenizer, model = load_tokenizer(str(SHIPPED)), load_model(str(SHIPPED))
+    policy = TransformersPolicy(model, end_ids(model, tokenizer))
+    sampling = Sampling(max_new_tokens=recipe.sampling.max_new_tokens)
+    chosen = questions(Encyclopedia.generate(0), Split.TRAIN)[:8]
+    seen: list[list[Trajectory]] = []
+    trainer = build_trainer(
+        recipe,
+        model,
+        tokenizer,
+        chosen,
+        encode_prompts(tokenizer, recipe, chosen),
+        SelfSearch(policy, tokenizer, sampling, partial(score, recipe), mask),
+        output=output,
+        on_rollout=lambda step, trajectories: seen.append(trajectories),
+        callbacks=callbacks,
+    )
+    trainer.train()
+    return seen
+
+
 @pytest.mark.parametrize("mask", [True, False])
 @pytest.mark.parametrize("micro_batch", [8, 32])
 def test_one_step_has_the_gradient_of_a_plain_torch_oracle(
@@ -68,30 +92,9 @@ def test_one_step_has_the_gradient_of_a_plain_torch_oracle(
         sampling=SamplingSettings(max_new_tokens=96),
         trainer=trainer_settings,
     )
-    tokenizer, model = load_tokenizer(str(SHIPPED)), load_model(str(SHIPPED))
-    reference = copy.deepcopy(model)
-    rollout = SelfSearch(
-        TransformersPolicy(model, end_ids(model, tokenizer)),
-        tokenizer,
-        Sampling(max_new_tokens=96),
-        partial(score, recipe),
-        MaskRule(information=mask),
-    )
-    sampled: list[Trajectory] = []
+    reference = load_model(str(SHIPPED))
     spy = GradientSpy()
-    chosen = questions(Encyclopedia.generate(0), Split.TRAIN)[:8]
-    trainer = build_trainer(
-        recipe,
-        model,
-        tokenizer,
-        chosen,
-        encode_prompts(tokenizer, recipe, chosen),
-        rollout,
-        output=tmp_path,
-        on_rollout=lambda step, trajectories: sampled.extend(trajectories),
-        callbacks=[spy],
-    )
-    trainer.train()
+    [sampled] = train(recipe, tmp_path, MaskRule(information=mask), spy)
     assert len(sampled) == 32
     assert len({t.reward for t in sampled}) > 1
     masked = sum(sum(t.segments[0].sampled_mask) - sum(t.segments[0].loss_mask) for t in sampled)
@@ -109,22 +112,7 @@ def test_groups_share_a_question_and_differ_in_repetition(tmp_path) -> None:
         sampling=SamplingSettings(max_new_tokens=8),
         trainer=TrainerSettings(steps=2, prompts_per_step=4, group_size=3, micro_batch=6, kl=0.0),
     )
-    tokenizer, model = load_tokenizer(str(SHIPPED)), load_model(str(SHIPPED))
-    sampling = Sampling(max_new_tokens=8)
-    policy = TransformersPolicy(model, end_ids(model, tokenizer))
-    seen: list[list[Trajectory]] = []
-    chosen = questions(Encyclopedia.generate(0), Split.TRAIN)[:8]
-    trainer = build_trainer(
-        recipe,
-        model,
-        tokenizer,
-        chosen,
-        encode_prompts(tokenizer, recipe, chosen),
-        SelfSearch(policy, tokenizer, sampling, partial(score, recipe)),
-        output=tmp_path,
-        on_rollout=lambda step, trajectories: seen.append(trajectories),
-    )
-    trainer.train()
+    seen = train(recipe, tmp_path, MaskRule())
     assert [len(trajectories) for trajectories in seen] == [12, 12]
     for step, trajectories in enumerate(seen, 1):
         assert {t.step for t in trajectories} == {step}
