@@ -66,6 +66,11 @@ def test_an_interrupted_evaluation_resumes_to_the_same_result(model, tokenizer, 
         file.write('{"id": "torn')
     assert len(list(read_lines(tmp_path / "cut" / "samples.jsonl"))) == 3
     assert evaluate(model, tokenizer, chosen, tmp_path / "cut", SETTINGS, resume=True) == whole
+    trajectories = [
+        (t["sampling"]["temperature"], t["uid"])
+        for t in read_lines(tmp_path / "cut" / "trajectories.jsonl")
+    ]
+    assert len(trajectories) == len(set(trajectories))
     changed = EvalSettings(prompt="world", samples=8)
     with pytest.raises(RunError, match="other settings"):
         evaluate(model, tokenizer, chosen, tmp_path / "cut", changed, resume=True)

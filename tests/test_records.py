@@ -7,7 +7,7 @@ import pytest
 
 from innersearch.config import Recipe
 from innersearch.errors import RunError
-from innersearch.records import LineWriter, keep_lines, read_json, read_lines, write_json
+from innersearch.records import LineWriter, claim, keep_lines, read_json, read_lines, write_json
 from innersearch.runs import Run
 
 
@@ -67,3 +67,19 @@ def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
 def test_a_recipe_survives_json() -> None:
     recipe = Recipe(name="x", groups=("a", "b"), seed=3)
     assert Recipe.model_validate(json.loads(recipe.model_dump_json())) == recipe
+
+
+def test_a_directory_is_claimed_once_and_by_one(tmp_path: Path) -> None:
+    def open_as(seed: int, *, resume: bool) -> bool:
+        settings = {"seed": seed, "share": 0.3}
+        return claim(tmp_path / "x", settings, resume=resume, what="build", otherwise="is another")
+
+    assert not open_as(1, resume=False)
+    assert open_as(1, resume=True)
+    with pytest.raises(RunError, match="add --resume to continue that build"):
+        open_as(1, resume=False)
+    with pytest.raises(RunError, match="is another: give another directory"):
+        open_as(2, resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        claim(tmp_path / "file", {}, resume=True, what="build", otherwise="")

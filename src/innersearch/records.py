@@ -39,6 +39,38 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def begun(folder: Path, *, resume: bool, what: str) -> bool:
+    """Whether `folder` already holds something to go on with.
+
+    Raises:
+        RunError: It does and `resume` is not given, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: give a directory")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    if not resume:
+        raise RunError(
+            f"{folder} is not empty: add --resume to continue that {what}, or give another directory, "
+            "or delete it"
+        )
+    return True
+
+
+def claim(folder: Path, identity: Any, *, resume: bool, what: str, otherwise: str) -> bool:
+    """Write what `folder` belongs to into its settings.json, or check it; whether it was begun before.
+
+    Raises:
+        RunError: As `begun`, or it belongs to something else; then the text is `otherwise`.
+    """
+    written = folder / "settings.json"
+    going_on = begun(folder, resume=resume, what=what)
+    if going_on and (not written.is_file() or read_json(written) != identity):
+        raise RunError(f"{folder} {otherwise}: give another directory")
+    write_json(written, identity)
+    return going_on
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The complete records of a JSON-lines file; nothing if there is no file."""
     if not path.exists():

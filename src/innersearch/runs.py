@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from innersearch.config import Recipe
 from innersearch.errors import RunError
-from innersearch.records import keep_lines, read_json, write_json
+from innersearch.records import begun, keep_lines, read_json, write_json
 
 _MARK = "innersearch.json"
 _PACKAGES = ("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
@@ -88,14 +88,7 @@ class Run:
                 another recipe.
         """
         run = cls(path)
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is a file: give a directory with --output")
-        if path.is_dir() and any(path.iterdir()):
-            if not resume:
-                raise RunError(
-                    f"{path} is not empty: add --resume to continue that run, or give another "
-                    "directory with --output, or delete it"
-                )
+        if begun(path, resume=resume, what="run"):
             run._demand_same(recipe)
             run._cut_back()
         else:

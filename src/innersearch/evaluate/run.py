@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ from pydantic import TypeAdapter
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch import prompts
-from innersearch.errors import RunError
 from innersearch.evaluate.scores import Score, score, summarise
 from innersearch.policy.loading import end_ids
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
-from innersearch.records import LineWriter, keep_lines, read_json, read_lines, to_json, write_json
+from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
 from innersearch.rollout.episode import SelfSearch, Task
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -66,7 +65,10 @@ def evaluate(
     """
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
     policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
-    _open(path, _identity(model, questions, settings), resume=resume)
+    identity = _identity(model, questions, settings)
+    otherwise = "was written with other settings, questions or model"
+    if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
+        _forget_unfinished(path, settings)
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
     greedy = SelfSearch(policy, tokenizer, sampling)
     sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
@@ -95,19 +97,17 @@ def _identity(
     return asdict(settings) | {"model": model.name_or_path, "questions_sha256": questions_sha256}
 
 
-def _open(path: Path, identity: dict[str, Any], *, resume: bool) -> None:
-    written = path / "settings.json"
-    if path.is_dir() and any(path.iterdir()):
-        if not resume:
-            raise RunError(
-                f"{path} is not empty: add --resume to continue that evaluation, or give another "
-                "directory with --output, or delete it"
-            )
-        if not written.is_file() or read_json(written) != identity:
-            raise RunError(
-                f"{path} was written with other settings, questions or model: give another --output"
-            )
-    write_json(written, identity)
+def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
+    """Trajectories are written as they end, questions once all of theirs have ended."""
+    done = {
+        (temperature, record["id"])
+        for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
+        for record in read_lines(path / f"{name}.jsonl")
+    }
+    keep_lines(
+        path / "trajectories.jsonl",
+        lambda record: (record["sampling"]["temperature"], record["question"]["id"]) in done,
+    )
 
 
 def _choose(questions: Sequence[Question], settings: EvalSettings) -> list[Question]:
@@ -137,7 +137,6 @@ class _Records:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
         done = {record["id"] for record in read_lines(file)}
-        self._forget_unfinished(rollout.sampling.temperature, done)
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
         tasks = [
             Task(question, self.prompt_ids[question.id], question.id, repetition)
@@ -164,13 +163,6 @@ class _Records:
                 self.progress(name, finished, len(questions))
         records.close()
         trajectories.close()
-
-    def _forget_unfinished(self, temperature: float, done: Collection[str]) -> None:
-        """Trajectories are written as they end, questions once all theirs have."""
-        keep_lines(
-            self.path / "trajectories.jsonl",
-            lambda t: t["sampling"]["temperature"] != temperature or t["question"]["id"] in done,
-        )
 
 
 def _first(pair: tuple[int, Score]) -> int:

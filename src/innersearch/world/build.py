@@ -19,10 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from innersearch.errors import RunError
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.progress import Progress, silent
-from innersearch.records import read_json, write_json
+from innersearch.records import claim, write_json
 from innersearch.runs import versions
 from innersearch.types import Document, Question
 from innersearch.world.corpus import CorpusPlan, corpus, digest
@@ -48,7 +47,13 @@ def build(
     Raises:
         RunError: `output` is not empty and `resume` is not given, or it holds something else.
     """
-    _open(output, {"seed": seed, "corpus": asdict(corpus_plan), "pretraining": asdict(plan)}, resume)
+    claim(
+        output,
+        {"seed": seed, "corpus": asdict(corpus_plan), "pretraining": asdict(plan)},
+        resume=resume,
+        what="build",
+        otherwise="does not hold a build with these settings",
+    )
     world = Encyclopedia.generate(seed)
     write_data(world, output)
     tokenizer = make_tokenizer(text.text for text in corpus(world, corpus_plan, 0))
@@ -77,16 +82,6 @@ def build(
     write_json(folder / MANIFEST, manifest)
     shutil.rmtree(output / "checkpoints")
     return manifest
-
-
-def _open(output: Path, settings: dict[str, Any], resume: bool) -> None:  # noqa: FBT001
-    written = output / "settings.json"
-    if output.is_dir() and any(output.iterdir()):
-        if not resume:
-            raise RunError(f"{output} is not empty: add --resume, or give another directory")
-        if not written.is_file() or read_json(written) != settings:
-            raise RunError(f"{output} does not hold a build with these settings: give another directory")
-    write_json(written, settings)
 
 
 def write_data(world: Encyclopedia, output: Path) -> None:
