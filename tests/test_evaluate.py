@@ -101,7 +101,7 @@ def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_p
     manifest = json.loads((SHIPPED / MANIFEST).read_text())["metrics"]
     wanted = ("one_hop_common", "two_hop_common", "held_out_pair")
     chosen = [question for question in TEST if question.group in wanted]
-    settings = EvalSettings(prompt="world", samples=16, sample_questions=24, max_new_tokens=128, seed=0)
+    settings = EvalSettings(**manifest["settings"])
     summary = evaluate(model, tokenizer, chosen, tmp_path, settings)
     for group in wanted:
         stated = manifest["em"][group]

@@ -9,6 +9,7 @@ from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_tokenizer
 from innersearch.rewards import strict_format
 from innersearch.types import Kind
+from innersearch.view.tables import evaluation_table
 from innersearch.world.build import MANIFEST, fingerprint
 from innersearch.world.corpus import CorpusPlan, corpus, digest
 from innersearch.world.encyclopedia import Encyclopedia, Split, Tier
@@ -155,6 +156,12 @@ def test_the_shipped_data_hashes_are_what_the_build_makes() -> None:
     manifest = json.loads((SHIPPED / MANIFEST).read_text())
     made = fingerprint(WORLD, CorpusPlan(), PretrainPlan())
     assert {key: manifest[key] for key in made} == made
+
+
+def test_what_a_build_prints_of_its_metrics() -> None:
+    printed = evaluation_table(json.loads((SHIPPED / MANIFEST).read_text())["metrics"])
+    assert "two_hop_common" in printed
+    assert "24 questions per group, 16 samples each" in printed
 
 
 def test_the_shipped_tokenizer_is_what_the_build_makes(tmp_path) -> None:

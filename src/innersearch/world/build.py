@@ -76,7 +76,7 @@ def build(
     summary = evaluate(model, tokenizer, test, output / "evaluation", settings, progress=progress)
     manifest = fingerprint(world, corpus_plan, plan) | {
         "parameters": model.num_parameters(),
-        "metrics": {name: value for name, value in summary.items() if name != "settings"},
+        "metrics": summary,
         "versions": versions(),
     }
     write_json(folder / MANIFEST, manifest)
