@@ -11,7 +11,7 @@ RUN := runs/demo
 $(INSTALLED): pyproject.toml constraints.txt
 	@start=$$(date +%s); \
 	$(PYTHON) -m venv $(VENV) && \
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]" && \
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,fast,dense,dev]" && \
 	echo $$(( $$(date +%s) - start )) > $@
 
 # SMALL=1 trains for fewer steps. An earlier run is moved aside, never overwritten.

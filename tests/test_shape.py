@@ -28,7 +28,7 @@ ORDER = [
         "readers",
         "config",
     ),
-    *("rewards", "policy", "rollout", "runs", "train", "evaluate", "world", "view", "cli"),
+    *("search", "rewards", "policy", "rollout", "runs", "train", "evaluate", "world", "view", "cli"),
 ]
 """Imports go down this list, never up."""
 

@@ -2,9 +2,10 @@
 
     InnersearchError
     ├── ConfigError (ValueError)            a setting is unknown or impossible
-    ├── DataError (ValueError)              a data file cannot be read as questions
+    ├── DataError (ValueError)              a data file cannot be read as questions or documents
     ├── ModelError (ValueError)             a directory is no usable model
     │   └── UnsupportedModelError           a model this policy cannot run
+    ├── SearchError (RuntimeError)          a search engine cannot be used, or failed too often
     ├── RunError (RuntimeError)             a run directory is in the way or cannot be resumed
     └── CollapseError (RuntimeError)        the collapse guard stopped a training run
 
@@ -26,7 +27,7 @@ class ConfigError(InnersearchError, ValueError):
 
 
 class DataError(InnersearchError, ValueError):
-    """A data file cannot be read as questions."""
+    """A data file cannot be read as questions or documents."""
 
 
 class ModelError(InnersearchError, ValueError):
@@ -35,6 +36,10 @@ class ModelError(InnersearchError, ValueError):
 
 class UnsupportedModelError(ModelError):
     """A model this policy cannot run."""
+
+
+class SearchError(InnersearchError, RuntimeError):
+    """A search engine cannot be used, or failed too often."""
 
 
 class RunError(InnersearchError, RuntimeError):
