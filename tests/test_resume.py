@@ -80,8 +80,9 @@ def test_kill_9_at_several_points_changes_nothing(uninterrupted: Path, tmp_path:
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
+    endless = ["100000" if argument == str(STEPS) else argument for argument in TRAIN]
     process = subprocess.Popen(
-        [*TRAIN, "--output", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True
+        [*endless, "--output", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True
     )
     while not list(read_lines(tmp_path / "run" / "metrics.jsonl")):
         time.sleep(0.01)
