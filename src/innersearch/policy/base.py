@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
 
 
@@ -16,7 +17,16 @@ class Request:
 
     prompt_ids: tuple[int, ...]
     stream: tuple[str | int, ...] = ()
-    """Identity of the trajectory, for example (step, question id, repetition)."""
+    """Identity of the generation, for example (step, question id, repetition, turn)."""
+    stop: StopStrings | None = None
+    """What ends it besides the end-of-sequence token and the token budget."""
+    max_new_tokens: int | None = None
+    """Its token budget, at most that of the sampling; the same by default."""
+    temperature: float | None = None
+    """Its temperature; that of the sampling by default."""
+    sequence: str | None = None
+    """Name under which its keys and values are kept when it stops at a stop string. The next request
+    of that name computes only what differs from there on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +48,29 @@ class Finished(NamedTuple):
     completion: Completion
 
 
+class Sampler(Protocol):
+    """An open session with a policy: requests of many coroutines share its running batch."""
+
+    async def generate(self, request: Request) -> Completion:
+        """The completion of one request; cancelling the call frees what it holds.
+
+        Raises:
+            DataError: The prompt is empty or leaves no room in the model's context.
+            ModelError: The weights are damaged.
+        """
+
+
 class Policy(Protocol):
     """Who samples tokens."""
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Finished]:
-        """Yield completions as they finish, in any order."""
+    def session(self, sampling: Sampling) -> AbstractAsyncContextManager[Sampler]:
+        """Sample under `sampling` while the session is open."""
 
 
 def stream_key(seed: int, stream: tuple[str | int, ...]) -> int:
-    """A 128-bit key for the random numbers of one trajectory.
+    """A 128-bit key for the random numbers of one generation.
 
-    It depends on nothing else, so a trajectory draws the same numbers in any batch and any order.
+    It depends on nothing else, so a generation draws the same numbers in any batch and any order.
     """
     digest = hashlib.blake2b(repr((seed, *stream)).encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")

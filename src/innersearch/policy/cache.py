@@ -10,6 +10,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 _GROWTH = 64
 """Slots grow by multiples of this many tokens."""
 
+Kept = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of one sequence outside of the cache, each (heads, length, width), per layer."""
+
 
 class Prefill(NamedTuple):
     """Where the prompts of a forward pass go: row `sources[i]` of the pass fills slot `slots[i]`."""
@@ -18,11 +21,19 @@ class Prefill(NamedTuple):
     slots: torch.Tensor
 
 
+class Extension(NamedTuple):
+    """Several tokens for each of some slots: row i writes `positions[i]` of slot `slots[i]`."""
+
+    slots: torch.Tensor
+    positions: torch.Tensor
+
+
 class SlotCache(Cache):
     """Preallocated keys and values, shape (slots, heads, length, width) per layer.
 
-    Set `prefill` before a pass over prompts, or `positions` (one per running sequence, which occupy
-    the first slots) before a pass over one new token each.
+    Announce each forward pass: `start_prefill` for prompts from their first token, `start_extend` for
+    further tokens of some slots, `start_decode` for one token of each running sequence, which occupy
+    the first slots.
     """
 
     def __init__(self, slots: int, layers: int) -> None:
@@ -31,18 +42,25 @@ class SlotCache(Cache):
         self.slots = slots
         self.length = 0
         self.prefill: Prefill | None = None
+        self.extension: Extension | None = None
         self.positions = torch.empty(0, dtype=torch.long)
         self.rows = self.positions
         self.width = 0
 
     def start_prefill(self, prefill: Prefill, length: int) -> None:
         """The next pass computes prompts of up to `length` tokens."""
-        self.prefill = prefill
+        self.prefill, self.extension = prefill, None
         self._reserve(length)
+
+    def start_extend(self, extension: Extension) -> None:
+        """The next pass computes further tokens of some slots."""
+        self.prefill, self.extension = None, extension
+        self.width = int(extension.positions.max()) + 1
+        self._reserve(self.width)
 
     def start_decode(self, positions: torch.Tensor) -> None:
         """The next pass computes one token for each of the first `len(positions)` slots."""
-        self.prefill = None
+        self.prefill = self.extension = None
         self.positions = positions
         self.rows = torch.arange(len(positions), device=positions.device)
         self.width = int(positions.max()) + 1
@@ -53,6 +71,20 @@ class SlotCache(Cache):
         for layer in self.slot_layers:
             layer.keys[targets] = layer.keys[sources]
             layer.values[targets] = layer.values[sources]
+
+    def keep(self, slot: int, length: int) -> Kept:
+        """A copy of the first `length` tokens of a slot."""
+        return [
+            (layer.keys[slot, :, :length].clone(), layer.values[slot, :, :length].clone())
+            for layer in self.slot_layers
+        ]
+
+    def restore(self, slot: int, kept: Kept, length: int) -> None:
+        """Fill a slot with the first `length` tokens of what was kept."""
+        self._reserve(length)
+        for layer, (keys, values) in zip(self.slot_layers, kept, strict=True):
+            layer.keys[slot, :, :length] = keys[:, :length]
+            layer.values[slot, :, :length] = values[:, :length]
 
     def _reserve(self, length: int) -> None:
         if length <= self.length:
@@ -101,6 +133,11 @@ class _SlotLayer(CacheLayerMixin):
             self.keys[slots, :, :length] = key_states[sources]
             self.values[slots, :, :length] = value_states[sources]
             return key_states, value_states
+        if cache.extension is not None:
+            slots, positions = cache.extension
+            self.keys[slots[:, None], :, positions] = key_states.transpose(1, 2)
+            self.values[slots[:, None], :, positions] = value_states.transpose(1, 2)
+            return self.keys[slots, :, : cache.width], self.values[slots, :, : cache.width]
         count = len(cache.rows)
         self.keys[cache.rows, :, cache.positions] = key_states[:, :, 0]
         self.values[cache.rows, :, cache.positions] = value_states[:, :, 0]

@@ -3,24 +3,31 @@
 `model.generate` runs a batch until its longest sequence ends, copies the key-value cache at every
 token and draws with `torch.multinomial`. Here finished sequences leave at once and waiting ones take
 their slots, prompts shared by a group are computed once, and a token is drawn by inverting the
-cumulative distribution at a random number that belongs to the trajectory.
+cumulative distribution at a random number that belongs to the generation.
 
 The forward pass is the model's own, so log-probabilities equal the trainer's up to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count, islice
 
-import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from innersearch.errors import DataError, ModelError, UnsupportedModelError
-from innersearch.policy.base import Completion, Finished, Request, stream_key
-from innersearch.policy.cache import Prefill, SlotCache
-from innersearch.types import Finish, Sampling
+from innersearch.errors import UnsupportedModelError
+from innersearch.policy.base import Completion, Finished, Request
+from innersearch.policy.batch import Batch
+from innersearch.policy.cache import SlotCache
+from innersearch.types import Sampling
+
+_SHARE, _PATIENCE = 8, 4
+"""Newcomers are admitted together: an eighth of the running sequences, or whoever waited 4 tokens.
+A pass for each single one would cost as much as a token of the whole batch."""
 
 
 class TransformersPolicy:
@@ -41,7 +48,6 @@ class TransformersPolicy:
         self.max_batch = max_batch
         self._cache: SlotCache | None = None
 
-    @torch.inference_mode()
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Finished]:
         """Yield completions as they finish; up to `max_batch` requests are in flight at once.
 
@@ -49,197 +55,128 @@ class TransformersPolicy:
             DataError: A prompt is empty or leaves no room in the model's context.
             ModelError: The weights are damaged.
         """
+        waiting = enumerate(requests)
+        with self._batch(sampling) as queue:
+            while True:
+                queue.add(islice(waiting, self.max_batch - queue.size))
+                if not queue.size:
+                    return
+                yield from queue.step()
+
+    @asynccontextmanager
+    async def session(self, sampling: Sampling) -> AsyncIterator[_Session]:
+        """Sample under `sampling` for many coroutines at once; see `Sampler`."""
+        with self._batch(sampling) as queue:
+            session = _Session(queue)
+            driver = asyncio.create_task(session.drive())
+            try:
+                yield session
+            finally:
+                driver.cancel()
+
+    @contextmanager
+    def _batch(self, sampling: Sampling) -> Iterator[_Queue]:
         training = self.model.training
         self.model.eval()
+        cache = self._take_cache()
         try:
-            yield from self._stream(enumerate(requests), sampling)
+            yield _Queue(Batch(self.model, self.end_ids, sampling, cache))
         finally:
             self.model.train(training)
-
-    def _stream(self, waiting: Iterator[tuple[int, Request]], sampling: Sampling) -> Iterator[Finished]:
-        batch = _Batch(self.model, self.end_ids, sampling, self._take_cache())
-        while True:
-            # Filling single free slots would cost a prefill pass per token.
-            if batch.free * 8 >= self.max_batch or not batch.size:
-                batch.admit(list(islice(waiting, batch.free)))
-            if not batch.size:
-                return
-            yield from batch.sample()
-            if batch.size:
-                batch.decode()
+            # Without a GPU the cache is kept, since fresh memory costs as much as its use.
+            self._cache = cache if self.model.device.type == "cpu" else None
 
     def _take_cache(self) -> SlotCache:
-        """Without a GPU the cache is kept between calls, since fresh memory costs as much as its use."""
-        cache = self._cache
+        cache, self._cache = self._cache, None
         if cache is None:
             layers = self.model.config.get_text_config().num_hidden_layers
             cache = SlotCache(self.max_batch, layers)
-        self._cache = cache if self.model.device.type == "cpu" else None
         return cache
 
 
-class _Batch:
-    """The running sequences; sequence i is in slot i, in row i of every tensor."""
+class _Queue:
+    """A running batch and those who wait to join it; paused sequences go first."""
 
-    def __init__(
-        self, model: PreTrainedModel, end_ids: frozenset[int], sampling: Sampling, cache: SlotCache
-    ) -> None:
-        self.model, self.sampling, self.cache = model, sampling, cache
-        device = model.device
-        self.end_ids = torch.tensor(sorted(end_ids), device=device)
-        self.context = model.config.get_text_config().max_position_embeddings
-        self.owners: list[int] = []
-        columns = sampling.max_new_tokens
-
-        def table(dtype: torch.dtype, *shape: int) -> torch.Tensor:
-            return torch.zeros((cache.slots, *shape), dtype=dtype, device=device)
-
-        self.uniforms = table(torch.float32, columns)
-        self.tokens = table(torch.long, columns)
-        self.logprobs = table(torch.float32, columns)
-        self.entropies = table(torch.float32, columns)
-        self.counts = table(torch.long)
-        self.budgets = table(torch.long)
-        self.positions = table(torch.long)
-        self.logits = torch.empty(0, model.config.get_text_config().vocab_size, device=device)
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.fresh: deque[tuple[int, Request]] = deque()
+        self.resumed: deque[tuple[int, Request]] = deque()
+        self.patience = _PATIENCE
 
     @property
     def size(self) -> int:
-        return len(self.owners)
+        """Requests that are not finished."""
+        return self.batch.size + len(self.fresh) + len(self.resumed)
 
-    @property
-    def free(self) -> int:
-        return self.cache.slots - self.size
+    def add(self, requests: Iterable[tuple[int, Request]]) -> None:
+        for ticket, request in requests:
+            self.batch.check(request)
+            again = request.sequence in self.batch.paused
+            (self.resumed if again else self.fresh).append((ticket, request))
 
-    def admit(self, newcomers: list[tuple[int, Request]]) -> None:
-        """Compute the prompts of new sequences, each distinct prompt once."""
-        if not newcomers:
-            return
-        start = self.size
-        prompts = {request.prompt_ids: None for _, request in newcomers}
-        rows = {prompt: row for row, prompt in enumerate(prompts)}
-        for slot, (index, request) in enumerate(newcomers, start):
-            self._enlist(slot, index, request)
-        slots = torch.arange(start, self.size, device=self.model.device)
-        sources = torch.tensor(
-            [rows[request.prompt_ids] for _, request in newcomers], device=self.model.device
-        )
-        logits = self._prefill(list(prompts), Prefill(sources, slots))[sources]
-        self.logits = torch.cat([self.logits, logits]) if start else logits
+    def abandon(self, ticket: int) -> None:
+        """Forget a request, wherever it is."""
+        for waiting in (self.fresh, self.resumed):
+            for entry in [entry for entry in waiting if entry[0] == ticket]:
+                waiting.remove(entry)
+        self.batch.abandon(ticket)
 
-    def _enlist(self, slot: int, index: int, request: Request) -> None:
-        length = len(request.prompt_ids)
-        budget = min(self.sampling.max_new_tokens, self.context - length)
-        if not length or budget < 1:
-            raise DataError(
-                f"the prompt of {request.stream or index} has {length} tokens; the model's context of "
-                f"{self.context} takes 1 to {self.context - 1}: shorten the question, or drop it"
-            )
-        self.owners.append(index)
-        self.counts[slot], self.budgets[slot], self.positions[slot] = 0, budget, length - 1
-        if self.sampling.temperature > 0:
-            key = stream_key(self.sampling.seed, request.stream)
-            draws = np.random.Generator(np.random.Philox(key=key)).random(budget, dtype=np.float32)
-            self.uniforms[slot, :budget] = torch.from_numpy(draws)
-
-    def _prefill(self, prompts: list[tuple[int, ...]], prefill: Prefill) -> torch.Tensor:
-        """Logits after the last token of each prompt, shape (prompts, vocabulary)."""
-        device = self.model.device
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        width = int(lengths.max())
-        ids = torch.zeros((len(prompts), width), dtype=torch.long, device=device)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)] = torch.tensor(prompt)
-        self.cache.start_prefill(prefill, width)
-        ends, chosen = (lengths - 1).unique(return_inverse=True)
-        # Padding stands on the right, where causal attention keeps it out of every real position.
-        logits = self.model(
-            input_ids=ids,
-            position_ids=torch.arange(width, device=device).expand(len(prompts), -1),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=ends,
-        ).logits
-        return logits[torch.arange(len(prompts), device=device), chosen]
-
-    def sample(self) -> list[Finished]:
-        """Draw one token for every sequence and retire those that ended."""
-        rows = torch.arange(self.size, device=self.model.device)
-        counts = self.counts[: self.size]
-        greedy = self.sampling.temperature == 0
-        scale = 1.0 if greedy else self.sampling.temperature
-        logprobs = torch.log_softmax(self.logits.float() / scale, dim=-1)
-        # One number that is none spoils its whole row, so that one column tells.
-        if bool(logprobs[:, 0].isnan().any()):
-            raise ModelError("the model's logits are not finite: its weights are damaged")
-        probabilities = logprobs.exp()
-        uniforms = self.uniforms[rows, counts]
-        drawn = logprobs.argmax(-1) if greedy else _invert(probabilities, uniforms)
-        self.tokens[rows, counts] = drawn
-        self.logprobs[rows, counts] = logprobs[rows, drawn]
-        self.entropies[rows, counts] = -(probabilities * logprobs.clamp_min(-1e4)).sum(-1)
-        self.counts[: self.size] += 1
-        self.positions[: self.size] += 1
-        ended = torch.isin(drawn, self.end_ids)
-        done = ended | (self.counts[: self.size] >= self.budgets[: self.size])
-        return self._retire(done, ended) if bool(done.any()) else []
-
-    def _retire(self, done: torch.Tensor, ended: torch.Tensor) -> list[Finished]:
-        finished = [self._collect(row, ended=bool(ended[row])) for row in done.nonzero()[:, 0].tolist()]
-        keep = self.size - len(finished)
-        gaps = done[:keep].nonzero()[:, 0]
-        movers = (~done[keep:]).nonzero()[:, 0] + keep
-        for table in (
-            self.uniforms,
-            self.tokens,
-            self.logprobs,
-            self.entropies,
-            self.counts,
-            self.budgets,
-            self.positions,
-        ):
-            table[gaps] = table[movers]
-        self.cache.move(movers, gaps)
-        for gap, mover in zip(gaps.tolist(), movers.tolist(), strict=True):
-            self.owners[gap] = self.owners[mover]
-        del self.owners[keep:]
+    @torch.inference_mode()
+    def step(self) -> list[Finished]:
+        """One token for every running sequence, after newcomers have joined."""
+        self._admit()
+        finished = self.batch.sample()
+        if self.batch.size:
+            self.batch.decode()
         return finished
 
-    def _collect(self, row: int, *, ended: bool) -> Finished:
-        count = int(self.counts[row])
-        completion = Completion(
-            self.tokens[row, :count].tolist(),
-            self.logprobs[row, :count].tolist(),
-            self.entropies[row, :count].tolist(),
-            Finish.EOS if ended else Finish.LENGTH,
-        )
-        return Finished(self.owners[row], completion)
-
-    def decode(self) -> None:
-        """Compute the logits that follow the token just drawn."""
-        rows = torch.arange(self.size, device=self.model.device)
-        positions = self.positions[: self.size]
-        self.cache.start_decode(positions)
-        reach = torch.arange(self.cache.width, device=positions.device) <= positions[:, None]
-        mask = torch.zeros(reach.shape, dtype=self.model.dtype, device=positions.device)
-        mask.masked_fill_(~reach, torch.finfo(mask.dtype).min)
-        self.logits = self.model(
-            input_ids=self.tokens[rows, self.counts[: self.size] - 1][:, None],
-            position_ids=positions[:, None],
-            attention_mask=mask[:, None, None, :],
-            past_key_values=self.cache,
-            use_cache=True,
-        ).logits[:, -1]
+    def _admit(self) -> None:
+        ready = min(self.batch.free, len(self.fresh) + len(self.resumed))
+        self.patience = self.patience - 1 if ready else _PATIENCE
+        if ready and (ready * _SHARE >= self.batch.size or self.patience <= 0):
+            self.batch.admit([(self.resumed or self.fresh).popleft() for _ in range(ready)])
+            self.patience = _PATIENCE
 
 
-def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The token at which the cumulative distribution passes each uniform number; never one of
-    probability zero.
-    """
-    cumulative = probabilities.cumsum(-1)
-    total = cumulative[:, -1]
-    targets = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
+class _Session:
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
+        self._tickets = count()
+        self._waiting: dict[int, asyncio.Future[Completion]] = {}
+        self._work = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def generate(self, request: Request) -> Completion:
+        if self._failure is not None:
+            raise self._failure
+        ticket = next(self._tickets)
+        self._queue.add([(ticket, request)])
+        self._work.set()
+        future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            return await future
+        finally:
+            if self._waiting.pop(ticket, None) is not None:
+                self._queue.abandon(ticket)
+
+    async def drive(self) -> None:
+        """Step as long as there is work; what fails reaches everybody who waits."""
+        try:
+            while True:
+                if not self._queue.size:
+                    self._work.clear()
+                    await self._work.wait()
+                for ticket, completion in self._queue.step():
+                    future = self._waiting.pop(ticket, None)
+                    if future is not None and not future.done():
+                        future.set_result(completion)
+                # Lets whoever got a completion act on it before the next token.
+                await asyncio.sleep(0)
+        except Exception as error:
+            self._failure = error
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(error)
 
 
 def _check_attention(model: PreTrainedModel) -> None:

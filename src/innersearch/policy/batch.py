@@ -1,0 +1,307 @@
+"""The running batch of the transformers policy: sequences that join, grow, pause and leave together.
+
+Sequence i is in slot i of the cache and in row i of every tensor. A sequence that stops at a stop
+string leaves the batch; its keys and values are kept, so that its next request computes only the
+tokens that were added since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from innersearch.errors import DataError, ModelError
+from innersearch.policy.base import Completion, Finished, Request, stream_key
+from innersearch.policy.cache import Extension, Kept, Prefill, SlotCache
+from innersearch.policy.stops import StopStrings
+from innersearch.types import Finish, Sampling
+
+
+class _Running(NamedTuple):
+    ticket: int
+    request: Request
+
+
+class _Paused(NamedTuple):
+    token_ids: list[int]
+    """The tokens whose keys and values are kept."""
+    kept: Kept
+
+
+class Batch:
+    """The sequences that a model is running, and those that paused at a stop string."""
+
+    def __init__(
+        self, model: PreTrainedModel, end_ids: frozenset[int], sampling: Sampling, cache: SlotCache
+    ) -> None:
+        self.model, self.sampling, self.cache = model, sampling, cache
+        config = model.config.get_text_config()
+        device = model.device
+        self.end_ids = torch.tensor(sorted(end_ids), device=device)
+        self.context = config.max_position_embeddings
+        self.running: list[_Running] = []
+        self.paused: dict[str, _Paused] = {}
+        columns = sampling.max_new_tokens
+
+        def table(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+            return torch.zeros((cache.slots, *shape), dtype=dtype, device=device)
+
+        self.uniforms = table(torch.float32, columns)
+        self.tokens = table(torch.long, columns)
+        self.logprobs = table(torch.float32, columns)
+        self.entropies = table(torch.float32, columns)
+        self.counts = table(torch.long)
+        self.budgets = table(torch.long)
+        self.positions = table(torch.long)
+        self.stop_rows = table(torch.long)
+        self.temperatures = table(torch.float32)
+        self.logits = torch.empty(0, config.vocab_size, device=device)
+        self.stops: list[StopStrings | None] = [None]
+        self.may_stop = torch.zeros((1, config.vocab_size), dtype=torch.bool, device=device)
+
+    @property
+    def size(self) -> int:
+        """Sequences running."""
+        return len(self.running)
+
+    @property
+    def free(self) -> int:
+        """Slots without a sequence."""
+        return self.cache.slots - self.size
+
+    def check(self, request: Request) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            DataError: The prompt is empty or leaves no room in the model's context.
+        """
+        length = len(request.prompt_ids)
+        if not 0 < length < self.context:
+            raise DataError(
+                f"the prompt of {request.stream or 'a request'} has {length} tokens; the model's "
+                f"context of {self.context} takes 1 to {self.context - 1}: "
+                "shorten the question, or drop it"
+            )
+
+    def admit(self, newcomers: Sequence[tuple[int, Request]]) -> None:
+        """Give slots to sequences, and compute what precedes their next token."""
+        resumed = [n for n in newcomers if n[1].sequence in self.paused]
+        fresh = [n for n in newcomers if n[1].sequence not in self.paused]
+        logits = [self.logits] if self.size else []
+        if fresh:
+            logits.append(self._prefill(fresh))
+        if resumed:
+            logits.append(self._resume(resumed))
+        self.logits = torch.cat(logits)
+
+    def abandon(self, ticket: int) -> None:
+        """Let a sequence end at its next token."""
+        for row, running in enumerate(self.running):
+            if running.ticket == ticket:
+                self.budgets[row] = 0
+
+    def _enlist(self, newcomers: Sequence[tuple[int, Request]]) -> torch.Tensor:
+        """Slots for sequences, the next free ones in order."""
+        start = self.size
+        for slot, (ticket, request) in enumerate(newcomers, start):
+            length = len(request.prompt_ids)
+            wanted = request.max_new_tokens or self.sampling.max_new_tokens
+            budget = min(wanted, self.sampling.max_new_tokens, self.context - length)
+            self.running.append(_Running(ticket, request))
+            self.counts[slot], self.budgets[slot], self.positions[slot] = 0, budget, length - 1
+            self.stop_rows[slot] = self._stop_row(request.stop)
+            hot = self.sampling.temperature if request.temperature is None else request.temperature
+            self.temperatures[slot] = hot
+            if hot > 0:
+                key = stream_key(self.sampling.seed, request.stream)
+                draws = np.random.Generator(np.random.Philox(key=key)).random(budget, dtype=np.float32)
+                self.uniforms[slot, :budget] = torch.from_numpy(draws)
+        return torch.arange(start, self.size, device=self.model.device)
+
+    def _stop_row(self, stop: StopStrings | None) -> int:
+        if stop not in self.stops:
+            self.stops.append(stop)
+            row = torch.zeros_like(self.may_stop[:1])
+            if stop is not None:
+                row[0, stop.candidates] = True
+            self.may_stop = torch.cat([self.may_stop, row])
+        return self.stops.index(stop)
+
+    def _prefill(self, newcomers: Sequence[tuple[int, Request]]) -> torch.Tensor:
+        """Logits after each prompt, each distinct prompt computed once."""
+        rows = {request.prompt_ids: 0 for _, request in newcomers}
+        rows = {prompt: row for row, prompt in enumerate(rows)}
+        slots = self._enlist(newcomers)
+        sources = torch.tensor(
+            [rows[request.prompt_ids] for _, request in newcomers], device=slots.device
+        )
+        ids, lengths = self._pad(list(rows))
+        self.cache.start_prefill(Prefill(sources, slots), ids.shape[1])
+        # Padding stands on the right, where causal attention keeps it out of every real position.
+        positions = torch.arange(ids.shape[1], device=slots.device).expand(len(ids), -1)
+        return self._forward(ids, lengths, positions)[sources]
+
+    def _resume(self, newcomers: Sequence[tuple[int, Request]]) -> torch.Tensor:
+        """Logits after each prompt, of which the part that was computed before is restored."""
+        slots = self._enlist(newcomers)
+        starts, rest = [], []
+        for slot, (_, request) in zip(slots.tolist(), newcomers, strict=True):
+            before = self.paused.pop(str(request.sequence))
+            shared = min(
+                _common_prefix(before.token_ids, request.prompt_ids), len(request.prompt_ids) - 1
+            )
+            self.cache.restore(slot, before.kept, shared)
+            starts.append(shared)
+            rest.append(request.prompt_ids[shared:])
+        tokens, lengths = self._pad(rest)
+        steps = torch.arange(tokens.shape[1], device=slots.device)
+        positions = torch.tensor(starts, device=slots.device)[:, None] + steps
+        # What padding writes behind the last token is overwritten before anything attends to it.
+        positions = positions.clamp(max=self.context - 1)
+        self.cache.start_extend(Extension(slots, positions))
+        return self._forward(tokens, lengths, positions, self._mask(positions))
+
+    def _pad(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        device = self.model.device
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        ids = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long, device=device)
+        for row, prompt in enumerate(prompts):
+            ids[row, : len(prompt)] = torch.tensor(prompt)
+        return ids, lengths
+
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        lengths: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits after the last token of each row, shape (rows, vocabulary)."""
+        ends, chosen = (lengths - 1).unique(return_inverse=True)
+        logits = self.model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=ends,
+        ).logits
+        return logits[torch.arange(len(ids), device=ids.device), chosen]
+
+    def _mask(self, positions: torch.Tensor) -> torch.Tensor:
+        """Additive mask (rows, 1, queries, width): each query sees all up to its own position."""
+        reach = torch.arange(self.cache.width, device=positions.device) <= positions[..., None]
+        mask = torch.zeros(reach.shape, dtype=self.model.dtype, device=positions.device)
+        return mask.masked_fill_(~reach, torch.finfo(mask.dtype).min)[:, None]
+
+    def sample(self) -> list[Finished]:
+        """Draw one token for every sequence and retire those that ended."""
+        rows = torch.arange(self.size, device=self.model.device)
+        counts = self.counts[: self.size]
+        temperatures = self.temperatures[: self.size, None]
+        scales = temperatures.where(temperatures > 0, 1.0)
+        logprobs = torch.log_softmax(self.logits.float() / scales, dim=-1)
+        # One number that is none spoils its whole row, so that one column tells.
+        if bool(logprobs[:, 0].isnan().any()):
+            raise ModelError("the model's logits are not finite: its weights are damaged")
+        probabilities = logprobs.exp()
+        drawn = self._draw(probabilities, self.uniforms[rows, counts])
+        self.tokens[rows, counts] = drawn
+        self.logprobs[rows, counts] = logprobs[rows, drawn]
+        self.entropies[rows, counts] = -(probabilities * logprobs.clamp_min(-1e4)).sum(-1)
+        self.counts[: self.size] += 1
+        self.positions[: self.size] += 1
+        ended = torch.isin(drawn, self.end_ids)
+        stopped = self._stopped(self.may_stop[self.stop_rows[: self.size], drawn] & ~ended)
+        done = ended | stopped | (self.counts[: self.size] >= self.budgets[: self.size])
+        return self._retire(done, ended, stopped) if bool(done.any()) else []
+
+    def _draw(self, probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        greedy = self.temperatures[: self.size] == 0
+        if bool(greedy.all()):
+            return probabilities.argmax(-1)
+        drawn = _invert(probabilities, uniforms)
+        return probabilities.argmax(-1).where(greedy, drawn) if bool(greedy.any()) else drawn
+
+    def _stopped(self, candidates: torch.Tensor) -> torch.Tensor:
+        for row in candidates.nonzero()[:, 0].tolist():
+            stop = self.stops[int(self.stop_rows[row])]
+            recent = self.tokens[row, : self.counts[row]].tolist()
+            candidates[row] = stop is not None and stop.found(recent)
+        return candidates
+
+    def _retire(self, done: torch.Tensor, ended: torch.Tensor, stopped: torch.Tensor) -> list[Finished]:
+        finished = []
+        for row in done.nonzero()[:, 0].tolist():
+            finish = Finish.EOS if ended[row] else Finish.STOP if stopped[row] else Finish.LENGTH
+            finished.append(self._collect(row, finish))
+        keep = self.size - len(finished)
+        gaps = done[:keep].nonzero()[:, 0]
+        movers = (~done[keep:]).nonzero()[:, 0] + keep
+        for table in (
+            self.uniforms,
+            self.tokens,
+            self.logprobs,
+            self.entropies,
+            self.counts,
+            self.budgets,
+            self.positions,
+            self.stop_rows,
+            self.temperatures,
+        ):
+            table[gaps] = table[movers]
+        self.cache.move(movers, gaps)
+        for gap, mover in zip(gaps.tolist(), movers.tolist(), strict=True):
+            self.running[gap] = self.running[mover]
+        del self.running[keep:]
+        return finished
+
+    def _collect(self, row: int, finish: Finish) -> Finished:
+        count = int(self.counts[row])
+        ticket, request = self.running[row]
+        token_ids = self.tokens[row, :count].tolist()
+        if finish is Finish.STOP and request.sequence is not None:
+            # The last token has not been through the model yet.
+            known = [*request.prompt_ids, *token_ids[:-1]]
+            self.paused[request.sequence] = _Paused(known, self.cache.keep(row, len(known)))
+        completion = Completion(
+            token_ids,
+            self.logprobs[row, :count].tolist(),
+            self.entropies[row, :count].tolist(),
+            finish,
+        )
+        return Finished(ticket, completion)
+
+    def decode(self) -> None:
+        """Compute the logits that follow the token just drawn."""
+        rows = torch.arange(self.size, device=self.model.device)
+        positions = self.positions[: self.size]
+        self.cache.start_decode(positions)
+        self.logits = self.model(
+            input_ids=self.tokens[rows, self.counts[: self.size] - 1][:, None],
+            position_ids=positions[:, None],
+            attention_mask=self._mask(positions[:, None]),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
+        if mine != theirs:
+            return index
+    return min(len(one), len(other))
+
+
+def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """The token at which the cumulative distribution passes each uniform number; never one of
+    probability zero.
+    """
+    cumulative = probabilities.cumsum(-1)
+    total = cumulative[:, -1]
+    targets = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
