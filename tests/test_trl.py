@@ -13,7 +13,7 @@ from innersearch.config import PromptSettings, Recipe, SamplingSettings, Trainer
 from innersearch.grammar import MaskRule
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.rollout.episode import SelfSearch
+from innersearch.rollout.run import Rollout
 from innersearch.train.run import encode_prompts, score
 from innersearch.train.trl import build_trainer
 from innersearch.types import Sampling, Trajectory
@@ -65,7 +65,7 @@ def train(
         tokenizer,
         chosen,
         encode_prompts(tokenizer, recipe, chosen),
-        SelfSearch(policy, tokenizer, sampling, partial(score, recipe), mask),
+        Rollout(policy, tokenizer, sampling, partial(score, recipe), mask),
         output=output,
         on_rollout=lambda step, trajectories: seen.append(trajectories),
         callbacks=callbacks,

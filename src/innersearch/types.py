@@ -132,6 +132,24 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a search was answered by the engine or by the policy itself."""
+
+    rule: str
+    """The router, for example `gate`."""
+    real: bool
+    """Whether the engine was asked."""
+    signal: str = ""
+    """What the rule looked at."""
+    value: float | None = None
+    threshold: float | None = None
+    own: str | None = None
+    """The policy's own information that was rolled back."""
+    own_tokens: int = 0
+    """Tokens sampled to decide that are no part of the segment."""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchCall:
     """One query and what came of it. A failed search has an `error` and no documents."""
 
@@ -141,6 +159,11 @@ class SearchCall:
     documents: list[Document] = field(default_factory=list)
     error: str | None = None
     latency_s: float = 0.0
+    cost_usd: float = 0.0
+    engine: str = ""
+    """The engine that was asked; empty where the policy answered itself."""
+    decision: Decision | None = None
+    """None where there was nothing to decide."""
 
 
 @dataclass(frozen=True, slots=True)

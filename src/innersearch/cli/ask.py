@@ -42,7 +42,8 @@ def ask(
     from innersearch import prompts
     from innersearch.policy.loading import end_ids, load_model, load_tokenizer
     from innersearch.policy.transformers import TransformersPolicy
-    from innersearch.rollout.episode import SelfSearch, Task
+    from innersearch.rollout.episode import Task
+    from innersearch.rollout.run import Rollout
     from innersearch.types import Question, Sampling
     from innersearch.view.terminal import print_trajectory
 
@@ -52,5 +53,5 @@ def ask(
     sampling = Sampling(temperature, min(max_new_tokens, limit), seed)
     policy = TransformersPolicy(loaded, end_ids(loaded, tokenizer), max_batch=1)
     task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
-    [trajectory] = SelfSearch(policy, tokenizer, sampling).run([task])
+    [trajectory] = Rollout(policy, tokenizer, sampling).run([task])
     print_trajectory(trajectory, stdout)

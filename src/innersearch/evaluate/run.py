@@ -24,7 +24,8 @@ from innersearch.policy.loading import end_ids
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
 from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
-from innersearch.rollout.episode import SelfSearch, Task
+from innersearch.rollout.episode import Task
+from innersearch.rollout.run import Rollout
 from innersearch.types import Question, Sampling, Trajectory
 
 _TRAJECTORY = TypeAdapter(Trajectory)
@@ -70,7 +71,7 @@ def evaluate(
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
         _forget_unfinished(path, settings)
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
-    greedy = SelfSearch(policy, tokenizer, sampling)
+    greedy = Rollout(policy, tokenizer, sampling)
     sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
     with_records = _Records(path, settings, prompt_ids, progress)
     with_records.run("greedy", greedy, questions, 1)
@@ -131,9 +132,7 @@ class _Records:
     prompt_ids: dict[str, tuple[int, ...]]
     progress: Progress
 
-    def run(
-        self, name: str, rollout: SelfSearch, questions: Sequence[Question], repetitions: int
-    ) -> None:
+    def run(self, name: str, rollout: Rollout, questions: Sequence[Question], repetitions: int) -> None:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
         done = {record["id"] for record in read_lines(file)}
@@ -145,28 +144,22 @@ class _Records:
             for repetition in range(repetitions)
         ]
         self.progress(name, len(done), len(questions))
-        scores: dict[str, list[tuple[int, Score]]] = {}
+        scores: list[Score] = []
         finished = len(done)
-        for index, trajectory in rollout.stream(iter(tasks)):
-            task = tasks[index]
-            of_question = scores.setdefault(task.question.id, [])
+        for task, trajectory in zip(tasks, rollout.stream(tasks), strict=True):
             entry = score(trajectory, direct=self.settings.direct)
-            of_question.append((task.repetition, entry))
+            scores.append(entry)
             if task.repetition == 0:
                 components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format}
                 scored = replace(trajectory, answer=entry.answer, components=components)
                 trajectories.write(to_json(_TRAJECTORY, scored))
-            if len(of_question) == repetitions:
-                ordered = [entry for _, entry in sorted(scores.pop(task.question.id), key=_first)]
-                records.write(_record(task.question, ordered, sampled=name == "samples"))
+            if len(scores) == repetitions:
+                records.write(_record(task.question, scores, sampled=name == "samples"))
+                scores = []
                 finished += 1
                 self.progress(name, finished, len(questions))
         records.close()
         trajectories.close()
-
-
-def _first(pair: tuple[int, Score]) -> int:
-    return pair[0]
 
 
 def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> dict[str, Any]:

@@ -51,6 +51,9 @@ class Finished(NamedTuple):
 class Sampler(Protocol):
     """An open session with a policy: requests of many coroutines share its running batch."""
 
+    context: int
+    """Longest sequence of the model, in tokens."""
+
     async def generate(self, request: Request) -> Completion:
         """The completion of one request; cancelling the call frees what it holds.
 

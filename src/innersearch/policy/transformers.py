@@ -140,6 +140,7 @@ class _Queue:
 
 class _Session:
     def __init__(self, queue: _Queue) -> None:
+        self.context = queue.batch.context
         self._queue = queue
         self._tickets = count()
         self._waiting: dict[int, asyncio.Future[Completion]] = {}

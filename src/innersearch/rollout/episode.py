@@ -1,26 +1,39 @@
-"""Episodes: from a question to a scored trajectory.
+"""Episodes: one question, rolled out to a trajectory by one coroutine.
 
-Self-search is one uninterrupted generation: the policy writes its own information, nothing is
-injected and nothing stops it but the end-of-sequence token and the token budget.
+The policy writes until it closes a query to which the router listens. Who writes the information is
+decided there: the engine, whose documents are appended as injected text; the policy, which just goes
+on; or the policy first and the engine where it was unsure, in which case its own information is
+rolled back. Where the router never listens, self-search is one uninterrupted generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from innersearch.grammar import MaskRule, last_answer
-from innersearch.policy.base import Completion, Policy, Request
+from innersearch.errors import SearchError
+from innersearch.grammar import MaskRule, closing, last_answer
+from innersearch.policy.base import Completion, Request, Sampler
+from innersearch.policy.stops import StopStrings
 from innersearch.rewards import transcript
-from innersearch.rollout.segment import SegmentBuilder
-from innersearch.types import Question, Sampling, Trajectory
+from innersearch.rollout.observation import STYLES, observation
+from innersearch.rollout.segment import SegmentBuilder, Written
+from innersearch.search.base import Engine, SearchResult
+from innersearch.search.router import Query, Route, Router
+from innersearch.search.signals import SAMPLED, SIGNALS, Own
+from innersearch.types import Decision, Finish, Kind, Question, Sampling, SearchCall, Source, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Score = Callable[[Trajectory], tuple[float, dict[str, float]]]
 """Reward and named components of a trajectory."""
+
+_TALLY_FLOOR = 20
+"""Searches before the share of failed ones is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +47,256 @@ class Task:
     repetition: int = 0
     step: int = 0
 
-    @property
-    def request(self) -> Request:
-        """The generation that the task asks for."""
-        return Request(self.prompt_ids, (self.group, self.repetition))
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How queries are answered that the policy does not answer itself."""
+
+    engine: Engine
+    router: Router
+    k: int = 3
+    """Documents per search."""
+    style: str = "plain"
+    """How documents are written for the policy; see `observation`."""
+    max_searches: int = 8
+    """Searches per trajectory that the router decides; the query after the last ends it, truncated."""
+    max_tokens: int = 500
+    """Longest content of an information block, in tokens (Search-R1: 500)."""
+    stop_at_answer: bool = False
+    """End at the closing answer tag, for models that do not end by themselves."""
+    samples: int = 4
+    """Further samples for the signals that compare samples."""
+    timeout_s: float | None = None
+    """Seconds a trajectory may take; then it ends with an error and with what it has."""
+    max_error_rate: float = 0.5
+    """The run stops when more than this share of all searches failed."""
+
+
+@dataclass
+class Tally:
+    """Searches of a run, and how many of them failed."""
+
+    calls: int = 0
+    failures: int = 0
+
+    def add(self, result: SearchResult, limit: float) -> None:
+        """Count a result.
+
+        Raises:
+            SearchError: More than `limit` of all searches failed.
+        """
+        self.calls += 1
+        self.failures += result.error is not None
+        if self.calls >= _TALLY_FLOOR and self.failures > limit * self.calls:
+            raise SearchError(
+                f"{self.failures} of {self.calls} searches failed, more than max_error_rate = {limit}; "
+                f"the last one: {result.error}; what is written stays, and --resume goes on from it"
+            )
 
 
 @dataclass(frozen=True)
-class SelfSearch:
-    """Rolls out tasks with the policy as its own search engine."""
+class Stops:
+    """The stop strings of a tokenizer's episodes."""
 
-    policy: Policy
+    query: StopStrings
+    """Ends at a query, and at an answer where the plan says so."""
+    block: StopStrings
+    """Ends at whatever block comes next."""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan) -> Stops:
+        """The stop strings for a plan."""
+        answer = [closing(Kind.ANSWER)] * plan.stop_at_answer
+        blocks = (Kind.INFORMATION, Kind.SEARCH, Kind.ANSWER)
+        return cls(
+            StopStrings(tokenizer, [closing(Kind.SEARCH), *answer]),
+            StopStrings(tokenizer, [closing(kind) for kind in blocks]),
+        )
+
+
+@dataclass
+class Episode:
+    """One trajectory in the making."""
+
+    task: Task
+    sampler: Sampler
     tokenizer: PreTrainedTokenizerFast
     sampling: Sampling
-    score: Score | None = None
-    rule: MaskRule = field(default_factory=MaskRule)
-    tokenizer_id: str = ""
+    rule: MaskRule
+    plan: SearchPlan | None
+    stops: Stops | None
+    tally: Tally
+    turns: int = 0
+    queries: list[Query] = field(default_factory=list)
 
-    def stream(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Trajectory]]:
-        """Yield (position of the task, trajectory) as trajectories finish."""
-        started: dict[int, Task] = {}
+    def __post_init__(self) -> None:
+        self.builder = SegmentBuilder(self.tokenizer, self.task.prompt_ids, self.rule)
+        self.identity = (self.task.group, self.task.repetition)
 
-        def requests() -> Iterator[Request]:
-            for index, task in enumerate(tasks):
-                started[index] = task
-                yield task.request
-
-        for index, completion in self.policy.stream(requests(), self.sampling):
-            yield index, self._trajectory(started.pop(index), completion)
-
-    def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
-        """The trajectories of all tasks, in their order."""
-        finished = dict(self.stream(tasks))
-        return [finished[index] for index in range(len(tasks))]
-
-    def _trajectory(self, task: Task, completion: Completion) -> Trajectory:
-        builder = SegmentBuilder(self.tokenizer, task.prompt_ids, self.rule)
-        builder.add_sampled(completion)
-        segment, calls = builder.build(completion.finish)
+    async def run(self) -> Trajectory:
+        """Roll the question out."""
+        error = None
+        try:
+            async with asyncio.timeout(self.plan.timeout_s if self.plan else None):
+                finish = await self._write()
+        except TimeoutError:
+            assert self.plan  # noqa: S101
+            finish = Finish.ERROR
+            error = f"not finished within timeout_s = {self.plan.timeout_s:g} seconds"
+        segment, calls = self.builder.build(finish)
         trajectory = Trajectory(
-            uid=f"{task.group}/{task.repetition}",
-            group_id=task.group,
-            repetition=task.repetition,
-            question=task.question,
+            uid=f"{self.task.group}/{self.task.repetition}",
+            group_id=self.task.group,
+            repetition=self.task.repetition,
+            question=self.task.question,
             segments=[segment],
             calls=calls,
             sampling=self.sampling,
-            stop_reason=completion.finish,
-            step=task.step,
-            tokenizer_id=self.tokenizer_id,
+            stop_reason=finish,
+            step=self.task.step,
+            error=error,
         )
-        trajectory = replace(trajectory, answer=last_answer(transcript(trajectory)))
-        if self.score is None:
-            return trajectory
-        reward, components = self.score(trajectory)
-        return replace(trajectory, reward=reward, components=components)
+        return replace(trajectory, answer=last_answer(transcript(trajectory)))
+
+    async def _write(self) -> Finish:
+        while True:
+            completion = await self._generate(self._stop())
+            self.builder.add_sampled(completion)
+            if completion.finish is not Finish.STOP:
+                return completion.finish
+            query = self.builder.written(Kind.SEARCH)
+            if query is None:
+                return Finish.STOP
+            assert self.plan  # noqa: S101
+            if len(self.queries) >= self.plan.max_searches or not self._left():
+                return Finish.LENGTH
+            if not await self._answer(self.plan, query):
+                return Finish.LENGTH
+
+    def _stop(self) -> StopStrings | None:
+        if self.plan and self.stops and self.plan.router.listens(len(self.queries)):
+            return self.stops.query
+        return None
+
+    def _left(self) -> int:
+        return self.sampling.max_new_tokens - self.builder.sampled
+
+    async def _generate(self, stop: StopStrings | None, *, sample: int | None = None) -> Completion:
+        """Let the policy go on from what is written; a numbered sample is drawn at temperature 1."""
+        turn = (self.turns,) if self.turns else ()
+        stream = (
+            (*self.identity, *turn) if sample is None else (*self.identity, self.turns, "sample", sample)
+        )
+        if sample is None:
+            self.turns += 1
+        request = Request(
+            self.builder.token_ids,
+            stream,
+            stop=stop,
+            max_new_tokens=self._left(),
+            temperature=None if sample is None else 1.0,
+            sequence="/".join(map(str, self.identity)) if sample is None else None,
+        )
+        return await self.sampler.generate(request)
+
+    async def _answer(self, plan: SearchPlan, written: Written) -> bool:
+        """Find out who answers a query and let it; whether the trajectory can go on."""
+        query = Query(
+            written.text,
+            len(self.queries),
+            written.logprobs,
+            tuple(self.queries[-1:]),
+            (*self.identity, self.turns),
+        )
+        self.queries.append(query)
+        route = plan.router.route(query)
+        if route.writer == "policy first":
+            return await self._answer_unless_unsure(plan, query, route)
+        decision = Decision(
+            plan.router.name, route.writer == "engine", route.signal, route.value, route.threshold
+        )
+        if route.writer == "engine":
+            return await self._search(plan, query, decision)
+        self.builder.record(SearchCall(query.index, query.text, Source.SELF_SEARCH, decision=decision))
+        return True
+
+    async def _answer_unless_unsure(self, plan: SearchPlan, query: Query, route: Route) -> bool:
+        assert self.stops  # noqa: S101
+        mark = self.builder.mark()
+        others = await self._samples(plan) if route.signal in SAMPLED else []
+        completion = await self._generate(self.stops.block)
+        self.builder.add_sampled(completion)
+        written = self.builder.written(Kind.INFORMATION)
+        texts = [text for text, _ in others]
+        own = (
+            Own(written.text, written.logprobs, written.entropies, texts) if written else Own("", (), ())
+        )
+        value = SIGNALS[route.signal](own)
+        unsure = written is None or value > (route.threshold or 0.0)
+        spent = sum(tokens for _, tokens in others) + unsure * len(completion.token_ids)
+        decision = Decision(
+            plan.router.name,
+            unsure,
+            route.signal,
+            value,
+            route.threshold,
+            own=(own.text if unsure else None),
+            own_tokens=spent,
+        )
+        if unsure:
+            self.builder.roll_back(mark)
+            return await self._search(plan, query, decision)
+        self.builder.record(SearchCall(query.index, query.text, Source.SELF_SEARCH, decision=decision))
+        return True
+
+    async def _samples(self, plan: SearchPlan) -> list[tuple[str, int]]:
+        """Further samples of the information that comes next, and their lengths in tokens."""
+        assert self.stops  # noqa: S101
+        completions = await asyncio.gather(
+            *(self._generate(self.stops.block, sample=number) for number in range(plan.samples))
+        )
+        samples = []
+        for completion in completions:
+            mark = self.builder.mark()
+            self.builder.add_sampled(completion)
+            written = self.builder.written(Kind.INFORMATION)
+            samples.append((written.text if written else "", len(completion.token_ids)))
+            self.builder.roll_back(mark)
+        return samples
+
+    async def _search(self, plan: SearchPlan, query: Query, decision: Decision) -> bool:
+        started = time.perf_counter()
+        [result] = await plan.engine.search([query.text], plan.k)
+        waited = result.latency_s or time.perf_counter() - started
+        source = plan.engine.source
+        self.builder.record(
+            SearchCall(
+                query.index,
+                query.text,
+                source,
+                list(result.documents),
+                result.error,
+                waited,
+                result.cost_usd,
+                plan.engine.name,
+                decision,
+            )
+        )
+        self.tally.add(result, plan.max_error_rate)
+        return self._inject(plan, result, source if result.documents else Source.FORCED)
+
+    def _inject(self, plan: SearchPlan, result: SearchResult, source: Source) -> bool:
+        """Append a result; whether the model's context has room for it and more."""
+        mark = self.builder.mark()
+        style = STYLES[plan.style]
+        self.builder.add_information(
+            observation(result, style),
+            source,
+            before=style.before,
+            after=style.after,
+            max_tokens=plan.max_tokens,
+        )
+        if len(self.builder.token_ids) < self.sampler.context:
+            return True
+        self.builder.roll_back(mark)
+        return False

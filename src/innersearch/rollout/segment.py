@@ -11,6 +11,7 @@ and spans and masks from the characters each token stands for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ from innersearch.grammar import (
     Label,
     MaskRule,
     closing,
+    intervals,
     label,
     neutralise,
     opening,
@@ -42,6 +44,23 @@ class _Token(NamedTuple):
     loss: bool
 
 
+class Mark(NamedTuple):
+    """A point of a segment in the making to which it can be rolled back."""
+
+    tokens: int
+    parts: int
+
+
+class Written(NamedTuple):
+    """The content of a block that the policy has just closed."""
+
+    text: str
+    logprobs: list[float]
+    """Of each token with a character in it; natural log."""
+    entropies: list[float]
+    """Of the sampling distributions of these tokens; nats."""
+
+
 class SegmentBuilder:
     """One segment in the making, from its prompt on."""
 
@@ -56,9 +75,32 @@ class SegmentBuilder:
         self._authors: list[Source] = []
         self._logprobs: list[float | None] = []
         self._entropies: list[float | None] = []
+        self._calls: dict[int, SearchCall] = {}
+        self._last = Mark(0, 0)
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """All tokens so far, the prompt included."""
+        return (*self._prompt_ids, *self._ids)
+
+    @property
+    def sampled(self) -> int:
+        """Tokens in it that the policy sampled."""
+        return self._authors.count(Source.POLICY)
+
+    def mark(self) -> Mark:
+        """This point, to roll back to."""
+        return Mark(len(self._ids), len(self._visible))
+
+    def roll_back(self, mark: Mark) -> None:
+        """Forget everything after `mark`."""
+        for tokens in (self._ids, self._pieces, self._authors, self._logprobs, self._entropies):
+            del tokens[mark.tokens :]
+        del self._visible[mark.parts :]
 
     def add_sampled(self, completion: Completion) -> None:
         """Append what the policy sampled, exactly as sampled."""
+        self._last = self.mark()
         added = pieces(self._tokenizer, completion.token_ids)
         if completion.finish is Finish.EOS:
             # Bytes of a character that was never finished come out together with the end token.
@@ -69,21 +111,59 @@ class SegmentBuilder:
         self._logprobs += completion.logprobs
         self._entropies += completion.entropies
 
-    def add_information(self, content: str, source: Source, *, opened: bool = False) -> list[int]:
+    def written(self, kind: Kind) -> Written | None:
+        """The last block of what was sampled last, if it is a closed one of `kind`, else None."""
+        added = self._pieces[self._last.tokens :]
+        text = "".join(added)
+        blocks = [b for b in scan(text) if b.kind is not Kind.TEXT or b.content(text).strip()]
+        if not blocks or blocks[-1].kind is not kind or not blocks[-1].closed:
+            return None
+        first, last = blocks[-1].content_start, blocks[-1].content_end
+        inside = [
+            position
+            for position, (start, end) in enumerate(intervals(added), self._last.tokens)
+            if start < last and end > first
+        ]
+        return Written(
+            blocks[-1].content(text).strip(),
+            [value for i in inside if (value := self._logprobs[i]) is not None],
+            [value for i in inside if (value := self._entropies[i]) is not None],
+        )
+
+    def record(self, call: SearchCall) -> None:
+        """Note what came of the last query; its number is set by `build`."""
+        queries = sum(block.kind is Kind.SEARCH for block in scan("".join(self._visible)))
+        self._calls[queries - 1] = call
+
+    def add_information(
+        self,
+        content: str,
+        source: Source,
+        *,
+        opened: bool = False,
+        max_tokens: int | None = None,
+        before: str = "",
+        after: str = "",
+    ) -> list[int]:
         """Append what a search returned and return its tokens.
 
-        Protocol tags in `content` are neutralised. With `opened` the policy has already written the
-        opening tag. Tags and content are tokenised apart, so that no content can spoil the tags.
+        Protocol tags in `content` are neutralised, and it is cut after `max_tokens`. With `opened` the
+        policy has already written the opening tag; `before` and `after` go around the tags. All are
+        tokenised apart, so that no content can spoil the tags.
         """
-        before = len(self._ids)
+        start = len(self._ids)
+        self._append_text(before, source, hidden=False)
         if not opened:
             self._append_text(opening(Kind.INFORMATION), source, hidden=False)
-        self._append_text(neutralise(content), source, hidden=True)
+        self._append_text(neutralise(content), source, hidden=True, max_tokens=max_tokens)
         self._append_text(closing(Kind.INFORMATION), source, hidden=False)
-        return self._ids[before:]
+        self._append_text(after, source, hidden=False)
+        return self._ids[start:]
 
-    def _append_text(self, text: str, source: Source, *, hidden: bool) -> None:
-        token_ids = self._tokenizer.encode(text, add_special_tokens=False)
+    def _append_text(
+        self, text: str, source: Source, *, hidden: bool, max_tokens: int | None = None
+    ) -> None:
+        token_ids = self._tokenizer.encode(text, add_special_tokens=False)[:max_tokens]
         added = pieces(self._tokenizer, token_ids)
         spelled = "".join(added)
         self._append(token_ids, added, _HIDDEN * len(spelled) if hidden else spelled, source)
@@ -99,7 +179,9 @@ class SegmentBuilder:
         self._authors += [author] * len(token_ids)
 
     def build(self, finish: Finish) -> tuple[Segment, list[SearchCall]]:
-        """The finished segment, and the searches that the policy answered itself."""
+        """The finished segment and its searches: those that were recorded, and those that the policy
+        answered itself.
+        """
         text = "".join(self._visible)
         blocks = scan(text)
         call_ids = _number_calls(blocks)
@@ -120,7 +202,23 @@ class SegmentBuilder:
             spans=[Span(0, prompt, Kind.PROMPT, Source.TEMPLATE), *self._spans(tokens)],
             finish=finish,
         )
-        return segment, _self_searches(text, blocks, call_ids)
+        return segment, self._searches(text, blocks, call_ids)
+
+    def _searches(
+        self, text: str, blocks: Sequence[Block], call_ids: dict[int, int]
+    ) -> list[SearchCall]:
+        own = _own_information(text, blocks, call_ids)
+        calls = []
+        for index, call_id in call_ids.items():
+            if blocks[index].kind is not Kind.SEARCH:
+                continue
+            query = blocks[index].content(text).strip()
+            call = self._calls.get(call_id, SearchCall(call_id, query, Source.SELF_SEARCH))
+            if call.source is Source.SELF_SEARCH:
+                call = replace(call, documents=own.get(call_id, []))
+            if call_id in self._calls or call.documents:
+                calls.append(replace(call, id=call_id, query=query))
+        return calls
 
     def _spans(self, tokens: Sequence[_Token]) -> Iterator[Span]:
         start = 0
@@ -153,16 +251,13 @@ def _describe(entry: Label, author: Source, blocks: Sequence[Block], call_ids: d
     return _Token(kind, source, call_id, loss=not entry.masked)
 
 
-def _self_searches(text: str, blocks: Sequence[Block], call_ids: dict[int, int]) -> list[SearchCall]:
+def _own_information(
+    text: str, blocks: Sequence[Block], call_ids: dict[int, int]
+) -> dict[int, list[Document]]:
+    """Call id → what the policy wrote as its result."""
     results: dict[int, list[Document]] = {}
     for index, call_id in call_ids.items():
-        block = blocks[index]
-        content = block.content(text).strip()
-        if block.kind is Kind.INFORMATION and _HIDDEN not in content:
-            document = Document(f"self:{call_id}", "", content)
-            results.setdefault(call_id, []).append(document)
-    return [
-        SearchCall(call_id, blocks[index].content(text).strip(), Source.SELF_SEARCH, results[call_id])
-        for index, call_id in call_ids.items()
-        if blocks[index].kind is Kind.SEARCH and call_id in results
-    ]
+        content = blocks[index].content(text).strip()
+        if blocks[index].kind is Kind.INFORMATION and _HIDDEN not in content:
+            results.setdefault(call_id, []).append(Document(f"self:{call_id}", "", content))
+    return results

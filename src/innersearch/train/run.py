@@ -20,7 +20,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
 from innersearch.rewards import ssrl_reward, transcript
-from innersearch.rollout.episode import SelfSearch
+from innersearch.rollout.run import Rollout
 from innersearch.runs import Checkpoint, Run
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
@@ -87,9 +87,9 @@ def train(
     return run
 
 
-def _rollout(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> SelfSearch:
+def _rollout(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Rollout:
     sampling = recipe.sampling
-    return SelfSearch(
+    return Rollout(
         TransformersPolicy(model, end_ids(model, tokenizer), max_batch=sampling.max_batch),
         tokenizer,
         Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),

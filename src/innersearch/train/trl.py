@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from innersearch.config import Recipe
-from innersearch.rollout.episode import SelfSearch, Task
+from innersearch.rollout.episode import Task
+from innersearch.rollout.run import Rollout
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.types import Question, Trajectory
 
@@ -44,13 +45,13 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerFast,
     questions: Sequence[Question],
     prompts: Sequence[tuple[int, ...]],
-    rollout: SelfSearch,
+    rollout: Rollout,
     *,
     output: Path,
     on_rollout: OnRollout,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> GRPOTrainer:
-    """A GRPOTrainer that trains `model` on self-search rollouts of `questions`."""
+    """A GRPOTrainer that trains `model` on rollouts of `questions`."""
     rows = Dataset.from_dict({"prompt": [str(row) for row in range(len(questions))]})
 
     def roll_out(row_numbers: list[str], trainer: GRPOTrainer) -> dict[str, Any]:

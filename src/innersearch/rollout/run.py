@@ -1,0 +1,108 @@
+"""Rollouts: many episodes over one policy, for training, evaluation and single questions alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from innersearch.grammar import MaskRule
+from innersearch.policy.base import Policy
+from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
+from innersearch.rollout.scheduler import in_order
+from innersearch.types import Sampling, Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass
+class Rollout:
+    """Rolls out tasks with a policy; without a search plan it is its own search engine.
+
+    All runs of one object share an event loop, so that engines may keep connections open between
+    them. `close` ends the loop and closes the engine; a `with` statement does it.
+    """
+
+    policy: Policy
+    tokenizer: PreTrainedTokenizerFast
+    sampling: Sampling
+    score: Score | None = None
+    rule: MaskRule = field(default_factory=MaskRule)
+    tokenizer_id: str = ""
+    plan: SearchPlan | None = None
+    in_flight: int = 512
+    """Trajectories under way at most."""
+    tally: Tally = field(default_factory=Tally)
+    """Real searches so far, and how many failed."""
+    _runner: asyncio.Runner = field(default_factory=asyncio.Runner, repr=False)
+
+    def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
+        """The trajectories of all tasks, in their order; errors as `finished`."""
+        return list(self.stream(tasks))
+
+    def stream(self, tasks: Iterable[Task]) -> Iterator[Trajectory]:
+        """Yield the trajectories in the order of their tasks, from code without an event loop."""
+        finished = self.finished(tasks)
+        try:
+            while (trajectory := self._runner.run(_next(finished))) is not None:
+                yield trajectory
+        finally:
+            self._runner.run(_close(finished))
+
+    async def finished(self, tasks: Iterable[Task]) -> AsyncGenerator[Trajectory]:
+        """Yield the trajectories in the order of their tasks, with up to `in_flight` under way.
+
+        Raises:
+            DataError: A prompt is empty or leaves no room in the model's context.
+            ModelError: The weights are damaged.
+            SearchError: Too many searches failed; see `SearchPlan.max_error_rate`.
+        """
+        stops = Stops.of(self.tokenizer, self.plan) if self.plan else None
+        async with self.policy.session(self.sampling) as sampler:
+
+            async def roll_out(task: Task) -> Trajectory:
+                episode = Episode(
+                    task,
+                    sampler,
+                    self.tokenizer,
+                    self.sampling,
+                    self.rule,
+                    self.plan,
+                    stops,
+                    self.tally,
+                )
+                return self._scored(await episode.run())
+
+            async with aclosing(in_order(tasks, roll_out, self.in_flight)) as trajectories:
+                async for trajectory in trajectories:
+                    yield trajectory
+
+    def _scored(self, trajectory: Trajectory) -> Trajectory:
+        trajectory = replace(trajectory, tokenizer_id=self.tokenizer_id)
+        if self.score is None:
+            return trajectory
+        reward, components = self.score(trajectory)
+        return replace(trajectory, reward=reward, components=components)
+
+    def close(self) -> None:
+        """Close the engine and the event loop."""
+        if self.plan is not None:
+            self._runner.run(self.plan.engine.close())
+        self._runner.close()
+
+    def __enter__(self) -> Rollout:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _next(trajectories: AsyncGenerator[Trajectory]) -> Trajectory | None:
+    return await anext(trajectories, None)
+
+
+async def _close(trajectories: AsyncGenerator[Trajectory]) -> None:
+    await trajectories.aclose()

@@ -1,0 +1,70 @@
+"""The scheduler: many coroutines in flight, bounded, with their results in order.
+
+Nothing waits for a turn of anybody else: a coroutine that finished is replaced by the next task at
+once, and while one waits for a search the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def in_order(
+    tasks: Iterable[T], work: Callable[[T], Awaitable[R]], limit: int
+) -> AsyncGenerator[R]:
+    """Yield `work(task)` of all tasks in their order, with at most `limit` at work at once.
+
+    Tasks are taken from the iterable as places become free. What finished early is held back until its
+    turn. The first exception of any task ends the others and is raised; closing the iterator early
+    cancels what is in flight.
+    """
+    source = enumerate(tasks)
+    results: dict[int, R] = {}
+    news = asyncio.Event()
+
+    async def worker(entries: Iterator[tuple[int, T]]) -> None:
+        for index, task in entries:
+            results[index] = await work(task)
+            news.set()
+
+    async def crew() -> None:
+        async with asyncio.TaskGroup() as group:
+            # One worker per task, as long as there are some: idle ones would only cost memory.
+            for _ in range(limit):
+                entry = next(source, None)
+                if entry is None:
+                    return
+                group.create_task(worker(_then(entry, source)))
+
+    supervisor = asyncio.create_task(crew())
+    supervisor.add_done_callback(lambda _: news.set())
+    try:
+        turn = 0
+        while True:
+            while turn in results:
+                yield results.pop(turn)
+                turn += 1
+            if supervisor.done():
+                _raise_first(supervisor)
+                return
+            news.clear()
+            await news.wait()
+    finally:
+        supervisor.cancel()
+
+
+def _then(first: tuple[int, T], rest: Iterator[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+    yield first
+    yield from rest
+
+
+def _raise_first(supervisor: asyncio.Task[None]) -> None:
+    try:
+        supervisor.result()
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
