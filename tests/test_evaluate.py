@@ -86,7 +86,15 @@ def test_direct_answers_are_read_without_tags(model, tokenizer, tmp_path: Path) 
 
 
 def test_every_question_counts() -> None:
-    base = {"cover_em": False, "f1": 0.0, "format": 0.0, "searches": 0, "tokens": 1}
+    base = {
+        "cover_em": False,
+        "f1": 0.0,
+        "format": 0.0,
+        "searches": 0,
+        "calls": 0,
+        "failed": 0,
+        "tokens": 1,
+    }
     greedy = [base | {"group": "a", "em": True}, base | {"group": "b", "em": False}] * 3
     summary = summarise(greedy, [], [])
     assert [(group, e["value"], e["n"]) for group, e in summary["em"].items()] == [

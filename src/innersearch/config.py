@@ -44,6 +44,41 @@ class MaskSettings(_Settings):
     """Mask the opening tag too, as the released code does."""
 
 
+class SearchSettings(_Settings):
+    """Who answers the queries of the policy, and what it reads of the answers."""
+
+    router: str = "self"
+    """Who writes the information: self, always, first:K, entropy-trend, random:RATE or
+    gate:SIGNAL:THRESHOLD; see innersearch.search.router."""
+    engine: str = ""
+    """What is searched: world, bm25:DIR, dense:DIR, remote:URL, or a search API such as serper; several,
+    separated by commas, are fused."""
+    k: int = Field(3, ge=1)
+    """Documents per search."""
+    style: Literal["plain", "search-r1"] = "search-r1"
+    """How documents are written for the policy; see innersearch.rollout.observation."""
+    max_searches: int = Field(4, ge=1)
+    """Searches per trajectory that the router decides; the query after the last one ends it."""
+    max_tokens: int = Field(500, ge=1)
+    """Longest content of an information block, in tokens; longer ones are cut."""
+    stop_at_answer: bool = False
+    """End at the closing answer tag, for models that do not end by themselves."""
+    samples: int = Field(4, ge=1)
+    """Further samples of its own information, for the signal `consistency`."""
+    timeout_s: float = Field(0.0, ge=0)
+    """Seconds a trajectory may take; then it ends with an error and with what it has. 0: no limit."""
+    max_error_rate: float = Field(0.2, ge=0, le=1)
+    """The run stops when more than this share of all searches failed."""
+    cache: str = ""
+    """A file that keeps all results, so that no query is asked twice."""
+    offline: bool = False
+    """Answer from the cache only."""
+    max_calls: int = Field(0, ge=0)
+    """Calls to paid engines at most; 0: no limit."""
+    max_usd: float = Field(0.0, ge=0)
+    """Their price at most, in US dollars; 0: no limit."""
+
+
 class SamplingSettings(_Settings):
     """How rollouts are drawn."""
 
@@ -135,6 +170,7 @@ class Recipe(_Settings):
     seed: int = Field(0, ge=0, lt=2**32)
     """Every random number follows from it."""
     prompt: PromptSettings = PromptSettings()
+    search: SearchSettings = SearchSettings()
     reward: RewardSettings = RewardSettings()
     mask: MaskSettings = MaskSettings()
     sampling: SamplingSettings = SamplingSettings()

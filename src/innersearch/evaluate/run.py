@@ -24,7 +24,7 @@ from innersearch.policy.loading import end_ids
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
 from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
-from innersearch.rollout.episode import Task
+from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -56,35 +56,48 @@ def evaluate(
     path: Path,
     settings: EvalSettings,
     *,
+    plan: SearchPlan | None = None,
     resume: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Evaluate `model` on `questions`, write records to `path` and return the summary.
 
+    Args:
+        model: The policy.
+        tokenizer: Its tokenizer.
+        questions: The questions.
+        path: Directory of the records.
+        settings: How to evaluate.
+        plan: Who answers queries; without it the policy searches its own memory.
+        resume: Go on with what is in `path`.
+        progress: Told how far it is.
+
     Raises:
         RunError: `path` is not empty and `resume` is not given, or other settings wrote it.
+        SearchError: Too many searches failed; `resume` goes on from what is written.
     """
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
     policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
-    identity = _identity(model, questions, settings)
+    identity = _identity(model, questions, settings) | ({"search": plan.identity} if plan else {})
     otherwise = "was written with other settings, questions or model"
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
         _forget_unfinished(path, settings)
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
-    greedy = Rollout(policy, tokenizer, sampling)
-    sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
     with_records = _Records(path, settings, prompt_ids, progress)
-    with_records.run("greedy", greedy, questions, 1)
-    if settings.samples:
-        chosen = _choose(questions, settings)
-        with_records.run("samples", sampled, chosen, settings.samples)
+    in_flight = 2 * settings.max_batch
+    with Rollout(policy, tokenizer, sampling, plan=plan, in_flight=in_flight) as greedy:
+        with_records.run("greedy", greedy, questions, 1)
+        if settings.samples:
+            sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
+            with_records.run("samples", sampled, _choose(questions, settings), settings.samples)
     ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     place = {question.id: index for index, question in enumerate(questions)}
     of_greedy, of_samples = (
         sorted(read_lines(path / f"{name}.jsonl"), key=lambda record: place[record["id"]])
         for name in ("greedy", "samples")
     )
-    summary = {"settings": asdict(settings)} | summarise(of_greedy, of_samples, ks)
+    summary = {"settings": asdict(settings)} | ({"search": plan.identity} if plan else {})
+    summary |= summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
     return summary
 

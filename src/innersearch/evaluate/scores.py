@@ -36,6 +36,10 @@ class Score:
     f1: float
     format: float
     searches: int
+    calls: int
+    """Searches that an engine answered."""
+    failed: int
+    """Those of them that failed."""
     tokens: int
 
 
@@ -44,6 +48,7 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
     text = transcript(trajectory)
     answer = text.strip() if direct else last_answer(text)
     golds = trajectory.question.golden_answers
+    real = [call for call in trajectory.calls if call.engine]
     return Score(
         answer,
         exact_match(answer, golds),
@@ -51,6 +56,8 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         token_f1(answer, golds),
         strict_format(text),
         len(trajectory.calls),
+        len(real),
+        sum(call.error is not None for call in real),
         sum(sum(segment.sampled_mask) for segment in trajectory.segments),
     )
 
@@ -70,7 +77,8 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
         summary["cover_em"][group] = _json(wilson(sum(r["cover_em"] for r in members), len(members)))
         summary["f1"][group] = _json(bootstrap([r["f1"] for r in members]))
     summary["format_rate"] = statistics.fmean(r["format"] for r in greedy)
-    summary["searches"] = statistics.fmean(r["searches"] for r in greedy)
+    for name in ("searches", "calls", "failed"):
+        summary[name] = statistics.fmean(r[name] for r in greedy)
     summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
     if samples:
         summary["pass_at_k"] = {g: _passes(_members(samples, g), ks) for g in groups}

@@ -12,8 +12,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from innersearch.config import SearchSettings
 from innersearch.errors import SearchError
 from innersearch.grammar import MaskRule, closing, last_answer
 from innersearch.policy.base import Completion, Request, Sampler
@@ -54,22 +55,17 @@ class SearchPlan:
 
     engine: Engine
     router: Router
-    k: int = 3
-    """Documents per search."""
-    style: str = "plain"
-    """How documents are written for the policy; see `observation`."""
-    max_searches: int = 8
-    """Searches per trajectory that the router decides; the query after the last ends it, truncated."""
-    max_tokens: int = 500
-    """Longest content of an information block, in tokens (Search-R1: 500)."""
-    stop_at_answer: bool = False
-    """End at the closing answer tag, for models that do not end by themselves."""
-    samples: int = 4
-    """Further samples for the signals that compare samples."""
-    timeout_s: float | None = None
-    """Seconds a trajectory may take; then it ends with an error and with what it has."""
-    max_error_rate: float = 0.5
-    """The run stops when more than this share of all searches failed."""
+    settings: SearchSettings = field(default_factory=SearchSettings)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What results depend on, for the record."""
+        deciding = {"k", "style", "max_searches", "max_tokens", "stop_at_answer", "samples"}
+        return {
+            "engine": dict(self.engine.identity),
+            "router": self.settings.router,
+            **self.settings.model_dump(include=deciding),
+        }
 
 
 @dataclass
@@ -106,7 +102,7 @@ class Stops:
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan) -> Stops:
         """The stop strings for a plan."""
-        answer = [closing(Kind.ANSWER)] * plan.stop_at_answer
+        answer = [closing(Kind.ANSWER)] * plan.settings.stop_at_answer
         blocks = (Kind.INFORMATION, Kind.SEARCH, Kind.ANSWER)
         return cls(
             StopStrings(tokenizer, [closing(Kind.SEARCH), *answer]),
@@ -136,13 +132,13 @@ class Episode:
     async def run(self) -> Trajectory:
         """Roll the question out."""
         error = None
+        limit = self.plan.settings.timeout_s if self.plan else 0.0
         try:
-            async with asyncio.timeout(self.plan.timeout_s if self.plan else None):
+            async with asyncio.timeout(limit or None):
                 finish = await self._write()
         except TimeoutError:
-            assert self.plan  # noqa: S101
             finish = Finish.ERROR
-            error = f"not finished within timeout_s = {self.plan.timeout_s:g} seconds"
+            error = f"not finished within search.timeout_s = {limit:g} seconds"
         segment, calls = self.builder.build(finish)
         trajectory = Trajectory(
             uid=f"{self.task.group}/{self.task.repetition}",
@@ -168,7 +164,7 @@ class Episode:
             if query is None:
                 return Finish.STOP
             assert self.plan  # noqa: S101
-            if len(self.queries) >= self.plan.max_searches or not self._left():
+            if len(self.queries) >= self.plan.settings.max_searches or not self._left():
                 return Finish.LENGTH
             if not await self._answer(self.plan, query):
                 return Finish.LENGTH
@@ -253,7 +249,7 @@ class Episode:
         """Further samples of the information that comes next, and their lengths in tokens."""
         assert self.stops  # noqa: S101
         completions = await asyncio.gather(
-            *(self._generate(self.stops.block, sample=number) for number in range(plan.samples))
+            *(self._generate(self.stops.block, sample=number) for number in range(plan.settings.samples))
         )
         samples = []
         for completion in completions:
@@ -266,7 +262,7 @@ class Episode:
 
     async def _search(self, plan: SearchPlan, query: Query, decision: Decision) -> bool:
         started = time.perf_counter()
-        [result] = await plan.engine.search([query.text], plan.k)
+        [result] = await plan.engine.search([query.text], plan.settings.k)
         waited = result.latency_s or time.perf_counter() - started
         source = plan.engine.source
         self.builder.record(
@@ -282,19 +278,19 @@ class Episode:
                 decision,
             )
         )
-        self.tally.add(result, plan.max_error_rate)
+        self.tally.add(result, plan.settings.max_error_rate)
         return self._inject(plan, result, source if result.documents else Source.FORCED)
 
     def _inject(self, plan: SearchPlan, result: SearchResult, source: Source) -> bool:
         """Append a result; whether the model's context has room for it and more."""
         mark = self.builder.mark()
-        style = STYLES[plan.style]
+        style = STYLES[plan.settings.style]
         self.builder.add_information(
             observation(result, style),
             source,
             before=style.before,
             after=style.after,
-            max_tokens=plan.max_tokens,
+            max_tokens=plan.settings.max_tokens,
         )
         if len(self.builder.token_ids) < self.sampler.context:
             return True

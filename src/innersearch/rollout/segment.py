@@ -22,11 +22,11 @@ from innersearch.grammar import (
     closing,
     intervals,
     label,
-    neutralise,
     opening,
     scan,
 )
 from innersearch.policy.base import Completion
+from innersearch.rollout.injection import Injected, encode_document
 from innersearch.spelling import pieces
 from innersearch.types import Document, Finish, Kind, SearchCall, Segment, Source, Span
 
@@ -147,28 +147,30 @@ class SegmentBuilder:
     ) -> list[int]:
         """Append what a search returned and return its tokens.
 
-        Protocol tags in `content` are neutralised, and it is cut after `max_tokens`. With `opened` the
-        policy has already written the opening tag; `before` and `after` go around the tags. All are
-        tokenised apart, so that no content can spoil the tags.
+        Markup in `content` is neutralised, and it is cut after `max_tokens`. With `opened` the policy
+        has already written the opening tag; `before` and `after` go around the tags. All are tokenised
+        apart, so that no content can spoil the tags.
         """
         start = len(self._ids)
-        self._append_text(before, source, hidden=False)
+        self._append_text(before, source)
         if not opened:
-            self._append_text(opening(Kind.INFORMATION), source, hidden=False)
-        self._append_text(neutralise(content), source, hidden=True, max_tokens=max_tokens)
-        self._append_text(closing(Kind.INFORMATION), source, hidden=False)
-        self._append_text(after, source, hidden=False)
+            self._append_text(opening(Kind.INFORMATION), source)
+        document = encode_document(self._tokenizer, content, max_tokens)
+        self._append_injected(document, source, hidden=True)
+        self._append_text(closing(Kind.INFORMATION), source)
+        self._append_text(after, source)
         return self._ids[start:]
 
-    def _append_text(
-        self, text: str, source: Source, *, hidden: bool, max_tokens: int | None = None
-    ) -> None:
-        token_ids = self._tokenizer.encode(text, add_special_tokens=False)[:max_tokens]
-        added = pieces(self._tokenizer, token_ids)
-        spelled = "".join(added)
-        self._append(token_ids, added, _HIDDEN * len(spelled) if hidden else spelled, source)
-        self._logprobs += [None] * len(token_ids)
-        self._entropies += [None] * len(token_ids)
+    def _append_text(self, text: str, source: Source) -> None:
+        token_ids = self._tokenizer.encode(text, add_special_tokens=False)
+        self._append_injected(Injected(token_ids, pieces(self._tokenizer, token_ids)), source)
+
+    def _append_injected(self, injected: Injected, source: Source, *, hidden: bool = False) -> None:
+        spelled = "".join(injected.pieces)
+        visible = _HIDDEN * len(spelled) if hidden else spelled
+        self._append(injected.token_ids, injected.pieces, visible, source)
+        self._logprobs += [None] * len(injected.token_ids)
+        self._entropies += [None] * len(injected.token_ids)
 
     def _append(
         self, token_ids: Sequence[int], added: Sequence[str], visible: str, author: Source
@@ -202,12 +204,14 @@ class SegmentBuilder:
             spans=[Span(0, prompt, Kind.PROMPT, Source.TEMPLATE), *self._spans(tokens)],
             finish=finish,
         )
-        return segment, self._searches(text, blocks, call_ids)
+        pairs = zip(labels, self._authors, strict=True)
+        injected = {entry.block for entry, author in pairs if author is not Source.POLICY}
+        return segment, self._searches(text, blocks, call_ids, injected)
 
     def _searches(
-        self, text: str, blocks: Sequence[Block], call_ids: dict[int, int]
+        self, text: str, blocks: Sequence[Block], call_ids: dict[int, int], injected: set[int | None]
     ) -> list[SearchCall]:
-        own = _own_information(text, blocks, call_ids)
+        own = _own_information(text, blocks, {i: c for i, c in call_ids.items() if i not in injected})
         calls = []
         for index, call_id in call_ids.items():
             if blocks[index].kind is not Kind.SEARCH:
@@ -257,7 +261,7 @@ def _own_information(
     """Call id → what the policy wrote as its result."""
     results: dict[int, list[Document]] = {}
     for index, call_id in call_ids.items():
-        content = blocks[index].content(text).strip()
-        if blocks[index].kind is Kind.INFORMATION and _HIDDEN not in content:
+        if blocks[index].kind is Kind.INFORMATION:
+            content = blocks[index].content(text).strip()
             results.setdefault(call_id, []).append(Document(f"self:{call_id}", "", content))
     return results

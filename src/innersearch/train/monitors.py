@@ -17,7 +17,10 @@ METRICS = {
     "reward/stderr": "Standard error of the mean reward, over the means of groups.",
     "reward/em": "Share of trajectories whose answer is an exact match.",
     "reward/format": "Mean format reward F.",
-    "search/calls": "Self-searches per trajectory.",
+    "search/calls": "Searches per trajectory, whoever answered them.",
+    "search/real": "Searches per trajectory that an engine answered.",
+    "search/failed_share": "Share of an engine's searches that failed.",
+    "search/latency_s": "Mean seconds that an engine took for a search.",
     "policy/tokens": "Sampled tokens per trajectory.",
     "policy/entropy": "Mean entropy of the sampling distribution, nats per sampled token.",
     "policy/trained_share": "Share of sampled tokens that carry loss.",
@@ -43,6 +46,11 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "search/calls": statistics.fmean(len(t.calls) for t in trajectories),
         "stop/length": _share(t.stop_reason is Finish.LENGTH for t in trajectories),
     }
+    real = [call for trajectory in trajectories for call in trajectory.calls if call.engine]
+    if real:
+        metrics["search/real"] = len(real) / len(trajectories)
+        metrics["search/failed_share"] = _share(call.error is not None for call in real)
+        metrics["search/latency_s"] = statistics.fmean(call.latency_s for call in real)
     for name in ("em", "format"):
         metrics[f"reward/{name}"] = statistics.fmean(t.components[name] for t in trajectories)
     return metrics | _group_metrics(trajectories) | _token_metrics(trajectories)

@@ -20,8 +20,11 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
 from innersearch.rewards import ssrl_reward, transcript
+from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Checkpoint, Run
+from innersearch.search.base import Engine
+from innersearch.search.router import parse_router
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
 from innersearch.train.trl import build_trainer
@@ -33,15 +36,17 @@ def train(
     questions: Sequence[Question],
     path: Path,
     *,
+    engine: Engine | None = None,
     resume: bool = False,
     observer: Observer = lambda step, metrics: None,
 ) -> Run:
-    """Train by self-search and leave the result in `path`/model.
+    """Train on rollouts and leave the result in `path`/model.
 
     Args:
         recipe: The run; `recipe.model` is a model directory or hub id.
         questions: The training questions.
         path: Run directory.
+        engine: What is searched; without one the policy searches its own memory.
         resume: Continue from the latest complete checkpoint in `path`.
         observer: Told about every step.
 
@@ -49,6 +54,7 @@ def train(
         ModelError: The model or its tokenizer cannot be used.
         DataError: There are too few questions, or one does not fit the prompt limit.
         RunError: `path` is in the way, or belongs to another recipe.
+        SearchError: Too many searches failed.
         CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
     """
     questions = balanced(questions) if recipe.balance_groups else questions
@@ -62,6 +68,7 @@ def train(
         _keep(run, latest)
         return run
     torch.manual_seed(recipe.seed)
+    rollout = _rollout(recipe, model, tokenizer, engine)
     keeper = Keeper(recipe, run, observer, _drift(recipe, model))
     trainer = build_trainer(
         recipe,
@@ -69,12 +76,12 @@ def train(
         tokenizer,
         questions,
         encoded,
-        _rollout(recipe, model, tokenizer),
+        rollout,
         output=run.checkpoints,
         on_rollout=keeper.on_rollout,
         callbacks=[keeper],
     )
-    with clear_disk_errors(path):
+    with clear_disk_errors(path), rollout:
         try:
             trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
         except ModelError as error:
@@ -87,8 +94,14 @@ def train(
     return run
 
 
-def _rollout(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Rollout:
+def _rollout(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    engine: Engine | None,
+) -> Rollout:
     sampling = recipe.sampling
+    router = parse_router(recipe.search.router)
     return Rollout(
         TransformersPolicy(model, end_ids(model, tokenizer), max_batch=sampling.max_batch),
         tokenizer,
@@ -96,6 +109,8 @@ def _rollout(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokeni
         partial(score, recipe),
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
+        plan=SearchPlan(engine, router, recipe.search) if engine else None,
+        in_flight=2 * sampling.max_batch,
     )
 
 
