@@ -159,7 +159,6 @@ class SearchCall:
     documents: list[Document] = field(default_factory=list)
     error: str | None = None
     latency_s: float = 0.0
-    cost_usd: float = 0.0
     engine: str = ""
     """The engine that was asked; empty where the policy answered itself."""
     decision: Decision | None = None

@@ -273,7 +273,6 @@ class Episode:
                 list(result.documents),
                 result.error,
                 waited,
-                result.cost_usd,
                 plan.engine.name,
                 decision,
             )

@@ -1,0 +1,335 @@
+"""Texts to vectors: a local model through transformers, or an endpoint of the OpenAI form.
+
+Models differ in what they want before a text and in how token vectors become one. Where the model's
+directory says so (`config_sentence_transformers.json`, `1_Pooling/config.json`), that is followed; for
+the families that are usually circulated without those files, the table `CONVENTIONS` is; both can be
+overridden.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from innersearch.errors import ConfigError, ModelError, SearchError, did_you_mean
+from innersearch.records import read_json
+
+if TYPE_CHECKING:
+    import httpx2
+    import torch
+
+TextKind = Literal["query", "passage"]
+Vectors = NDArray[np.float32]
+
+KEY_VARIABLE = "INNERSEARCH_EMBEDDINGS_KEY"
+"""The environment variable with the key of an embeddings endpoint, if it wants one."""
+
+
+class Encoder(Protocol):
+    """Something that turns texts into vectors of one space."""
+
+    identity: Mapping[str, str | int | float | bool | None]
+    """What decides the vectors: those of two encoders of one identity may be compared."""
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> Vectors:
+        """Vectors of shape (texts, width), each of length 1.
+
+        Raises:
+            SearchError: They cannot be had.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """How a model wants its texts."""
+
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    pooling: str = "mean"
+    """`mean` over the tokens, the first token (`cls`) or the `last`."""
+
+
+_BGE = Convention("Represent this sentence for searching relevant passages: ", "", "cls")
+CONVENTIONS: dict[str, Convention] = {
+    r"\be5-(small|base|large)(?!.*instruct)": Convention("query: ", "passage: "),
+    r"\bbge-(small|base|large)-en": _BGE,
+    r"\bbge-(small|base|large)-zh": replace(_BGE, query_prefix="为这个句子生成表示以用于检索相关文章："),
+    r"\bbge-m3": Convention(pooling="cls"),
+}
+"""By name; facts: the model cards of intfloat/e5-base-v2 and BAAI/bge-*-v1.5."""
+
+_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"} | {
+    "pooling_mode_lasttoken": "last"
+}
+
+
+def convention_of(name: str) -> Convention:
+    """What models of this name want; mean pooling without prefixes if the name says nothing.
+
+    >>> convention_of("intfloat/e5-base-v2").query_prefix
+    'query: '
+    """
+    return next((c for key, c in CONVENTIONS.items() if re.search(key, name.lower())), Convention())
+
+
+class LocalEncoder:
+    """A model directory, run by transformers on a GPU if there is one (then in half precision)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        pooling: str | None = None,
+        max_tokens: int = 256,
+        batch: int = 64,
+    ) -> None:
+        """Texts are cut at `max_tokens` (256: facts, Search-R1), or earlier if the model says so.
+
+        Raises:
+            ModelError: The directory holds no model that can be loaded.
+            ConfigError: The pooling is unknown.
+        """
+        given = {"query_prefix": query_prefix, "passage_prefix": passage_prefix, "pooling": pooling}
+        told = {key: value for key, value in given.items() if value is not None}
+        self._convention = replace(_read_convention(directory), **told)
+        if self._convention.pooling not in _POOLINGS.values():
+            hint = did_you_mean(self._convention.pooling, _POOLINGS.values())
+            raise ConfigError(f"no pooling {self._convention.pooling!r}: {hint}")
+        limit = _optional_json(directory / "sentence_bert_config.json").get("max_seq_length")
+        self._max_tokens = min(max_tokens, limit or max_tokens)
+        self._batch = batch
+        self._load(directory)
+        self._lock = threading.Lock()
+        self.identity: Mapping[str, str | int | float | bool | None] = {
+            "encoder": "local",
+            "model_sha256": _weights_sha256(directory),
+            "max_tokens": self._max_tokens,
+            **asdict(self._convention),
+        }
+
+    def _load(self, directory: Path) -> None:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.float16 if device == "cuda" else torch.float32
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=dtype)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{directory} holds no encoder that can be loaded: {reason}") from error
+        self._model = model.to(device).eval()
+        self._max_tokens = min(self._max_tokens, self._tokenizer.model_max_length)
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> Vectors:
+        """Vectors of shape (texts, width), each of length 1."""
+        prefix = self._convention.query_prefix if kind == "query" else self._convention.passage_prefix
+        # Texts of like length share a batch, so that little is spent on padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        parts = []
+        # A fast tokenizer that truncates must not be used by two threads at once.
+        with self._lock:
+            for start in range(0, len(order), self._batch):
+                chosen = [prefix + texts[i] for i in order[start : start + self._batch]]
+                parts.append(self._encode_batch(chosen))
+        if not parts:
+            return np.zeros((0, self._model.config.hidden_size), dtype=np.float32)
+        vectors = np.concatenate(parts)
+        restored = np.empty_like(vectors)
+        restored[order] = vectors
+        return _of_length_one(restored)
+
+    def _encode_batch(self, texts: list[str]) -> Vectors:
+        import torch
+
+        tokens = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+        ).to(self._model.device)
+        with torch.inference_mode():
+            states = self._model(**tokens).last_hidden_state
+            return (
+                _pool(states, tokens["attention_mask"], self._convention.pooling).float().cpu().numpy()
+            )
+
+
+def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector per text (batch, width) from token vectors (batch, tokens, width)."""
+    if pooling == "cls":
+        # Where padding is on the left, the first token is not at 0.
+        return states[range(len(states)), mask.argmax(dim=1)]
+    if pooling == "last":
+        return states[range(len(states)), mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)]
+    kept = mask.unsqueeze(-1).to(states.dtype)
+    return (states * kept).sum(dim=1) / kept.sum(dim=1)
+
+
+def _read_convention(directory: Path) -> Convention:
+    if not (directory / "config.json").is_file():
+        raise ModelError(f"{directory} holds no encoder: give a directory with config.json and weights")
+    config = _optional_json(directory / "config.json")
+    known = convention_of(f"{config.get('_name_or_path', '')} {directory.name}")
+    prompts = _optional_json(directory / "config_sentence_transformers.json").get("prompts") or {}
+    pooling = _optional_json(directory / "1_Pooling" / "config.json")
+    mode = pooling.get("pooling_mode") or next((v for k, v in _POOLINGS.items() if pooling.get(k)), None)
+    return Convention(
+        query_prefix=prompts.get("query") or known.query_prefix,
+        passage_prefix=prompts.get("passage") or prompts.get("document") or known.passage_prefix,
+        pooling=mode or ("mean" if pooling else known.pooling),
+    )
+
+
+def _optional_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        value = read_json(file)
+    except ValueError as error:
+        raise ModelError(f"{file} is no JSON: {error}") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _weights_sha256(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(directory.iterdir()):
+        if file.suffix in (".safetensors", ".bin") or file.name in ("tokenizer.json", "vocab.txt"):
+            with file.open("rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _of_length_one(vectors: Vectors) -> Vectors:
+    if not np.isfinite(vectors).all():
+        raise SearchError("the encoder gave vectors with NaN or infinite numbers")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+class RemoteEncoder:
+    """An endpoint of the OpenAI form: POST `/v1/embeddings` with `{"model", "input"}`.
+
+    The key, if one is wanted, is read from the environment variable INNERSEARCH_EMBEDDINGS_KEY.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        batch: int = 64,
+        timeout_s: float = 60.0,
+        attempts: int = 5,
+    ) -> None:
+        """`url` is a host, a base such as `…/v1`, or the full address; texts go out `batch` at a time.
+
+        A request that fails for a passing reason is repeated, up to `attempts` times in all.
+
+        Raises:
+            ConfigError: The address is no http(s) address.
+        """
+        import httpx2
+
+        self._url = _embeddings_url(url)
+        self._model = model
+        known = convention_of(model)
+        self._prefixes: dict[TextKind, str] = {
+            "query": known.query_prefix if query_prefix is None else query_prefix,
+            "passage": known.passage_prefix if passage_prefix is None else passage_prefix,
+        }
+        self._batch = batch
+        self._attempts = attempts
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx2.Client(timeout=timeout_s, headers=headers)
+        self.identity: Mapping[str, str | int | float | bool | None] = {
+            "encoder": "remote",
+            "model": model,
+            "query_prefix": self._prefixes["query"],
+            "passage_prefix": self._prefixes["passage"],
+        }
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> Vectors:
+        """Vectors of shape (texts, width), each of length 1.
+
+        Raises:
+            SearchError: The endpoint cannot be reached, refuses, or answers something else.
+        """
+        prefix = self._prefixes[kind]
+        parts = [
+            self._encode_batch([prefix + text for text in texts[start : start + self._batch]])
+            for start in range(0, len(texts), self._batch)
+        ]
+        if len({part.shape[1] for part in parts}) > 1:
+            raise SearchError(f"{self._url} gave vectors of several widths for {self._model!r}")
+        return _of_length_one(np.concatenate(parts)) if parts else np.zeros((0, 0), dtype=np.float32)
+
+    def _encode_batch(self, texts: list[str]) -> Vectors:
+        import httpx2
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt
+        from tenacity.wait import wait_exponential, wait_random
+
+        retrying = Retrying(
+            retry=retry_if_exception(_passing),
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_exponential(multiplier=0.5, max=20) + wait_random(0, 0.5),
+            reraise=True,
+        )
+        try:
+            answer = retrying(self._post, texts)
+        except httpx2.HTTPStatusError as error:
+            reason = f"HTTP {error.response.status_code}: {error.response.text[:200]!r}"
+            raise SearchError(f"{self._url} refused {self._model!r} with {reason}") from error
+        except httpx2.HTTPError as error:
+            reason = f"{type(error).__name__} {error}".strip()
+            raise SearchError(
+                f"no answer from {self._url} after {self._attempts} tries: {reason}"
+            ) from error
+        return _vectors_of(answer, len(texts), self._url)
+
+    def _post(self, texts: list[str]) -> httpx2.Response:
+        body = {"model": self._model, "input": texts, "encoding_format": "float"}
+        return self._client.post(self._url, json=body).raise_for_status()
+
+
+def _embeddings_url(url: str) -> str:
+    if not re.match(r"https?://[^/]+", url):
+        raise ConfigError(f"{url!r} is no address of an embeddings endpoint: it starts with http(s)://")
+    url = url.rstrip("/")
+    if url.endswith("/embeddings"):
+        return url
+    return f"{url}/embeddings" if url.count("/") > 2 else f"{url}/v1/embeddings"
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether to try again: the connection failed, or the server is busy or broken."""
+    import httpx2
+
+    if isinstance(error, httpx2.HTTPStatusError):
+        return error.response.status_code in (408, 409, 429) or error.response.status_code >= 500
+    return isinstance(error, httpx2.TransportError)
+
+
+def _vectors_of(answer: httpx2.Response, count: int, url: str) -> Vectors:
+    try:
+        items = sorted(answer.json()["data"], key=lambda item: item["index"])
+        vectors = np.asarray([item["embedding"] for item in items], dtype=np.float32)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SearchError(f"{url} gave no embeddings: {answer.text[:200]!r}") from error
+    if vectors.ndim != 2 or len(vectors) != count:
+        raise SearchError(f"{url} gave {len(items)} embeddings for {count} texts")
+    return vectors

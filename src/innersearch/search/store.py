@@ -1,0 +1,313 @@
+"""What every index keeps on disk: its documents, its settings, and the rule that half of it is nothing.
+
+An index is a folder. `documents.jsonl` holds one document per line, `offsets.npy` where each line
+starts (int64, one more than there are documents); both are memory-mapped, so that millions of
+documents cost no memory until they are read. `settings.json` is written last and lists every file with
+its size. A build works in the sibling `<folder>.part` and takes the folder's place by a rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from innersearch.errors import DataError, SearchError
+from innersearch.progress import Progress, silent
+from innersearch.records import read_json, write_json
+from innersearch.search.corpus import document_of
+from innersearch.types import Document
+
+FORMAT = 1
+"""Version of the folder's layout."""
+DOCUMENTS, OFFSETS, SETTINGS = "documents.jsonl", "offsets.npy", "settings.json"
+
+Value = str | int | float | bool | None
+
+_REPORT_EVERY = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """What an index was built from and how."""
+
+    engine: str
+    library: str
+    """Name and version of the library that computed it."""
+    documents: int
+    documents_sha256: str
+    """Of `documents.jsonl`: two indexes of one hash hold the same documents in the same order."""
+    parameters: dict[str, Value]
+    files: dict[str, int]
+    """Size of every other file of the folder, in bytes."""
+    format: int = FORMAT
+
+    def identity(self) -> dict[str, Value]:
+        """What decides the results, flat."""
+        return {
+            "engine": self.engine,
+            "library": self.library,
+            "documents": self.documents,
+            "documents_sha256": self.documents_sha256,
+            **self.parameters,
+        }
+
+
+_SETTINGS = TypeAdapter(IndexSettings)
+
+
+class DocumentStore(Sequence[Document]):
+    """The documents of a JSON-lines file, each read from the memory map when it is asked for."""
+
+    def __init__(self, file: Path, offsets: NDArray[np.int64]) -> None:
+        """`offsets`: where each line starts and, last, where the file ends.
+
+        Raises:
+            SearchError: The file cannot be opened, or is not as long as `offsets` say.
+        """
+        self._file = file
+        self._offsets = offsets
+        try:
+            with file.open("rb") as handle:
+                self._bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise SearchError(f"cannot open the documents {file}: {error}") from error
+        if len(offsets) < 2 or len(self._bytes) != offsets[-1]:
+            raise SearchError(
+                f"{file} has changed since its lines were counted: build its index again with "
+                "`innersearch index`, or delete its .offsets.npy file"
+            )
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> Document: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Document]: ...
+    def __getitem__(self, row: int | slice) -> Document | list[Document]:
+        """The document of a row.
+
+        Raises:
+            IndexError: There is no such row.
+            SearchError: The line is damaged, or the store was closed.
+        """
+        if isinstance(row, slice):
+            return [self[n] for n in range(*row.indices(len(self)))]
+        if not 0 <= row < len(self):
+            raise IndexError(f"there is no row {row} in {len(self)} documents")
+        try:
+            line = self._bytes[self._offsets[row] : self._offsets[row + 1]]
+            document = document_of(line, row + 1, self._file)
+        except (DataError, ValueError) as error:
+            raise SearchError(f"cannot read document {row} of {self._file}: {error}") from error
+        if document is None:
+            raise SearchError(f"{self._file}, line {row + 1} is blank: remove it and the offsets")
+        return document
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._bytes.close()
+
+
+def open_documents(folder: Path) -> DocumentStore:
+    """The documents of an index.
+
+    Raises:
+        SearchError: They are missing or damaged.
+    """
+    return DocumentStore(folder / DOCUMENTS, load_array(folder / OFFSETS))
+
+
+def open_lines(file: Path) -> DocumentStore:
+    """The documents of a corpus that belongs to someone else's index, such as wiki-18's.
+
+    Finding where lines start reads the whole file once; `<file>.offsets.npy` keeps it for the next time
+    where the directory can be written to.
+
+    Raises:
+        SearchError: The file is missing, empty or not plain JSON lines.
+    """
+    if file.suffix != ".jsonl" or not file.is_file():
+        raise SearchError(f"no corpus at {file}: give the unpacked .jsonl file the index was built from")
+    kept = file.with_name(file.name + ".offsets.npy")
+    if kept.is_file() and kept.stat().st_mtime >= file.stat().st_mtime:
+        offsets = load_array(kept)
+        if len(offsets) and offsets[-1] == file.stat().st_size:
+            return DocumentStore(file, offsets)
+    offsets = _line_starts(file)
+    partial = kept.with_name(kept.name + ".part")
+    # Where nothing can be written, the next start looks for the lines again.
+    with suppress(OSError), partial.open("wb") as handle:
+        np.save(handle, offsets)
+        partial.replace(kept)
+    return DocumentStore(file, offsets)
+
+
+def _line_starts(file: Path) -> NDArray[np.int64]:
+    ends = [np.zeros(1, dtype=np.int64)]
+    position = 0
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 24):
+            ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + position + 1)
+            position += len(block)
+    offsets = np.concatenate(ends)
+    return offsets if offsets[-1] == position else np.append(offsets, position)
+
+
+def write_documents(
+    documents: Iterable[Document], folder: Path, progress: Progress = silent
+) -> tuple[DocumentStore, str]:
+    """Write documents and their offsets into `folder`; the store and its SHA-256.
+
+    Raises:
+        SearchError: There is no document.
+    """
+    digest, offsets = hashlib.sha256(), array("q", [0])
+    with (folder / DOCUMENTS).open("wb") as file:
+        for count, document in enumerate(documents, 1):
+            line = _line(document)
+            file.write(line)
+            digest.update(line)
+            offsets.append(offsets[-1] + len(line))
+            if count % _REPORT_EVERY == 0:
+                progress("documents", count, count)
+        file.flush()
+        os.fsync(file.fileno())
+    if len(offsets) == 1:
+        raise SearchError("no documents were given to index")
+    progress("documents", len(offsets) - 1, len(offsets) - 1)
+    np.save(folder / OFFSETS, np.asarray(offsets, dtype=np.int64))
+    return open_documents(folder), digest.hexdigest()
+
+
+def documents_sha256(documents: Iterable[Document]) -> str:
+    """The hash that `write_documents` would give, without writing."""
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(_line(document))
+    return digest.hexdigest()
+
+
+def _line(document: Document) -> bytes:
+    row = {"id": document.id, "title": document.title, "text": document.text}
+    if document.url is not None:
+        row["url"] = document.url
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def load_array(file: Path) -> NDArray[Any]:
+    """A memory-mapped array of a `.npy` file.
+
+    Raises:
+        SearchError: It is missing, cut off or no array.
+    """
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise broken(file.parent, f"{file.name} cannot be read ({error})") from error
+
+
+def broken(folder: Path, what: str) -> SearchError:
+    """The error for an index that cannot be used."""
+    return SearchError(f"the index {folder} is damaged: {what}; build it again with `innersearch index`")
+
+
+@contextmanager
+def building(folder: Path, *, resumable: bool = False) -> Iterator[Path]:
+    """The directory `<folder>.part`, which takes the place of `folder` if the block ends well.
+
+    An index already at `folder` is replaced, and stays whole until then. What a failed build leaves is
+    thrown away, unless it is `resumable`.
+
+    Raises:
+        SearchError: `folder` holds something that is no index, or cannot be written.
+    """
+    if folder.exists() and not (folder / SETTINGS).is_file() and not _empty(folder):
+        raise SearchError(f"{folder} is in the way and no index: delete it or give another folder")
+    part = _part(folder)
+    if not resumable:
+        shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        (part / SETTINGS).unlink(missing_ok=True)
+        yield part
+        _publish(part, folder)
+    except OSError as error:
+        raise SearchError(f"cannot build the index {folder}: {error}") from error
+    finally:
+        if not resumable:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _publish(part: Path, folder: Path) -> None:
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _part(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".part")
+
+
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def write_settings(
+    part: Path,
+    *,
+    engine: str,
+    library: str,
+    documents: int,
+    sha256: str,
+    parameters: Mapping[str, Value],
+    leave_out: Collection[str] = (),
+) -> None:
+    """Make what lies in `part` a complete index, which can do without the files in `leave_out`."""
+    files = {}
+    for file in sorted(path for path in part.iterdir() if path.name not in leave_out):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        files[file.name] = file.stat().st_size
+    settings = IndexSettings(engine, library, documents, sha256, dict(parameters), files)
+    write_json(part / SETTINGS, asdict(settings))
+
+
+def read_settings(folder: Path, engine: str) -> IndexSettings:
+    """The settings of a complete index of `engine`.
+
+    Raises:
+        SearchError: There is no index, or it is incomplete, of another engine or of another format.
+    """
+    if not (folder / SETTINGS).is_file():
+        unfinished = f"; {_part(folder)} is an unfinished build" if _part(folder).is_dir() else ""
+        raise SearchError(f"no index at {folder}{unfinished}: build it with `innersearch index`")
+    try:
+        settings = _SETTINGS.validate_python(read_json(folder / SETTINGS))
+    except (ValidationError, ValueError) as error:
+        raise broken(folder, f"{SETTINGS} cannot be read") from error
+    if settings.engine != engine:
+        raise SearchError(f"{folder} is an index of {settings.engine!r}, not of {engine!r}")
+    if settings.format != FORMAT:
+        raise broken(folder, f"its format is {settings.format}, and this version reads {FORMAT}")
+    for name, size in settings.files.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != size:
+            raise broken(folder, f"{name} is missing or not of its {size} bytes")
+    return settings
