@@ -21,7 +21,7 @@ class PromptSettings(_Settings):
     """How questions are put to the policy."""
 
     name: str = "ssrl"
-    """Prompt text: ssrl, direct, world or world-direct."""
+    """Prompt text: ssrl, search-r1, direct, world or world-direct."""
     max_tokens: int = Field(1024, ge=1)
     """Longest prompt; a longer one is refused before training starts."""
 
@@ -101,6 +101,9 @@ class TrainerSettings(_Settings):
     """Rollouts per question."""
     micro_batch: int = Field(16, ge=1)
     """Trajectories per forward and backward pass."""
+    advantage: Literal["group", "rloo"] = "group"
+    """group: reward minus the group's mean, over its deviation (GRPO); rloo: without the deviation, which
+    is the leave-one-out baseline of RLOO and REINFORCE times (G − 1)/G."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for weight matrices with AdamW for the rest."""
     learning_rate: float = Field(1e-6, gt=0)

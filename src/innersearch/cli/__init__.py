@@ -4,6 +4,10 @@
     innersearch train recipes/ssrl-world.toml           train by self-search
     innersearch eval runs/ssrl-world/model --data world:test -n 16
     innersearch ask runs/ssrl-world/model "Who taught the spouse of Nemie?"
+    innersearch index wiki.jsonl runs/wiki              make a BM25 or dense index of a corpus
+    innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
+    innersearch sim2real runs/ssrl-world/model --data world:test
+    innersearch calibrate runs/ssrl-world/model --data world:validation
     innersearch report runs/ssrl-world                  write its report.html
     innersearch world build                             make the embedded world and its model
 
@@ -21,7 +25,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from innersearch import __version__
-from innersearch.cli import ask, demo, evaluate, report, train, world
+from innersearch.cli import ask, calibrate, demo, evaluate, index, report, search, sim2real, train, world
 from innersearch.cli.console import stderr
 from innersearch.errors import InnersearchError
 
@@ -32,8 +36,19 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-for command in (demo.app, train.app, evaluate.app, ask.app, report.app, world.app):
-    app.command(command)
+for verb in (
+    demo,
+    train,
+    evaluate,
+    ask,
+    index,
+    search,
+    sim2real,
+    calibrate,
+    report,
+    world,
+):
+    app.command(verb.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

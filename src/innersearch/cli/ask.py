@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from innersearch.cli.console import stdout
+from innersearch.cli.engines import SearchOptions, open_plan
 from innersearch.cli.sources import default_prompt, model_path
 
 app = App(name="ask", help_format="plaintext")
@@ -20,6 +23,7 @@ def ask(
     temperature: NonNegativeFloat = 0.0,
     max_new_tokens: PositiveInt = 1024,
     seed: int = 0,
+    options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Ask a model one question and print its trajectory and its answer.
 
@@ -28,7 +32,8 @@ def ask(
 
         innersearch ask world "Who taught the spouse of Nemie?"
         innersearch ask runs/demo/model "Who employs the person who taught Jirara?"
-        innersearch ask ~/models/Qwen2.5-1.5B-Instruct "Who wrote Dune?" --temperature 0.7
+        innersearch ask runs/demo/model "Who taught the spouse of Bulak?" --search hybrid
+        innersearch ask ~/models/Qwen2.5-1.5B-Instruct "Who wrote Dune?" --search serper
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
@@ -37,6 +42,7 @@ def ask(
         temperature: 0 takes the most likely token each time.
         max_new_tokens: Longest response.
         seed: Of the random numbers, where the temperature is not 0.
+        options: Who answers the queries.
     """
     path = model_path(model)
     from innersearch import prompts
@@ -46,6 +52,7 @@ def ask(
     from innersearch.rollout.run import Rollout
     from innersearch.types import Question, Sampling
     from innersearch.view.terminal import print_trajectory
+    from innersearch.world.tokenizer import is_world
 
     tokenizer, loaded = load_tokenizer(path), load_model(path)
     name = prompt or default_prompt(tokenizer)
@@ -53,5 +60,8 @@ def ask(
     sampling = Sampling(temperature, min(max_new_tokens, limit), seed)
     policy = TransformersPolicy(loaded, end_ids(loaded, tokenizer), max_batch=1)
     task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
-    [trajectory] = Rollout(policy, tokenizer, sampling).run([task])
+    settings = options.resolved(path, world=is_world(tokenizer))
+    plan = open_plan(settings) if settings else None
+    with Rollout(policy, tokenizer, sampling, plan=plan) as rollout:
+        [trajectory] = rollout.run([task])
     print_trajectory(trajectory, stdout)

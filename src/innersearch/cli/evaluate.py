@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
 
 from innersearch.cli.console import stdout
+from innersearch.cli.engines import SELF, SearchOptions, announce_cost, open_plan
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
+from innersearch.config import SearchSettings
 from innersearch.types import Question
 from innersearch.view.tables import evaluation_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 app = App(name="eval", help_format="plaintext")
 
@@ -32,6 +38,7 @@ def evaluate_command(
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
+    options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Evaluate a model: greedy exact match and F1, and pass@k from n samples per question.
 
@@ -41,6 +48,8 @@ def evaluate_command(
         innersearch eval runs/ssrl-world/model --data world:test
         innersearch eval ~/models/Qwen2.5-1.5B-Instruct --data bamboogle.jsonl -n 8
         innersearch eval world --data world:test --direct
+        innersearch eval runs/demo/model --data world:test --search hybrid
+        innersearch eval ~/models/agent --data nq.jsonl --search bm25:wiki --output runs/agent-bm25
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
@@ -55,8 +64,10 @@ def evaluate_command(
         seed: Of the sampled trajectories.
         output: Directory of the records; runs/eval-<model>-<data> by default.
         resume: Go on with what is in that directory.
+        options: Who answers the queries.
     """
-    folder = output or Path("runs") / f"eval-{_label(model)}-{Path(data).stem}".replace(":", "-")
+    kind = "" if options.search == SELF else f"-{options.search}"
+    folder = output or Path("runs") / f"eval-{label(model)}-{Path(data).stem}{kind}".replace(":", "-")
     choices = {
         "direct": direct,
         "samples": n,
@@ -65,37 +76,71 @@ def evaluate_command(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
-    summary = _evaluate(model, load_questions(data, groups), folder, prompt, choices, resume=resume)
+    questions = load_questions(data, groups)
+    evaluation = Evaluation(model, questions, prompt, choices, resume=resume)
+    settings = evaluation.search_settings(options)
+    if settings:
+        announce_cost(settings, len(questions) * (1 + n))
+    summary = evaluation.run(folder, settings)
     stdout.print(evaluation_table(summary))
     stdout.print(f"records  {folder}")
 
 
-def _label(model: str) -> str:
+def label(model: str) -> str:
     """The name of a run for its model, and of the directory for others."""
     path = Path(model)
     return path.absolute().parent.name if path.name == "model" else path.name
 
 
-def _evaluate(
-    model: str,
-    questions: list[Question],
-    folder: Path,
-    prompt: str | None,
-    choices: dict[str, Any],
-    *,
-    resume: bool,
-) -> dict[str, Any]:
-    # Imported late: help and errors should not wait for torch.
-    from innersearch.evaluate.run import EvalSettings, evaluate
-    from innersearch.policy.loading import load_model, load_tokenizer
+class Evaluation:
+    """A model in memory, to be evaluated once or with several ways to search."""
 
-    path = model_path(model)
-    tokenizer = load_tokenizer(path)
-    name = prompt or default_prompt(tokenizer, direct=choices["direct"])
-    choices["max_new_tokens"] = choices["max_new_tokens"] or (128 if name.startswith(WORLD) else 4096)
-    settings = EvalSettings(prompt=name, **choices)
-    with Display() as display:
-        show = display.update
-        return evaluate(
-            load_model(path), tokenizer, questions, folder, settings, resume=resume, progress=show
-        )
+    def __init__(
+        self,
+        model: str,
+        questions: list[Question],
+        prompt: str | None,
+        choices: dict[str, Any],
+        *,
+        resume: bool,
+    ) -> None:
+        # Imported late: help and errors should not wait for torch.
+        from innersearch.evaluate.run import EvalSettings
+        from innersearch.policy.loading import load_tokenizer
+
+        self.path, self.questions, self.resume = model_path(model), questions, resume
+        self.tokenizer = load_tokenizer(self.path)
+        name = prompt or default_prompt(self.tokenizer, direct=choices.get("direct", False))
+        tokens = choices["max_new_tokens"] or (128 if name.startswith(WORLD) else 4096)
+        self.settings = EvalSettings(prompt=name, **choices | {"max_new_tokens": tokens})
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        from innersearch.policy.loading import load_model
+
+        return load_model(self.path)
+
+    def search_settings(self, options: SearchOptions) -> SearchSettings | None:
+        """Who answers queries, with what the model expects where nothing is given."""
+        from innersearch.world.tokenizer import is_world
+
+        return options.resolved(self.path, world=is_world(self.tokenizer))
+
+    def run(self, folder: Path, search: SearchSettings | None, name: str = "") -> dict[str, Any]:
+        """Evaluate into a directory and return the summary."""
+        from innersearch.evaluate.run import evaluate
+
+        begin = f"{name}, " if name else ""
+        with Display() as display:
+            return evaluate(
+                self._model,
+                self.tokenizer,
+                self.questions,
+                folder,
+                self.settings,
+                plan=open_plan(search, folder / "budget.json") if search else None,
+                resume=self.resume,
+                progress=lambda what, done, total, note="": display.update(
+                    begin + what, done, total, note
+                ),
+            )

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Toml
 
 from innersearch.cli.console import stdout
+from innersearch.cli.engines import SELF, announce_cost, open_named
 from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path, recipe_path
 from innersearch.config import Recipe
@@ -46,13 +47,14 @@ def train(
     resume: bool = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
 ) -> None:
-    """Train a model by self-search, as a recipe says.
+    """Train a model by self-search or with an engine, as a recipe says.
 
     Any value of the recipe can be overridden by its dotted name. Examples:
 
         innersearch train recipes/ssrl-world.toml
         innersearch train recipes/ssrl-world.toml --trainer.steps 20 --seed 1 --output runs/short
         innersearch train recipes/ssrl.toml --model ~/models/Qwen2.5-1.5B-Instruct --data nq.jsonl
+        innersearch train recipes/search-r1-world.toml
         innersearch train recipes/ssrl-world.toml --resume
 
     Args:
@@ -70,6 +72,11 @@ def train(
     from innersearch.train.run import train as run_training
     from innersearch.view.report import write_report
 
+    engine = None
+    if resolved.search.router != SELF:
+        trajectories = resolved.trainer.steps * resolved.trainer.prompts_per_step
+        announce_cost(resolved.search, trajectories * resolved.trainer.group_size)
+        engine = open_named(resolved.search, path / "budget.json")
     with Display() as display:
         steps = resolved.trainer.steps
         display.update("training", 0, steps)
@@ -77,6 +84,7 @@ def train(
             resolved,
             questions,
             path,
+            engine=engine,
             resume=resume,
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )

@@ -40,4 +40,4 @@ class Engine(Protocol):
         """One result per query, in order, each with up to `k` documents."""
 
     async def close(self) -> None:
-        """Let go of connections; a later search opens them again."""
+        """Let go of connections and files; it is not searched again."""

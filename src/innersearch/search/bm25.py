@@ -22,6 +22,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,7 @@ from innersearch.errors import ConfigError, SearchError, did_you_mean
 from innersearch.progress import Progress, silent
 from innersearch.search import store
 from innersearch.search.base import SearchResult
+from innersearch.search.correction import Corrections
 from innersearch.search.merging import MergedCalls
 from innersearch.types import Document, Source
 
@@ -61,6 +63,8 @@ class BM25Parameters:
     """How soon repeating a word stops counting."""
     b: float = 0.4
     """How much long documents are marked down, from 0 to 1."""
+    spelling: bool = False
+    """Whether query words that no document has are corrected; off in published baselines."""
 
 
 class BM25Engine:
@@ -78,6 +82,7 @@ class BM25Engine:
         self._documents = documents
         self._merged = MergedCalls(self._batch)
         self._stemmer = str(settings.parameters["stemmer"] or "") or None
+        self._corrects = bool(settings.parameters["spelling"])
 
     @classmethod
     def build(
@@ -189,7 +194,14 @@ class BM25Engine:
         words = split_words(query)
         words = [word for word in words if word not in STOPWORDS_EN] or words
         vocabulary = self._index.vocab_dict
-        return [vocabulary[word] for word in _stemmed(words, self._stemmer) if word in vocabulary]
+        stems = _stemmed(words, self._stemmer)
+        if self._corrects:
+            stems = [s if s in vocabulary else self._corrections.nearest(s) or s for s in stems]
+        return [vocabulary[stem] for stem in stems if stem in vocabulary]
+
+    @cached_property
+    def _corrections(self) -> Corrections:
+        return Corrections(self._index.vocab_dict)
 
     def _ranked(self, queries: list[list[int]], k: int) -> list[list[tuple[int, float]]]:
         """Rows and scores, best first, rows of equal score in order; no row scores 0."""

@@ -333,3 +333,18 @@ def _vectors_of(answer: httpx2.Response, count: int, url: str) -> Vectors:
     if vectors.ndim != 2 or len(vectors) != count:
         raise SearchError(f"{url} gave {len(items)} embeddings for {count} texts")
     return vectors
+
+
+def open_encoder(name: str) -> Encoder:
+    """The encoder of a model directory, or of an endpoint and its model, written URL#NAME.
+
+    Raises:
+        ConfigError: An address lacks its model.
+        ModelError: The directory holds no model that can be loaded.
+    """
+    if not name.startswith(("http://", "https://")):
+        return LocalEncoder(Path(name).expanduser())
+    url, _, model = name.partition("#")
+    if not model:
+        raise ConfigError(f"the encoder {name} lacks its model: write URL#NAME")
+    return RemoteEncoder(url, model)

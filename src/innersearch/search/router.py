@@ -122,6 +122,14 @@ def gate(signal: str, threshold: float) -> Router:
     return Router("gate", lambda query: Route("policy first", signal, None, threshold))
 
 
+_NAMES = ("self", "always", "first", "entropy-trend", "random", "gate")
+
+
+def is_router(text: str) -> bool:
+    """Whether `text` begins with the name of a router."""
+    return text.partition(":")[0] in _NAMES
+
+
 def parse_router(text: str) -> Router:
     """The router that `text` names, as in the module docstring.
 
@@ -145,8 +153,7 @@ def parse_router(text: str) -> Router:
                 return gate(signal, float(threshold))
     except ValueError as error:
         raise ConfigError(f"router {text!r}: {error}; {_FORMS}") from error
-    known = ("self", "always", "first", "entropy-trend", "random", "gate")
-    hint = _FORMS if name in known else did_you_mean(name, known)
+    hint = _FORMS if is_router(text) else did_you_mean(name, _NAMES)
     raise ConfigError(f"unknown router {text!r}; {hint}")
 
 

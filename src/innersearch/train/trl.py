@@ -115,7 +115,7 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         max_completion_length=recipe.sampling.max_new_tokens,
         temperature=recipe.sampling.temperature,
         loss_type="dapo",
-        scale_rewards="group",
+        scale_rewards="group" if settings.advantage == "group" else "none",
         beta=settings.kl,
         epsilon=settings.clip,
         mask_truncated_completions=False,

@@ -42,13 +42,17 @@ def evaluation_table(summary: Summary) -> str:
     heads = ["%, 95 % interval", "n", "EM", "cover EM", "F1", *(f"pass@{k}" for k in ks)]
     return (
         markdown(heads, rows)
-        + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches and "
-        f"{summary['tokens']:.0f} tokens per greedy trajectory" + _sampled_note(summary)
+        + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
+        f"({summary.get('calls', 0):.2f} real) and {summary['tokens']:.0f} tokens per greedy trajectory"
+        + (f" · {failed:.2f} failed searches" if (failed := summary.get("failed", 0)) else "")
+        + _sampled_note(summary)
     )
 
 
 def comparison_table(rows: Mapping[str, Summary]) -> str:
-    """Several evaluations side by side, a line per group: greedy EM, then pass@1 and pass@16."""
+    """Several evaluations side by side, a line per group: greedy EM, then pass@1 and pass@16. Where an
+    engine was asked, the last line has the real searches per question.
+    """
     sampled = [name for name, summary in rows.items() if "pass_at_k" in summary]
     heads = ["EM, %", "n", *rows, *(f"{name} @1 → @16" for name in sampled)]
     lines = []
@@ -57,6 +61,9 @@ def comparison_table(rows: Mapping[str, Summary]) -> str:
         curves = [f"{100 * p['1']['value']:.1f} → {100 * p['16']['value']:.1f}" for p in passes]
         greedy = [percent(summary["em"][group]) for summary in rows.values()]
         lines.append([group, str(em["n"]), *greedy, *curves])
+    if any(summary.get("calls") for summary in rows.values()):
+        calls = [f"{summary.get('calls', 0):.2f}" for summary in rows.values()]
+        lines.append(["real searches per question", "", *calls, *[""] * len(sampled)])
     return markdown(heads, lines) + _sampled_note(rows[sampled[0]] if sampled else {})
 
 

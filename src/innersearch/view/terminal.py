@@ -33,6 +33,12 @@ def print_trajectory(trajectory: Trajectory, console: Console) -> None:
             line.append(span.text.strip("\n"), style=_STYLES[span.kind] + (" dim" * masked))
         if line.plain.strip():
             console.print(line)
+    for call in trajectory.calls:
+        if call.error is not None:
+            console.print(_labelled("failed", f"search {call.id + 1}: {call.error}"))
+    if any(call.engine for call in trajectory.calls):
+        real = [f"{call.query} ({call.engine})" for call in trajectory.calls if call.engine]
+        console.print(_labelled("searched", ", ".join(real)))
     cut = " (cut off by the token budget)" if trajectory.stop_reason is Finish.LENGTH else ""
     found = f"none{cut}" if trajectory.answer is None else trajectory.answer
     console.print(_labelled("answer", found))

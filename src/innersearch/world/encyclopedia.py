@@ -145,8 +145,15 @@ class Encyclopedia:
         return max((self.by_name[fact.head].tier for fact in facts), key=order.index)
 
     def documents(self) -> list[Document]:
-        """The encyclopedia as a search corpus: one document per fact, titled with its head."""
-        return [Document(fact.id, fact.head, fact.state(0)) for fact in self.facts]
+        """The encyclopedia as a search corpus: a document per fact and paraphrase, titled with its head.
+
+        The first has the id of its fact, the others that id and their number.
+        """
+        return [
+            Document(f"{fact.id}/{number}" if number else fact.id, fact.head, fact.state(number))
+            for fact in self.facts
+            for number in range(len(RELATIONS[fact.relation].statements))
+        ]
 
 
 def _draw_facts(entities: Sequence[Entity], rng: random.Random) -> list[Fact]:

@@ -2,7 +2,8 @@
 
 Question ids are `head:relation` or `head:relation.relation`. Each question is asked in one phrasing,
 drawn from its id. The metadata carries `hops`, `tier`, `split`, `chain` (head, bridge, answer),
-`relations`, `documents` (gold document ids) and `group`: the name under which results are reported.
+`relations`, `documents` (the gold facts, by the ids of their first documents) and `group`: the name
+under which results are reported.
 """
 
 from __future__ import annotations

@@ -1,0 +1,108 @@
+"""What the search options of commands stand for: who answers queries, and with what.
+
+Besides those that the help names, `--search` takes every router (entropy-trend, random:RATE,
+gate:SIGNAL:THRESHOLD), and `--engine` every engine; several, separated by commas, are fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeFloat, NonNegativeInt
+
+from innersearch.cli.console import stderr
+from innersearch.cli.sources import WORLD
+from innersearch.config import SearchSettings
+from innersearch.search.base import Engine
+from innersearch.search.router import is_router, parse_router
+from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world.shipped import SHIPPED_SEED
+
+if TYPE_CHECKING:
+    from innersearch.rollout.episode import SearchPlan
+
+SELF, HYBRID = "self", "hybrid"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Who answers the queries of a model."""
+
+    search: str = SELF
+    """self (its own memory), always, first:K, hybrid (its calibrated gate), or an engine."""
+    engine: str = ""
+    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper."""
+    k: NonNegativeInt = 0
+    """Documents per search; 1 for the world's model and 3 for others by default."""
+    max_searches: NonNegativeInt = 0
+    """Real searches per trajectory at most; 4 by default."""
+    cache: Path | None = None
+    """Keep all results in this file, and ask nothing twice."""
+    offline: bool = False
+    """Answer from the cache only."""
+    max_calls: NonNegativeInt = 0
+    """Calls to search APIs at most; 0 for no limit."""
+    max_usd: NonNegativeFloat = 0.0
+    """Their price at most, in US dollars; 0 for no limit."""
+
+    def resolved(self, model: str, *, world: bool) -> SearchSettings | None:
+        """The settings for a model directory; None where the model answers itself."""
+        router, engine = self.search, self.engine
+        if router == SELF:
+            return None
+        if router == HYBRID:
+            from innersearch.evaluate.calibrate import gate_router, load_gate
+
+            router = gate_router(load_gate(Path(model)))
+        elif not is_router(router):
+            router, engine = "always", router
+        chosen: dict[str, Any] = {"router": router, "engine": engine or (WORLD if world else "")}
+        chosen |= {"k": 1, "style": "plain"} if world else {}
+        limits = ("k", "max_searches", "max_calls", "max_usd")
+        chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
+        return SearchSettings(
+            **chosen, offline=self.offline, cache=str(self.cache) if self.cache else ""
+        )
+
+
+def open_named(settings: SearchSettings, budget_file: Path | None = None) -> Engine:
+    """The engine of some settings; `world` is the embedded encyclopedia."""
+    from innersearch.search.opening import open_engine
+
+    own: Mapping[str, Any] = {WORLD: world_engine}
+    return open_engine(settings, own=own, budget_file=budget_file)
+
+
+def open_plan(settings: SearchSettings, budget_file: Path | None = None) -> SearchPlan:
+    """Engine and router of some settings."""
+    from innersearch.rollout.episode import SearchPlan
+
+    router = parse_router(settings.router)
+    return SearchPlan(open_named(settings, budget_file), router, settings)
+
+
+def announce_cost(settings: SearchSettings, trajectories: int) -> None:
+    """Say what the calls to search APIs may cost, before the first one."""
+    from innersearch.search.budget import forecast
+    from innersearch.search.opening import price_usd
+
+    price = price_usd(settings.engine)
+    if price and not settings.offline:
+        most = forecast(price, trajectories * settings.max_searches)
+        limits = [f"{settings.max_calls:,} calls"] * bool(settings.max_calls)
+        limits += [f"${settings.max_usd:,.2f}"] * bool(settings.max_usd)
+        limit = " and ".join(limits) or "none: --max-calls, --max-usd"
+        stderr.print(f"searches cost at most {most} at ${1000 * price:g} per 1,000 (limit: {limit})")
+
+
+def world_engine() -> Engine:
+    """BM25 over the embedded encyclopedia; it corrects misspelled names, as web search does."""
+    from innersearch.search.bm25 import BM25Engine, BM25Parameters
+
+    documents = Encyclopedia.generate(SHIPPED_SEED).documents()
+    return BM25Engine.from_documents(documents, BM25Parameters(spelling=True))

@@ -1,0 +1,60 @@
+"""`innersearch search`: what an engine finds."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from cyclopts import App
+from cyclopts.types import PositiveInt
+
+from innersearch.cli.console import stdout
+from innersearch.cli.engines import open_named
+from innersearch.config import SearchSettings
+from innersearch.errors import SearchError
+from innersearch.search.base import Engine, SearchResult
+
+app = App(name="search", help_format="plaintext")
+
+
+@app.default
+def search(
+    engine: str,
+    query: str,
+    *,
+    k: PositiveInt = 3,
+    cache: Path | None = None,
+    offline: bool = False,
+) -> None:
+    """Ask an engine one query and print what it finds. Examples:
+
+        innersearch search world "employer of Nemie"
+        innersearch search bm25:runs/wiki "Nobel Prize in Physics 1921" -k 5
+        innersearch search remote:http://127.0.0.1:8000 "capital of Peru"
+        innersearch search serper "capital of Peru" --cache searches.sqlite
+
+    Args:
+        engine: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper.
+        query: The query.
+        k: Documents at most.
+        cache: Keep the result in this file, or take it from there.
+        offline: Answer from the cache only.
+    """
+    settings = SearchSettings(engine=engine, cache=str(cache) if cache else "", offline=offline)
+    result = asyncio.run(_ask(open_named(settings), query, k))
+    if result.error is not None:
+        raise SearchError(f"the search failed: {result.error}")
+    for number, document in enumerate(result.documents, 1):
+        score = "" if document.score is None else f"  {document.score:.2f}"
+        stdout.print(f"{number}  {document.title or document.id}{score}")
+        stdout.print(f"   {document.text}")
+    if not result.documents:
+        stdout.print("no documents found")
+
+
+async def _ask(engine: Engine, query: str, k: int) -> SearchResult:
+    try:
+        [result] = await engine.search([query], k)
+        return result
+    finally:
+        await engine.close()

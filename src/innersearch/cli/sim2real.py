@@ -1,0 +1,69 @@
+"""`innersearch sim2real`: a model trained on its own memory, plugged into real search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt
+
+from innersearch.cli.console import stdout
+from innersearch.cli.engines import SearchOptions, announce_cost
+from innersearch.cli.evaluate import Evaluation, label
+from innersearch.cli.sources import load_questions
+from innersearch.records import begun, write_json
+from innersearch.view.tables import comparison_table
+
+app = App(name="sim2real", help_format="plaintext")
+
+_STAGES = {"self": "self", "K = 1": "first:1", "K = 3": "first:3", "all": "always"}
+
+
+@app.default
+def sim2real(
+    model: str,
+    *,
+    data: str,
+    prompt: str | None = None,
+    groups: tuple[str, ...] = (),
+    max_new_tokens: NonNegativeInt = 0,
+    seed: int = 0,
+    output: Path | None = None,
+    resume: bool = False,
+    options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
+) -> None:
+    """Evaluate a model with its first K searches real and the rest its own: K = 0, 1, 3 and all.
+
+    Without further training, as in SSRL's Sim2Real (arXiv 2508.10874). Examples:
+
+        innersearch sim2real runs/ssrl-world/model --data world:test
+        innersearch sim2real ~/models/agent --data bamboogle.jsonl --engine serper --max-usd 2
+
+    Args:
+        model: Model directory or hub id; `world` is the shipped model.
+        data: As for eval.
+        prompt: Prompt text; what the model expects by default.
+        groups: Only questions of these groups.
+        max_new_tokens: As for eval.
+        seed: As for eval.
+        output: Directory of the evaluations; runs/sim2real-<model> by default.
+        resume: Go on with what is in that directory.
+        options: Which engine, as for eval; K takes the place of --search.
+    """
+    folder = output or Path("runs") / f"sim2real-{label(model)}"
+    questions = load_questions(data, groups)
+    begun(folder, resume=resume, what="evaluation")
+    choices = {"max_new_tokens": max_new_tokens, "seed": seed}
+    evaluation = Evaluation(model, questions, prompt, choices, resume=True)
+    rows = {}
+    for name, router in _STAGES.items():
+        settings = evaluation.search_settings(replace(options, search=router))
+        if settings:
+            announce_cost(settings, len(questions))
+        place = folder / router.replace(":", "-")
+        rows[name] = evaluation.run(place, settings, name=name)
+    write_json(folder / "summary.json", rows)
+    stdout.print(comparison_table(rows))
+    stdout.print(f"records  {folder}")

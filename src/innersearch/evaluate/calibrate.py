@@ -1,0 +1,127 @@
+"""Calibration of a gate: at which threshold it saves calls without losing answers, on validation data.
+
+The policy first answers everything with the engine while writing its own information next to it: the
+signal's values there give the thresholds at which a tenth, a fifth, … of the searches would be real.
+Those are tried in evaluations of their own, fewest calls first, until one loses little enough. What
+is found is kept beside the model, in `gate.json`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from innersearch.errors import ConfigError, RunError
+from innersearch.records import read_json, read_lines, write_json
+from innersearch.types import ALL_GROUPS
+
+GATE = "gate.json"
+RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Shares of real searches that are tried."""
+
+Evaluate = Callable[[str, Path], dict[str, Any]]
+"""Evaluates with a router, named as in `innersearch.search.router`, into a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a gate is calibrated to: one of the two."""
+
+    call_rate: float | None = None
+    """Share of searches that are real."""
+    em_loss: float | None = None
+    """Exact match that may be lost against real searches only, as a share of 1."""
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.call_rate, self.em_loss) if value is not None]
+        if len(given) != 1 or not 0 <= given[0] <= 1:
+            raise ConfigError(
+                f"a gate is calibrated to a call rate or to a loss of EM, from 0 to 1: given "
+                f"call rate {self.call_rate} and EM loss {self.em_loss}"
+            )
+
+
+def calibrate(evaluate: Evaluate, signal: str, wanted: Wanted, path: Path) -> dict[str, Any]:
+    """Find the threshold of a gate; the evaluations go into directories of `path`.
+
+    Returns what `gate.json` holds: signal, threshold, what was wanted, and what was measured.
+    """
+    always = evaluate("always", path / "always")
+    evaluate(f"gate:{signal}:-inf", path / "shadow")
+    values = signal_values(path / "shadow")
+    if not values:
+        raise RunError(f"the policy searched nothing in {path / 'shadow'}: there is nothing to gate")
+    tried = []
+    for rate, threshold in _candidates(values, wanted):
+        summary = evaluate(f"gate:{signal}:{threshold!r}", path / f"rate-{rate:g}")
+        tried.append({"rate": rate, "threshold": threshold, **_measured(summary)})
+        if wanted.em_loss is None or tried[-1]["em"] >= em(always) - wanted.em_loss:
+            break
+    return {
+        "signal": signal,
+        "threshold": tried[-1]["threshold"],
+        "wanted": {"call_rate": wanted.call_rate, "em_loss": wanted.em_loss},
+        "measured": _measured(summary),
+        "always": _measured(always),
+        "tried": tried,
+        "n": always["n"],
+        "search": always["search"],
+    }
+
+
+def signal_values(folder: Path) -> list[float]:
+    """The signal of every search of an evaluation through a gate."""
+    return [
+        call["decision"]["value"]
+        for trajectory in read_lines(folder / "trajectories.jsonl")
+        for call in trajectory["calls"]
+        if call["decision"] and call["decision"]["value"] is not None
+    ]
+
+
+def _candidates(values: Sequence[float], wanted: Wanted) -> Iterator[tuple[float, float]]:
+    rates = RATES if wanted.call_rate is None else (wanted.call_rate,)
+    for rate in rates:
+        yield rate, float(np.quantile(values, 1 - rate)) if rate < 1 else -math.inf
+
+
+def em(summary: dict[str, Any]) -> float:
+    """Exact match over all questions of an evaluation."""
+    groups = summary["em"]
+    estimate = groups[ALL_GROUPS] if ALL_GROUPS in groups else next(iter(groups.values()))
+    return float(estimate["value"])
+
+
+def _measured(summary: dict[str, Any]) -> dict[str, float]:
+    return {"em": em(summary), "calls": summary["calls"]}
+
+
+def save_gate(model: Path, gate: dict[str, Any]) -> Path:
+    """Keep a calibrated gate beside its model."""
+    write_json(model / GATE, gate)
+    return model / GATE
+
+
+def load_gate(model: Path) -> dict[str, Any]:
+    """The gate that was calibrated for a model.
+
+    Raises:
+        RunError: There is none.
+    """
+    file = model / GATE
+    if not file.is_file():
+        raise RunError(
+            f"{model} has no {GATE}: calibrate a gate with `innersearch calibrate {model} --data FILE`"
+        )
+    gate: dict[str, Any] = read_json(file)
+    return gate
+
+
+def gate_router(gate: dict[str, Any]) -> str:
+    """The router that a calibrated gate stands for."""
+    return f"gate:{gate['signal']}:{gate['threshold']!r}"

@@ -1,0 +1,102 @@
+"""Engines by name, as recipes and the command line write them.
+
+    bm25:DIR                     an index made by `innersearch index`
+    dense:DIR@MODEL              the same with vectors; MODEL is the encoder's directory, or the address
+                                 of an embeddings endpoint and its model, URL#NAME
+    remote:URL                   a Search-R1 `/retrieve` server
+    serper, serpapi, tavily, brave, exa, perplexity, searxng:URL
+                                 search APIs; `NAME:URL` takes another address
+    A,B                          both, fused
+
+Calls over the network are retried and wait out outages; those to search APIs count against the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from innersearch.config import SearchSettings
+from innersearch.errors import ConfigError, did_you_mean
+from innersearch.search.base import Engine
+from innersearch.search.budget import Budget, Budgeted
+from innersearch.search.cached import CachedEngine
+from innersearch.search.dialects import DIALECTS
+from innersearch.search.reliable import Reliable
+
+_LOCAL = ("bm25", "dense", "remote")
+
+
+def open_engine(
+    settings: SearchSettings,
+    *,
+    own: Mapping[str, Callable[[], Engine]] | None = None,
+    budget_file: Path | None = None,
+) -> Engine:
+    """The engine that `settings` names, with its cache, budget, retries and limits around it.
+
+    Args:
+        settings: Names the engine.
+        own: Further names and what they open.
+        budget_file: Where calls are counted, so that a resumed run goes on counting.
+
+    Raises:
+        ConfigError: There is no engine of that name.
+        SearchError: It cannot be opened.
+    """
+    if settings.cache and settings.offline and not settings.engine:
+        return CachedEngine(None, Path(settings.cache), "replay")
+    names = [name.strip() for name in settings.engine.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("no engine given: add --engine, for example bm25:DIR or serper")
+    budget = Budget(settings.max_calls or None, settings.max_usd or None, path=budget_file)
+    engines = [_open(name, own or {}, budget) for name in names]
+    engine = engines[0] if len(engines) == 1 else _fused(engines)
+    if settings.cache:
+        return CachedEngine(engine, Path(settings.cache), "replay" if settings.offline else "record")
+    return engine
+
+
+def price_usd(engine: str) -> float:
+    """List price of one search with the engines named, in US dollars."""
+    kinds = [name.strip().partition(":")[0] for name in engine.split(",")]
+    return sum(DIALECTS[kind].price.usd for kind in kinds if kind in DIALECTS)
+
+
+def _open(name: str, own: Mapping[str, Callable[[], Engine]], budget: Budget) -> Engine:
+    kind, _, place = name.partition(":")
+    if name in own:
+        return own[name]()
+    if kind in DIALECTS:
+        from innersearch.search.web import WebEngine
+
+        return Reliable(Budgeted(WebEngine(kind, base_url=place or None), budget))
+    if kind not in _LOCAL:
+        raise ConfigError(f"unknown engine {name!r}; {did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])}")
+    if not place:
+        raise ConfigError(f"engine {name!r} lacks its place: write {kind}:DIR or remote:URL")
+    if kind == "remote":
+        from innersearch.search.remote import RemoteEngine
+
+        return Reliable(RemoteEngine(place))
+    return _open_index(kind, place)
+
+
+def _open_index(kind: str, place: str) -> Engine:
+    if kind == "bm25":
+        from innersearch.search.bm25 import BM25Engine
+
+        return BM25Engine.open(Path(place).expanduser())
+    from innersearch.search.dense import DenseEngine
+    from innersearch.search.encoders import open_encoder
+
+    folder, _, encoder = place.partition("@")
+    if not encoder:
+        raise ConfigError(f"engine dense:{place} lacks its encoder: write dense:DIR@MODEL")
+    return DenseEngine.open(Path(folder).expanduser(), open_encoder(encoder))
+
+
+def _fused(engines: list[Engine]) -> Engine:
+    from innersearch.search.fused import FusedEngine
+
+    return FusedEngine(engines)
