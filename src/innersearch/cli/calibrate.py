@@ -12,6 +12,7 @@ from cyclopts.types import NonNegativeInt
 from innersearch.cli.console import stdout
 from innersearch.cli.engines import SearchOptions, announce_cost
 from innersearch.cli.evaluate import Evaluation, label
+from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions, model_path
 
 app = App(name="calibrate", help_format="plaintext")
@@ -73,11 +74,15 @@ def calibrate_command(
     assert settings  # noqa: S101
     announce_cost(settings, 4 * len(questions))
 
-    def evaluate_with(router: str, path: Path) -> dict[str, object]:
-        chosen = settings.model_copy(update={"router": router})
-        return evaluation.run(path, chosen, name=path.name)
-
-    gate = calibrate(evaluate_with, signal, wanted, folder)
+    with Display() as display:
+        gate = calibrate(
+            lambda router, path: evaluation.run(
+                path, settings.model_copy(update={"router": router}), display, path.name
+            ),
+            signal,
+            wanted,
+            folder,
+        )
     kept = save_gate(Path(model_path(model)), gate)
     measured, always = gate["measured"], gate["always"]
     stdout.print(

@@ -15,9 +15,10 @@ from cyclopts import App
 from cyclopts.types import NonNegativeFloat
 
 from innersearch.cli.console import stdout
+from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display, describe
-from innersearch.cli.sources import load_questions, recipe_path
-from innersearch.config import Recipe
+from innersearch.cli.sources import WORLD, load_questions, recipe_path
+from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.records import read_json, read_lines, write_json
 from innersearch.runs import Run, versions
@@ -32,6 +33,10 @@ _KS = ("1", "4", "16", "64")
 _QUESTIONS, _SMALL_QUESTIONS = 12, 4
 """Questions per group that are sampled 64 times."""
 _SMALL_STEPS = 20
+_VALIDATION_STRIDE = 4
+"""Every fourth question of the validation split calibrates the gate."""
+_SIGNAL, _EM_LOSS = "entropy", 0.01
+"""What opens the gate, and the exact match it may lose."""
 
 
 @app.default
@@ -45,8 +50,9 @@ def demo(
 ) -> None:
     """Train the shipped model to search its own memory, and measure it before and after.
 
-    Evaluates direct answers and self-search, trains with the recipe ssrl-world, evaluates again, and
-    writes summary.json and report.html. Examples:
+    Evaluates direct answers and self-search, trains with the recipe ssrl-world, and evaluates again:
+    searching its memory, searching the encyclopedia with BM25, and searching it only where a calibrated
+    gate finds its memory doubtful. Writes summary.json and report.html. Examples:
 
         innersearch demo
         innersearch demo runs/demo-seed-1 --seed 1
@@ -74,6 +80,7 @@ def demo(
             _train(run, recipe, display)
         with clock.count("eval"):
             rows["after"] = _evaluate(run, "after", recipe, display, small=small)
+            rows |= _evaluate_real_search(run, recipe, display)
     with clock.count("other"):
         report = write_report(run.path)
     seconds = clock.seconds
@@ -113,28 +120,51 @@ def _train(run: Run, recipe: Recipe, display: Display) -> None:
 
 
 def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: bool) -> dict[str, Any]:
-    from innersearch.evaluate.run import EvalSettings, evaluate
-    from innersearch.policy.loading import load_model, load_tokenizer
-
-    path = str(run.model) if name == "after" else recipe.model
     direct = name == "direct"
-    settings = EvalSettings(
-        prompt="world-direct" if direct else recipe.prompt.name,
-        direct=direct,
-        samples=64,
-        sample_questions=_SMALL_QUESTIONS if small else _QUESTIONS,
-        max_new_tokens=recipe.sampling.max_new_tokens,
-        seed=recipe.seed,
-    )
-    return evaluate(
-        load_model(path),
-        load_tokenizer(path),
+    evaluation = Evaluation(
+        str(run.model) if name == "after" else recipe.model,
         load_questions("world:test"),
-        run.path / "eval" / name,
-        settings,
+        None,
+        {
+            "direct": direct,
+            "samples": 64,
+            "sample_questions": _SMALL_QUESTIONS if small else _QUESTIONS,
+            "max_new_tokens": recipe.sampling.max_new_tokens,
+            "seed": recipe.seed,
+        },
         resume=True,
-        progress=lambda what, done, total, note="": display.update(f"{name}, {what}", done, total, note),
     )
+    return evaluation.run(run.path / "eval" / name, None, display, name)
+
+
+def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[str, dict[str, Any]]:
+    """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
+    from innersearch.evaluate.calibrate import Wanted, calibrate, gate_router, save_gate
+
+    settings = SearchSettings(engine=WORLD, k=1, style="plain")
+    choices = {"max_new_tokens": recipe.sampling.max_new_tokens, "seed": recipe.seed}
+    validation = load_questions("world:validation")[::_VALIDATION_STRIDE]
+    calibration = Evaluation(str(run.model), validation, None, choices, resume=True)
+    gate = calibrate(
+        lambda router, path: calibration.run(
+            path, settings.model_copy(update={"router": router}), display, "calibration"
+        ),
+        _SIGNAL,
+        Wanted(em_loss=_EM_LOSS),
+        run.path / "calibration",
+    )
+    save_gate(run.model, gate)
+    sampled = {"samples": 64, "sample_questions": _SMALL_QUESTIONS}
+    test = Evaluation(str(run.model), load_questions("world:test"), None, choices | sampled, resume=True)
+    return {
+        name: test.run(
+            run.path / "eval" / name,
+            settings.model_copy(update={"router": router}),
+            display,
+            name,
+        )
+        for name, router in (("after_bm25", "always"), ("after_hybrid", gate_router(gate)))
+    }
 
 
 class _Clock:
@@ -180,4 +210,5 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
         },
         "format_rate": summary["format_rate"],
         "searches": summary["searches"],
+        "calls": summary["calls"],
     }

@@ -81,7 +81,8 @@ def evaluate_command(
     settings = evaluation.search_settings(options)
     if settings:
         announce_cost(settings, len(questions) * (1 + n))
-    summary = evaluation.run(folder, settings)
+    with Display() as display:
+        summary = evaluation.run(folder, settings, display)
     stdout.print(evaluation_table(summary))
     stdout.print(f"records  {folder}")
 
@@ -111,7 +112,7 @@ class Evaluation:
         self.path, self.questions, self.resume = model_path(model), questions, resume
         self.tokenizer = load_tokenizer(self.path)
         name = prompt or default_prompt(self.tokenizer, direct=choices.get("direct", False))
-        tokens = choices["max_new_tokens"] or (128 if name.startswith(WORLD) else 4096)
+        tokens = choices.get("max_new_tokens") or (128 if name.startswith(WORLD) else 4096)
         self.settings = EvalSettings(prompt=name, **choices | {"max_new_tokens": tokens})
 
     @cached_property
@@ -126,21 +127,20 @@ class Evaluation:
 
         return options.resolved(self.path, world=is_world(self.tokenizer))
 
-    def run(self, folder: Path, search: SearchSettings | None, name: str = "") -> dict[str, Any]:
+    def run(
+        self, folder: Path, search: SearchSettings | None, display: Display, name: str = ""
+    ) -> dict[str, Any]:
         """Evaluate into a directory and return the summary."""
         from innersearch.evaluate.run import evaluate
 
         begin = f"{name}, " if name else ""
-        with Display() as display:
-            return evaluate(
-                self._model,
-                self.tokenizer,
-                self.questions,
-                folder,
-                self.settings,
-                plan=open_plan(search, folder / "budget.json") if search else None,
-                resume=self.resume,
-                progress=lambda what, done, total, note="": display.update(
-                    begin + what, done, total, note
-                ),
-            )
+        return evaluate(
+            self._model,
+            self.tokenizer,
+            self.questions,
+            folder,
+            self.settings,
+            plan=open_plan(search, folder / "budget.json") if search else None,
+            resume=self.resume,
+            progress=lambda what, done, total, note="": display.update(begin + what, done, total, note),
+        )

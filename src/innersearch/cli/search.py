@@ -26,7 +26,9 @@ def search(
     cache: Path | None = None,
     offline: bool = False,
 ) -> None:
-    """Ask an engine one query and print what it finds. Examples:
+    """Ask an engine one query and print what it finds.
+
+    Scores are the engine's own. Examples:
 
         innersearch search world "employer of Nemie"
         innersearch search bm25:runs/wiki "Nobel Prize in Physics 1921" -k 5

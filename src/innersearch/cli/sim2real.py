@@ -12,6 +12,7 @@ from cyclopts.types import NonNegativeInt
 from innersearch.cli.console import stdout
 from innersearch.cli.engines import SearchOptions, announce_cost
 from innersearch.cli.evaluate import Evaluation, label
+from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
 from innersearch.records import begun, write_json
 from innersearch.view.tables import comparison_table
@@ -58,12 +59,13 @@ def sim2real(
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, questions, prompt, choices, resume=True)
     rows = {}
-    for name, router in _STAGES.items():
-        settings = evaluation.search_settings(replace(options, search=router))
-        if settings:
-            announce_cost(settings, len(questions))
-        place = folder / router.replace(":", "-")
-        rows[name] = evaluation.run(place, settings, name=name)
+    with Display() as display:
+        for name, router in _STAGES.items():
+            settings = evaluation.search_settings(replace(options, search=router))
+            if settings:
+                announce_cost(settings, len(questions))
+            place = folder / router.replace(":", "-")
+            rows[name] = evaluation.run(place, settings, display, name)
     write_json(folder / "summary.json", rows)
     stdout.print(comparison_table(rows))
     stdout.print(f"records  {folder}")
