@@ -102,8 +102,8 @@ class TrainerSettings(_Settings):
     micro_batch: int = Field(16, ge=1)
     """Trajectories per forward and backward pass."""
     advantage: Literal["group", "rloo"] = "group"
-    """group: reward minus the group's mean, over its deviation (GRPO). rloo: without the deviation, which
-    is the leave-one-out baseline of RLOO times (G − 1)/G."""
+    """group: reward minus the group's mean, over its deviation (GRPO). rloo: without the deviation,
+    which is the leave-one-out baseline of RLOO times (G − 1)/G."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for weight matrices with AdamW for the rest."""
     learning_rate: float = Field(1e-6, gt=0)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
 from innersearch.cli.console import stdout
 from innersearch.cli.engines import SearchOptions, announce_cost
-from innersearch.cli.evaluate import Evaluation, label
+from innersearch.cli.evaluate import Evaluation, default_folder
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import load_questions, model_path
+from innersearch.cli.sources import load_questions
+
+if TYPE_CHECKING:
+    from innersearch.evaluate.calibrate import Wanted
 
 app = App(name="calibrate", help_format="plaintext")
 
@@ -38,8 +41,7 @@ def calibrate_command(
 ) -> None:
     """Find out where a model should rather search than trust itself, and keep that with the model.
 
-    Evaluates with real searches only, then with gates, on questions that are not the test set. Then
-    `--search hybrid` of eval and ask uses the gate. Examples:
+    Evaluates with real searches only, then with gates; `--search hybrid` uses the result. Examples:
 
         innersearch calibrate runs/demo/model --data world:validation
         innersearch calibrate runs/demo/model --data world:validation --call-rate 0.3
@@ -59,21 +61,31 @@ def calibrate_command(
         resume: Go on with what is in that directory.
         options: Which engine, as for eval.
     """
-    from innersearch.evaluate.calibrate import Wanted, calibrate, save_gate
+    from innersearch.evaluate.calibrate import Wanted
     from innersearch.records import begun
 
     loss = 0.01 if call_rate is None and em_loss is None else em_loss
     wanted = Wanted(call_rate, loss)
-    folder = output or Path("runs") / f"calibrate-{label(model)}"
-    questions = load_questions(data, groups)
+    folder = output or default_folder("calibrate", model)
     begun(folder, resume=resume, what="calibration")
-    evaluation = Evaluation(
-        model, questions, prompt, {"max_new_tokens": max_new_tokens, "seed": seed}, resume=True
-    )
+    choices = {"max_new_tokens": max_new_tokens, "seed": seed}
+    evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=True)
+    gate = _calibrate(evaluation, signal, wanted, options, folder)
+    measured, always = gate["measured"], gate["always"]
+    stdout.print(f"gate     {signal} above {gate['threshold']:.4g}, kept in {evaluation.path}")
+    for name, found in (("always", always), ("hybrid", measured)):
+        calls = f"{found['calls']:.2f} real searches per question"
+        stdout.print(f"{name:8s} EM {found['em']:.1%}, {calls} (n = {gate['n']})")
+
+
+def _calibrate(
+    evaluation: Evaluation, signal: Signal, wanted: Wanted, options: SearchOptions, folder: Path
+) -> dict[str, Any]:
+    from innersearch.evaluate.calibrate import calibrate, save_gate
+
     settings = evaluation.search_settings(replace(options, search="always"))
     assert settings  # noqa: S101
-    announce_cost(settings, 4 * len(questions))
-
+    announce_cost(settings, 4 * len(evaluation.questions))
     with Display() as display:
         gate = calibrate(
             lambda router, path: evaluation.run(
@@ -83,12 +95,5 @@ def calibrate_command(
             wanted,
             folder,
         )
-    kept = save_gate(Path(model_path(model)), gate)
-    measured, always = gate["measured"], gate["always"]
-    stdout.print(
-        f"gate     {signal} above {gate['threshold']:.4g}\n"
-        f"always   EM {always['em']:.1%}, {always['calls']:.2f} real searches per question\n"
-        f"hybrid   EM {measured['em']:.1%}, {measured['calls']:.2f} real searches per question "
-        f"(n = {gate['n']})\n"
-        f"kept in  {kept}"
-    )
+    save_gate(Path(evaluation.path), gate)
+    return gate

@@ -86,11 +86,13 @@ def open_plan(settings: SearchSettings, budget_file: Path | None = None) -> Sear
     return SearchPlan(open_named(settings, budget_file), router, settings)
 
 
-def announce_cost(settings: SearchSettings, trajectories: int) -> None:
+def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
     """Say what the calls to search APIs may cost, before the first one."""
     from innersearch.search.budget import forecast
     from innersearch.search.opening import price_usd
 
+    if settings is None:
+        return
     price = price_usd(settings.engine)
     if price and not settings.offline:
         most = forecast(price, trajectories * settings.max_searches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,9 +48,8 @@ def evaluate_command(
         innersearch eval world --data world:test -n 64 --sample-questions 16
         innersearch eval runs/ssrl-world/model --data world:test
         innersearch eval ~/models/Qwen2.5-1.5B-Instruct --data bamboogle.jsonl -n 8
-        innersearch eval world --data world:test --direct
         innersearch eval runs/demo/model --data world:test --search hybrid
-        innersearch eval ~/models/agent --data nq.jsonl --search bm25:wiki --output runs/agent-bm25
+        innersearch eval ~/models/agent --data nq.jsonl --search bm25:runs/wiki
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
@@ -66,8 +66,8 @@ def evaluate_command(
         resume: Go on with what is in that directory.
         options: Who answers the queries.
     """
-    kind = "" if options.search == SELF else f"-{options.search}"
-    folder = output or Path("runs") / f"eval-{label(model)}-{Path(data).stem}{kind}".replace(":", "-")
+    kind = [] if options.search == SELF else [options.search]
+    folder = output or default_folder("eval", model, Path(data).stem, *kind)
     choices = {
         "direct": direct,
         "samples": n,
@@ -76,21 +76,20 @@ def evaluate_command(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
-    questions = load_questions(data, groups)
-    evaluation = Evaluation(model, questions, prompt, choices, resume=resume)
+    evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=resume)
     settings = evaluation.search_settings(options)
-    if settings:
-        announce_cost(settings, len(questions) * (1 + n))
+    announce_cost(settings, len(evaluation.questions) * (1 + n))
     with Display() as display:
         summary = evaluation.run(folder, settings, display)
     stdout.print(evaluation_table(summary))
     stdout.print(f"records  {folder}")
 
 
-def label(model: str) -> str:
-    """The name of a run for its model, and of the directory for others."""
+def default_folder(verb: str, model: str, *parts: str) -> Path:
+    """runs/<verb>-<model>-<parts>, where the model of a run has the name of its run."""
     path = Path(model)
-    return path.absolute().parent.name if path.name == "model" else path.name
+    name = path.absolute().parent.name if path.name == "model" else path.name
+    return Path("runs") / re.sub(r"[^\w.=-]+", "-", "-".join([verb, name, *parts]))
 
 
 class Evaluation:

@@ -11,7 +11,7 @@ from cyclopts.types import NonNegativeInt
 
 from innersearch.cli.console import stdout
 from innersearch.cli.engines import SearchOptions, announce_cost
-from innersearch.cli.evaluate import Evaluation, label
+from innersearch.cli.evaluate import Evaluation, default_folder
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
 from innersearch.records import begun, write_json
@@ -53,7 +53,7 @@ def sim2real(
         resume: Go on with what is in that directory.
         options: Which engine, as for eval; K takes the place of --search.
     """
-    folder = output or Path("runs") / f"sim2real-{label(model)}"
+    folder = output or default_folder("sim2real", model)
     questions = load_questions(data, groups)
     begun(folder, resume=resume, what="evaluation")
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
@@ -62,8 +62,7 @@ def sim2real(
     with Display() as display:
         for name, router in _STAGES.items():
             settings = evaluation.search_settings(replace(options, search=router))
-            if settings:
-                announce_cost(settings, len(questions))
+            announce_cost(settings, len(questions))
             place = folder / router.replace(":", "-")
             rows[name] = evaluation.run(place, settings, display, name)
     write_json(folder / "summary.json", rows)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
 from innersearch import prompts
 from innersearch.config import Recipe
@@ -82,16 +82,20 @@ def train(
         callbacks=[keeper],
     )
     with clear_disk_errors(path), rollout:
-        try:
-            trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
-        except ModelError as error:
-            keeper.collapse = str(error)
-        keeper.close()
-        if keeper.collapse:
-            raise _collapsed(run, keeper)
-        trainer.save_model(str(run.model))
-        _switch_cache_on(run.model)
+        _fit(trainer, keeper, run, latest)
     return run
+
+
+def _fit(trainer: Trainer, keeper: Keeper, run: Run, latest: Checkpoint | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
+    except ModelError as error:
+        keeper.collapse = str(error)
+    keeper.close()
+    if keeper.collapse:
+        raise _collapsed(run, keeper)
+    trainer.save_model(str(run.model))
+    _switch_cache_on(run.model)
 
 
 def _rollout(
