@@ -57,12 +57,10 @@ class Latency:
         return np.where(rng.random(count) < self.hanging, self.hangs_s, seconds).tolist()
 
 
-LATENCIES = (
-    Latency("local index, p50 20 ms", 0.02, 0.06),
-    Latency("web, p50 0.4 s, p99 3 s", 0.4, 3.0),
-    Latency("simulator, p50 2 s, p99 8 s", 2.0, 8.0),
-    Latency("web and pages, p50 2 s, 0.5 % take 60 s", 2.0, 8.0, turns=8, hanging=0.005),
-)
+LOCAL = Latency("local index, p50 20 ms", 0.02, 0.06)
+WEB = Latency("web, p50 0.4 s, p99 3 s", 0.4, 3.0)
+SIMULATOR = Latency("simulator, p50 2 s, p99 8 s", 2.0, 8.0)
+PAGES = Latency("web and pages, p50 2 s, p99 8 s, 0.5 % take 60 s", 2.0, 8.0, turns=8, hanging=0.005)
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ class MockPolicy:
 
     def __post_init__(self) -> None:
         def encode(text: str) -> list[int]:
-            return self.tokenizer.encode(text, add_special_tokens=False)
+            return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
 
         facts = Encyclopedia.generate(SHIPPED_SEED).facts
         words = encode(" ".join(fact.state(0) for fact in facts[:100]))

@@ -31,7 +31,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mocks import LATENCIES, SLOTS, STREAM_RATE, MockEngine, MockPolicy, VirtualLoop, Work
+from mocks import (
+    LOCAL,
+    PAGES,
+    SIMULATOR,
+    SLOTS,
+    STREAM_RATE,
+    WEB,
+    MockEngine,
+    MockPolicy,
+    VirtualLoop,
+    Work,
+)
 
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Request
@@ -178,7 +189,7 @@ def against_barriers(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
         "search", "trajectories", "ours, s", "efficiency", "× barrier", f"× barrier + {THREADS} threads",
         "p50, s", "p95, s", "p99, s", "idle slot-s", "idle slot-s, barrier",
     )  # fmt: skip
-    for latency in LATENCIES:
+    for latency in (LOCAL, WEB, SIMULATOR, PAGES):
         for count in (SLOTS, 5 * SLOTS):
             drawn = [Work.draw(latency, count, seed) for seed in range(DRAWS)]
             mine = [measure(scheduler_alone(2 * SLOTS), work, tokenizer) for work in drawn]
@@ -203,7 +214,7 @@ def by_in_flight(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
         "search", "trajectories", "in flight", "who goes first", "s", "efficiency",
         "share of the full rate until the last one starts",
     )  # fmt: skip
-    for latency in LATENCIES[1:3]:
+    for latency in (WEB, SIMULATOR):
         for count in (5 * SLOTS, 20 * SLOTS):
             work = Work.draw(latency, count)
             for in_flight, order in (
@@ -224,7 +235,7 @@ def by_in_flight(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 
 def cost_per_event(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
     """CPU time per generation or search: medians of five rounds, in which all take turns."""
-    work = Work.draw(LATENCIES[1], SLOTS)
+    work = Work.draw(WEB, SLOTS)
     schedules = {
         "mocks and event loop": mocks_alone(),
         "with the scheduler": scheduler_alone(2 * SLOTS),
@@ -241,7 +252,7 @@ def cost_per_event(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 
 def on_the_wall_clock(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
     """The same on both clocks; episodes get more time, since what they compute is not scaled."""
-    work = Work.draw(LATENCIES[1], SLOTS)
+    work = Work.draw(WEB, SLOTS)
     yield from header("web, 256 trajectories", "scale", "virtual, s", "wall, s", "wall / virtual")
     for name, schedule, scale in (
         ("scheduler alone", scheduler_alone(2 * SLOTS), 1 / 20),
@@ -269,7 +280,7 @@ _MANY_COLUMNS = {"cpu_s": 1, "us_per_event": 0, "peak_gb": 2, "gb_before": 2}
 
 def measure_many(name: str, count: int) -> dict[str, float]:
     """Everybody has a slot, so that all are under way and grow together."""
-    work, tokenizer = Work.draw(LATENCIES[1], count), read_tokenizer()
+    work, tokenizer = Work.draw(WEB, count), read_tokenizer()
     schedule = scheduler_alone(count) if name == "scheduler alone" else ours(count)
     before = peak_gb()
     found = measure(schedule, work, tokenizer, slots=count, full_rate=count * STREAM_RATE)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from cyclopts.config import Toml
+from cyclopts.config import Dict
 
 from innersearch.cli.console import stdout
 from innersearch.cli.engines import SELF, announce_cost, open_named
@@ -32,10 +32,13 @@ def read_recipe(tokens: list[str]) -> None:
             if path is None:
                 raise ConfigError(f"no recipe at {token}; recipes are .toml files, see recipes/")
             try:
-                tomllib.loads(path.read_text(encoding="utf-8"))
+                values = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path} is no TOML: {error}") from error
-            app.config = (Toml(path, root_keys=(), use_commands_as_keys=False),)
+            # Under the name of the command: cyclopts drops keys that are names of other commands.
+            defaults = Dict({"train": values})
+            defaults.source = str(path)
+            app.config = (defaults,)
             return
 
 
