@@ -80,7 +80,7 @@ def plain_index(folder: Path) -> Path:
 def own_is_wrong(call: dict[str, Any], truths: dict[str, str]) -> bool:
     """Whether the policy's own information lacks what the encyclopedia says to its query."""
     tail = truths.get(call["query"])
-    return tail is None or tail not in (call["decision"]["own"] or "")
+    return tail is None or tail not in call["decision"].get("own", "")
 
 
 def truths_of(world: Encyclopedia) -> dict[str, str]:
@@ -110,7 +110,7 @@ def signal_quality(agent: Agent, truths: dict[str, str]) -> dict[str, float]:
     for signal in SIGNALS:
         agent.run(f"gate:{signal}:-inf")
         path = agent.place(f"gate:{signal}:-inf") / "trajectories.jsonl"
-        calls = [c for t in read_lines(path) for c in t["calls"] if c["decision"]]
+        calls = [c for t in read_lines(path) for c in t["calls"] if c.get("decision")]
         wrong = [own_is_wrong(call, truths) for call in calls]
         quality[signal] = auroc([call["decision"]["value"] for call in calls], wrong)
     return quality

@@ -14,13 +14,10 @@ from transformers import PreTrainedTokenizerFast
 from innersearch.cli import main
 from innersearch.world.shipped import SHIPPED
 
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
+
 RECIPE = "recipes/ssrl-world.toml"
 GOOD_ROW = {"id": "1", "question": "In which city was Tilorn born?", "golden_answers": ["Malgate"]}
-
-
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:

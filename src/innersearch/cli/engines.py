@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
@@ -37,7 +37,7 @@ class SearchOptions:
     """self (its own memory), always, first:K, hybrid (its calibrated gate), or an engine."""
     engine: str = ""
     """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper."""
-    k: NonNegativeInt = 0
+    k: Annotated[NonNegativeInt, Parameter(alias="-k")] = 0
     """Documents per search; 1 for the world's model and 3 for others by default."""
     max_searches: NonNegativeInt = 0
     """Real searches per trajectory at most; 4 by default."""

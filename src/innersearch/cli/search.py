@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
 
 from innersearch.cli.console import stdout
@@ -22,7 +23,7 @@ def search(
     engine: str,
     query: str,
     *,
-    k: PositiveInt = 3,
+    k: Annotated[PositiveInt, Parameter(alias="-k")] = 3,
     cache: Path | None = None,
     offline: bool = False,
 ) -> None:

@@ -80,7 +80,7 @@ def signal_values(folder: Path) -> list[float]:
         call["decision"]["value"]
         for trajectory in read_lines(folder / "trajectories.jsonl")
         for call in trajectory["calls"]
-        if call["decision"] and call["decision"]["value"] is not None
+        if "value" in call.get("decision", {})
     ]
 
 
