@@ -10,7 +10,8 @@ import pytest
 from innersearch.errors import ConfigError, SearchError
 from innersearch.search.base import SearchResult
 from innersearch.search.budget import Budget, Budgeted, Spent, forecast
-from innersearch.search.reliable import CallSettings, PermanentError, Reliable
+from innersearch.search.calls import PermanentError
+from innersearch.search.reliable import CallSettings, Reliable
 from innersearch.search.remote import RemoteEngine
 from innersearch.search.web import WebEngine
 from tests.search_servers import KEY, Answer, Asked, LocalServer, api

@@ -11,14 +11,8 @@ import pytest
 
 from innersearch.errors import ConfigError
 from innersearch.search.base import SearchResult
-from innersearch.search.reliable import (
-    CallSettings,
-    PermanentError,
-    Reliable,
-    TransientError,
-    as_record,
-    once,
-)
+from innersearch.search.calls import PermanentError, TransientError, once
+from innersearch.search.reliable import CallSettings, Reliable, as_record
 from innersearch.search.remote import RemoteEngine
 from innersearch.types import Document, Source
 from tests.search_servers import Answer, Asked, LocalServer, retrieve

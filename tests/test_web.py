@@ -16,9 +16,11 @@ from pydantic import TypeAdapter
 from innersearch.errors import SearchError
 from innersearch.records import to_json
 from innersearch.search.base import Engine, SearchResult
+from innersearch.search.calls import PermanentError, TransientError
 from innersearch.search.dialects import DIALECTS, MAX_TEXT, cut_query, read_answer
-from innersearch.search.reliable import CallSettings, PermanentError, Reliable, TransientError
-from innersearch.search.web import MAX_BODY, WebEngine
+from innersearch.search.http import MAX_BODY
+from innersearch.search.reliable import CallSettings, Reliable
+from innersearch.search.web import WebEngine
 from innersearch.types import Source
 from tests.search_servers import APIS, KEY, Answer, Asked, LocalServer, api, page
 

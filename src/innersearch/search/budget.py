@@ -16,7 +16,7 @@ from pathlib import Path
 from innersearch.errors import ConfigError, SearchError
 from innersearch.records import read_json, write_json
 from innersearch.search.base import SearchResult
-from innersearch.search.reliable import CallError, CallingEngine, PermanentError, once
+from innersearch.search.calls import CallError, CallingEngine, PermanentError, once
 from innersearch.types import Source
 
 # Money is counted in whole billionths of a dollar: a thousand times $0.001 is exactly $1.

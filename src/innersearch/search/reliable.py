@@ -1,9 +1,7 @@
-"""Calls that fail, and what keeps a run going when they do.
+"""What keeps a run going when calls fail: retries, deadlines, and waiting for the end of an outage.
 
-An engine that makes calls has, besides `search`, an `ask` that makes exactly one call and raises:
-`TransientError` when another try may succeed, `PermanentError` when it cannot. `once` turns both into
-failed results; `Reliable` retries first. An engine without `ask` is wrapped as it is: its failed
-results are final, and only an `OSError` or a missed deadline is tried again.
+An engine without `ask` (see `calls`) is wrapped as it is: its failed results are final, and only an
+`OSError` or a missed deadline is tried again.
 
 `Reliable` gives every call a deadline, the last byte of the body included, retries with jittered
 exponential back-off, limits the calls in flight and knows outages: after `open_after` transient
@@ -24,66 +22,22 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
-from innersearch.errors import ConfigError, SearchError
+from innersearch.errors import ConfigError
 from innersearch.search.base import Engine, SearchResult
+from innersearch.search.calls import (
+    CallError,
+    CallingEngine,
+    PermanentError,
+    TransientError,
+    failed,
+    parts,
+)
 from innersearch.types import Source
-
-
-class CallError(SearchError):
-    """A call failed; `search` turns it into a failed result."""
-
-    def __init__(self, message: str, *, reason: str = "refused", sent: bool = True) -> None:
-        super().__init__(message)
-        self.reason = reason
-        """A word or two to count by: `timeout`, `network`, `http 503`, `malformed`, `budget`."""
-        self.sent = sent
-        """Whether a request may have arrived, and so may have to be paid for."""
-
-
-class TransientError(CallError):
-    """A call failed, but another try may succeed."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: str = "network",
-        sent: bool = True,
-        down: bool = True,
-        retry_after_s: float = 0.0,
-    ) -> None:
-        super().__init__(message, reason=reason, sent=sent)
-        self.down = down
-        """Whether it counts towards an outage."""
-        self.retry_after_s = retry_after_s
-        """Seconds that the engine asked to wait."""
-
-
-class PermanentError(CallError):
-    """A call failed, and would fail again."""
-
-
-@runtime_checkable
-class CallingEngine(Engine, Protocol):
-    """An engine that makes calls which can fail, and may cost."""
-
-    price_usd: float
-    """List price of one call in US dollars."""
-    batch: int | None
-    """Most queries of one call; None for any number."""
-
-    async def ask(self, queries: Sequence[str], k: int) -> list[SearchResult]:
-        """Make one call for at most `batch` queries.
-
-        Raises:
-            TransientError: It failed, and another try may succeed.
-            PermanentError: It failed, and would again.
-        """
 
 
 class _Plain:
@@ -109,33 +63,6 @@ class _Plain:
             return await self.search(queries, k)
         except OSError as error:
             raise TransientError(f"{self.name} failed: {error}") from error
-
-
-def _parts(queries: Sequence[str], batch: int | None) -> list[Sequence[str]]:
-    size = batch or max(1, len(queries))
-    return [queries[start : start + size] for start in range(0, len(queries), size)]
-
-
-def _failed(
-    queries: Sequence[str], message: str, latency_s: float, cost_usd: float
-) -> list[SearchResult]:
-    first = SearchResult(error=message, latency_s=latency_s, cost_usd=cost_usd)
-    return [first, *[replace(first, cost_usd=0.0)] * (len(queries) - 1)]
-
-
-async def once(engine: CallingEngine, queries: Sequence[str], k: int) -> list[SearchResult]:
-    """Ask without retries, all calls at once; a failed call fails each of its queries."""
-
-    async def part(queries: Sequence[str]) -> list[SearchResult]:
-        started = perf_counter()
-        try:
-            return await engine.ask(queries, k)
-        except CallError as error:
-            cost = engine.price_usd if error.sent else 0.0
-            return _failed(queries, str(error), perf_counter() - started, cost)
-
-    answered = await asyncio.gather(*map(part, _parts(queries, engine.batch)))
-    return [result for results in answered for result in results]
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,8 +237,8 @@ class Reliable:
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """One result per query, in order."""
         self.counts.searches += len(queries)
-        parts = _parts(queries, self._engine.batch)
-        answered = await asyncio.gather(*(self._answer(part, k) for part in parts))
+        calls = parts(queries, self._engine.batch)
+        answered = await asyncio.gather(*(self._answer(part, k) for part in calls))
         return [result for results in answered for result in results]
 
     async def close(self) -> None:
@@ -334,7 +261,7 @@ class Reliable:
         except CallError as error:
             self.counts.lost += len(queries)
             tries = f", in {self.settings.tries} tries" if isinstance(error, TransientError) else ""
-            return _failed(queries, f"{error}{tries}", perf_counter() - started, sum(wasted))
+            return failed(queries, f"{error}{tries}", perf_counter() - started, sum(wasted))
         latency = perf_counter() - started
         return [
             replace(result, latency_s=latency, cost_usd=result.cost_usd + (0.0 if i else sum(wasted)))

@@ -17,9 +17,9 @@ from typing import Any
 import httpx2
 
 from innersearch.search.base import SearchResult
+from innersearch.search.calls import PermanentError, once
 from innersearch.search.dialects import cut_query, document
-from innersearch.search.reliable import PermanentError, once
-from innersearch.search.web import Key, check_url, fetch_json, new_client
+from innersearch.search.http import Key, check_url, fetch_json, new_client
 from innersearch.types import Document, Source
 
 MAX_QUERY = 10_000
