@@ -30,8 +30,8 @@ from innersearch.view.tables import comparison_table, markdown, percent
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.relations import RELATIONS
 
-RANDOM_RATES = (0.1, 0.25, 0.5, 0.75)
-SWEEP = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75)
+RANDOM_RATES = (0.25, 0.5, 0.75)
+SWEEP = (0.05, 0.1, 0.2, 0.4, 0.7)
 """Shares of searches above the thresholds that are drawn."""
 SETTINGS = {"engine": "world", "k": 1, "style": "plain"}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
@@ -119,7 +119,7 @@ def signal_quality(agent: Agent, truths: dict[str, str]) -> dict[str, float]:
 def sweep(agent: Agent, signal: str) -> list[dict[str, Any]]:
     """Evaluations of a gate over thresholds."""
     values = signal_values(agent.place(f"gate:{signal}:-inf"))
-    rates = SWEEP[1:5:2] if signal in SAMPLED else SWEEP
+    rates = SWEEP[1:4:2] if signal in SAMPLED else SWEEP
     return [agent.run(f"gate:{signal}:{float(np.quantile(values, 1 - rate))!r}") for rate in rates]
 
 
@@ -158,8 +158,6 @@ def measure(agent: Agent, truths: dict[str, str]) -> dict[str, Any]:
             unseen(agent.run("always", engine="plain")),
             unseen(always),
         ],
-        "sweeps": {signal: sweep(agent, signal) for signal in SIGNALS},
-        "random": [agent.run(f"random:{rate}") for rate in RANDOM_RATES],
     }
 
 
@@ -214,17 +212,19 @@ def cross(ssrl: dict[str, Agent], search_r1: dict[str, Agent], shipped: Agent) -
     return markdown(["trained with", "self, all", "BM25, all", "self, two-hop", "BM25, two-hop"], rows)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(agent: Agent, path: Path) -> None:
     """EM against real searches per question."""
+    sweeps = {signal: sweep(agent, signal) for signal in SIGNALS}
+    chance = [agent.run(f"random:{rate}") for rate in RANDOM_RATES]
     figure, axes = plt.subplots(figsize=(7, 4.5))
-    ends = [found["rows"]["self"], found["rows"]["all"]]
+    ends = [agent.run("self"), agent.run("always")]
 
     def plot(summaries: list[dict[str, Any]], label: str, **style: Any) -> None:
         points = sorted((summary["calls"], 100 * em(summary)) for summary in summaries)
         axes.plot(*zip(*points, strict=True), label=label, marker="o", markersize=4, **style)
 
-    plot([*ends, *found["random"]], "random", color="#999999", linestyle="--")
-    for colour, (signal, summaries) in zip(COLOURS, found["sweeps"].items(), strict=True):
+    plot([*ends, *chance], "random", color="#999999", linestyle="--")
+    for colour, (signal, summaries) in zip(COLOURS, sweeps.items(), strict=True):
         plot([*ends, *summaries], f"gate: {signal}", color=colour)
     for name, summary in (("never", ends[0]), ("always", ends[1])):
         axes.annotate(name, (summary["calls"], 100 * em(summary)), (6, -12), textcoords="offset points")
@@ -256,10 +256,10 @@ def main() -> None:
         ssrl, search_r1 = agents("ssrl", arguments.ssrl), agents("search-r1", arguments.search_r1)
         measured = {name: measure(agent, truths) for name, agent in ssrl.items()}
         table = cross(ssrl, search_r1, Agent("world", arguments.output / "shipped", display))
+        if arguments.figure and ssrl:
+            draw(next(iter(ssrl.values())), arguments.figure)
     report(measured)
     print(f"\n## Train engine × test engine, EM\n\n{table}")
-    if arguments.figure and measured:
-        draw(next(iter(measured.values())), arguments.figure)
 
 
 if __name__ == "__main__":
