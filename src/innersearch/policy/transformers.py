@@ -28,6 +28,9 @@ from innersearch.types import Sampling
 _SHARE, _PATIENCE = 8, 4
 """Newcomers are admitted together: an eighth of the running sequences, or whoever waited 4 tokens.
 A pass for each single one would cost as much as a token of the whole batch."""
+_HOPS = 16
+"""Turns of the event loop between two tokens; an answer passes through about eight on its way from an
+engine to the next request, and without work one takes some microseconds."""
 
 
 class TransformersPolicy:
@@ -171,8 +174,9 @@ class _Session:
                     future = self._waiting.pop(ticket, None)
                     if future is not None and not future.done():
                         future.set_result(completion)
-                # Lets whoever got a completion act on it before the next token.
-                await asyncio.sleep(0)
+                # Whoever got a completion acts on it, in several hops, before the next token.
+                for _ in range(_HOPS):
+                    await asyncio.sleep(0)
         except Exception as error:
             self._failure = error
             for future in self._waiting.values():

@@ -17,7 +17,13 @@ from matplotlib.ticker import MaxNLocator
 
 Metrics = Sequence[Mapping[str, float]]
 
-COLOURS = {"direct": "#999999", "before": "#E69F00", "after": "#0072B2"}
+COLOURS = {
+    "direct": "#999999",
+    "before": "#E69F00",
+    "after": "#0072B2",
+    "after_bm25": "#009E73",
+    "after_hybrid": "#CC79A7",
+}
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 _SMOOTH = 5
 
@@ -101,8 +107,9 @@ def group_bars(rows: Mapping[str, Any]) -> str:
     labels = ["\n".join(group.replace("_", " ").rsplit(" ", 1)) for group in groups]
     axes.set_xticks(range(len(groups)), labels, fontsize=8)
     # The space above 1 is for the legend.
-    axes.set(ylim=(0, 1.2), title="Greedy exact match by group")
-    axes.legend(frameon=False, ncols=len(rows), loc="upper center")
+    lines = -(-len(rows) // 3)
+    axes.set(ylim=(0, 1.08 + 0.12 * lines), title="Greedy exact match by group")
+    axes.legend(frameon=False, ncols=min(3, len(rows)), loc="upper center")
     return _svg(figure)
 
 

@@ -22,7 +22,7 @@ from innersearch.records import read_json, read_lines
 from innersearch.types import ALL_GROUPS
 from innersearch.view import plots
 
-ROWS = ("direct", "before", "after")
+ROWS = ("direct", "before", "after", "after_bm25", "after_hybrid")
 """Evaluations in the order of every table, where a run has them."""
 
 _PER_GROUP = 12
@@ -124,7 +124,21 @@ def _entry(record: Mapping[str, Any], origin: str, group: str) -> dict[str, Any]
         "reward": record.get("reward"),
         "stop": record["stop_reason"],
         "spans": spans,
+        "notes": [note for call in record["calls"] for note in _notes(call)],
     }
+
+
+def _notes(call: Mapping[str, Any]) -> Iterator[str]:
+    """Who answered a query and why, where that was decided."""
+    decision = call.get("decision", {})
+    if "error" in call:
+        yield f"search {call['id'] + 1} failed: {call['error']}"
+    if "value" in decision and "threshold" in decision:
+        sign, who = (">", call["engine"]) if decision["real"] else ("≤", "its own information")
+        measured = f"{decision['signal']} {decision['value']:.3f} {sign} {decision['threshold']:.3f}"
+        yield f"search {call['id'] + 1}: {measured}, so {who}"
+    if "own" in decision:
+        yield f"rolled back: {decision['own']}"
 
 
 def _embed(value: Any) -> Markup:
