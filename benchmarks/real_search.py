@@ -11,7 +11,7 @@ is calibrated on the validation split. Evaluations that are there already are no
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,10 @@ def auroc(scores: Sequence[float], wrong: Sequence[bool]) -> float:
     return float((ranks[positive].sum() - n * (n - 1) / 2) / (n * m))
 
 
-def signal_quality(agent: Agent, truths: dict[str, str]) -> dict[str, float]:
+def signal_quality(agent: Agent, truths: dict[str, str], signals: Iterable[str]) -> dict[str, float]:
     """AUROC of each signal for "own information is wrong", over all searches of the test split."""
     quality = {}
-    for signal in SIGNALS:
+    for signal in signals:
         agent.run(f"gate:{signal}:-inf")
         path = agent.place(f"gate:{signal}:-inf") / "trajectories.jsonl"
         calls = [c for t in read_lines(path) for c in t["calls"] if c.get("decision")]
@@ -123,10 +123,10 @@ def sweep(agent: Agent, signal: str) -> list[dict[str, Any]]:
     return [agent.run(f"gate:{signal}:{float(np.quantile(values, 1 - rate))!r}") for rate in rates]
 
 
-def measure(agent: Agent, truths: dict[str, str]) -> dict[str, Any]:
+def measure(agent: Agent, truths: dict[str, str], signals: Iterable[str]) -> dict[str, Any]:
     """Everything about one SSRL run with real search."""
-    signals = signal_quality(agent, truths)
-    best = max((s for s in signals if s not in SAMPLED), key=signals.__getitem__)
+    quality = signal_quality(agent, truths, signals)
+    best = max((s for s in quality if s not in SAMPLED), key=quality.__getitem__)
 
     def on_validation(router: str, path: Path) -> dict[str, Any]:
         search = SearchSettings(**SETTINGS | {"router": router})
@@ -147,7 +147,7 @@ def measure(agent: Agent, truths: dict[str, str]) -> dict[str, Any]:
     }
     pairs = zip(agent.greedy(gate_router(gate)), agent.greedy(chance), strict=True)
     return {
-        "signals": signals,
+        "signals": quality,
         "best": best,
         "gate": gate,
         "rows": rows,
@@ -192,7 +192,7 @@ def report(runs: dict[str, dict[str, Any]]) -> None:
 def _gate_row(found: dict[str, Any]) -> list[str]:
     always, hybrid = found["rows"]["all"], found["rows"][f"gate {found['best']}"]
     return [
-        *(f"{found['signals'][signal]:.3f}" for signal in SIGNALS),
+        *(f"{found['signals'][s]:.3f}" if s in found["signals"] else "–" for s in SIGNALS),
         found["best"],
         f"{found['gate']['threshold']:.3f}",
         f"{100 * found['rate']:.0f} % of {always['calls']:.2f}",
@@ -254,7 +254,11 @@ def main() -> None:
             return {place.name: Agent(str(path / "model"), place, display) for path, place in found}
 
         ssrl, search_r1 = agents("ssrl", arguments.ssrl), agents("search-r1", arguments.search_r1)
-        measured = {name: measure(agent, truths) for name, agent in ssrl.items()}
+        measured = {}
+        for name, agent in ssrl.items():
+            # Further samples for every search take long, so only the first run tries them.
+            signals = [s for s in SIGNALS if s not in SAMPLED or not measured]
+            measured[name] = measure(agent, truths, signals)
         table = cross(ssrl, search_r1, Agent("world", arguments.output / "shipped", display))
         if arguments.figure and ssrl:
             draw(next(iter(ssrl.values())), arguments.figure)
