@@ -127,6 +127,7 @@ def barrier(
     def run(seed: int) -> list[list[int]]:
         builders = [SegmentBuilder(tokenizer, task.prompt_ids, MaskRule()) for task in tasks]
         sampled: list[list[int]] = [[] for _ in tasks]
+        searches = [0] * len(tasks)
         active, turn = list(range(len(tasks))), 0
         while active:
             requests = [
@@ -139,21 +140,24 @@ def barrier(
                 for row in active
             ]
             queries: dict[int, str] = {}
+            wait: list[int] = []
             for finished in policy.stream(requests, Sampling(1.0, LENGTH, seed)):
                 row, completion = active[finished.request], finished.completion
                 builders[row].add_sampled(completion)
                 sampled[row] += completion.token_ids
-                written = builders[row].written(Kind.SEARCH)
-                goes_on = completion.finish is Finish.STOP and builders[row].sampled < LENGTH
-                if written and goes_on and turn < SETTINGS.max_searches:
-                    queries[row] = written.text
-            active = sorted(queries)
-            results = asyncio.run(search([queries[row] for row in active]))
-            for row, result in zip(active, results, strict=True):
+                if completion.finish is Finish.STOP and builders[row].sampled < LENGTH:
+                    written = builders[row].written(Kind.SEARCH)
+                    if written is None:
+                        wait.append(row)
+                    elif searches[row] < SETTINGS.max_searches:
+                        queries[row] = written.text
+                        searches[row] += 1
+            results = asyncio.run(search(list(queries.values())))
+            for row, result in zip(queries, results, strict=True):
                 builders[row].add_information(
                     observation(result, style), Source.RETRIEVER, max_tokens=SETTINGS.max_tokens
                 )
-            turn += 1
+            active, turn = sorted([*queries, *wait]), turn + 1
         return sampled
 
     return run

@@ -21,13 +21,14 @@ import argparse
 import asyncio
 import gc
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -267,7 +268,7 @@ def on_the_wall_clock(tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 
 def many_at_once(count: int) -> Iterator[str]:
     """Memory and CPU time of that many trajectories under way at once, in processes of their own."""
-    yield from header(f"{count:,} at once", "CPU, s", "µs per event", "peak GB", "GB before")
+    yield from header(f"{count:,} at once", "CPU, s", "µs per event", "peak GB")
     for name in ("scheduler alone", "ours, episodes included"):
         command = [sys.executable, __file__, "--measure", name, str(count)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -275,21 +276,22 @@ def many_at_once(count: int) -> Iterator[str]:
         yield row(name, *(f"{found[key]:.{places}f}" for key, places in _MANY_COLUMNS.items()))
 
 
-_MANY_COLUMNS = {"cpu_s": 1, "us_per_event": 0, "peak_gb": 2, "gb_before": 2}
+_MANY_COLUMNS = {"cpu_s": 1, "us_per_event": 0, "peak_gb": 2}
 
 
 def measure_many(name: str, count: int) -> dict[str, float]:
     """Everybody has a slot, so that all are under way and grow together."""
     work, tokenizer = Work.draw(WEB, count), read_tokenizer()
     schedule = scheduler_alone(count) if name == "scheduler alone" else ours(count)
-    before = peak_gb()
     found = measure(schedule, work, tokenizer, slots=count, full_rate=count * STREAM_RATE)
     per_event = 1e6 * found.cpu_s / work.events
-    return {"cpu_s": found.cpu_s, "us_per_event": per_event, "peak_gb": peak_gb(), "gb_before": before}
+    return {"cpu_s": found.cpu_s, "us_per_event": per_event, "peak_gb": peak_gb()}
 
 
 def peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """Of this process only, where the peak of `resource` may be that of its parent; Linux."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**20
 
 
 def header(*cells: str) -> Iterator[str]:

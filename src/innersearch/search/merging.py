@@ -20,15 +20,15 @@ from innersearch.search.base import SearchResult
 class _Call:
     queries: Sequence[str]
     k: int
-    results: list[SearchResult] | None = None
+    results: asyncio.Future[list[SearchResult]]
 
 
 @dataclass(slots=True)
 class _Line:
-    """The calls of one event loop that wait; whoever holds the lock answers them all."""
+    """The calls of one event loop that wait, and the task that answers them."""
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: list[_Call] = field(default_factory=list)
+    answering: asyncio.Task[None] | None = None
 
 
 class MergedCalls:
@@ -45,28 +45,38 @@ class MergedCalls:
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """One result per query, in order, each with up to `k` documents and this call's latency."""
         started = time.perf_counter()
-        line = self._lines.setdefault(asyncio.get_running_loop(), _Line())
-        call = _Call(queries, k)
+        loop = asyncio.get_running_loop()
+        line = self._lines.setdefault(loop, _Line())
+        call = _Call(queries, k, loop.create_future())
         line.waiting.append(call)
-        try:
-            async with line.lock:
-                if call.results is None:
-                    await self._lead(line)
-        finally:
-            if call in line.waiting:
-                line.waiting.remove(call)
+        if line.answering is None or line.answering.done():
+            line.answering = asyncio.create_task(self._answer_all(line))
+        results = await call.results
         latency = time.perf_counter() - started
-        return [replace(result, latency_s=latency) for result in call.results or ()]
+        return [replace(result, latency_s=latency) for result in results]
 
-    async def _lead(self, line: _Line) -> None:
-        calls, line.waiting = line.waiting, []
-        try:
-            every = [query for call in calls for query in call.queries]
-            results = iter(await self._answer(every, max(call.k for call in calls)))
-        except BaseException:
-            # Whoever was cancelled or failed leaves; the next one in line leads for the rest.
-            line.waiting = calls + line.waiting
-            raise
+    async def _answer_all(self, line: _Line) -> None:
+        while line.waiting:
+            # Whoever was cancelled has left.
+            calls = [call for call in line.waiting if not call.results.done()]
+            line.waiting = []
+            if not calls:
+                return
+            try:
+                await self._answer_together(calls)
+            except Exception as error:
+                for call in calls:
+                    if not call.results.done():
+                        call.results.set_exception(error)
+
+    async def _answer_together(self, calls: Sequence[_Call]) -> None:
+        """Answer in one batch. All who asked go on at once: were they let go one after the other, each
+        would wait for a turn of the event loop, in which a policy in this process computes a token.
+        """
+        every = [query for call in calls for query in call.queries]
+        found = iter(await self._answer(every, max(call.k for call in calls)))
         for call in calls:
-            found = [next(results) for _ in call.queries]
-            call.results = [replace(r, documents=r.documents[: max(call.k, 0)]) for r in found]
+            results = [next(found) for _ in call.queries]
+            if not call.results.done():
+                limit = max(call.k, 0)
+                call.results.set_result([replace(r, documents=r.documents[:limit]) for r in results])
