@@ -3,22 +3,39 @@
 Sequence i is in slot i of the cache and in row i of every tensor. A sequence that stops at a stop
 string leaves the batch; its keys and values are kept, so that its next request computes only the
 tokens that were added since.
+
+On the CPU a sequence gets the same numbers, to the last bit, whatever else is in the batch, so that a
+run is repeated byte for byte although its searches take other times. The libraries below round every
+row alike, except in small products and in what is left over after the last full vector: so rows and
+tokens come in multiples of 16, and attention is plain matrix products, since the fused one rounds
+differently from thread to thread. This has limits. PyTorch has another kernel for products of less than
+400 multiplications, so heads must have 25 numbers or more; and three threads or more may cut a large
+activation anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from innersearch.errors import DataError, ModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
-from innersearch.policy.cache import Extension, Kept, Prefill, SlotCache
+from innersearch.policy.cache import TILE, Extension, Kept, Prefill, SlotCache, tiled
 from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
+
+_SCORES = 1 << 26
+"""Attention scores that one pass over prompts holds at most, per layer, where they are written out."""
+_KEPT = 2
+"""Paused sequences that are kept, per slot: those that never come back must not fill the memory."""
 
 
 class _Running(NamedTuple):
@@ -32,15 +49,25 @@ class _Paused(NamedTuple):
     kept: Kept
 
 
+_Newcomer = TypeVar("_Newcomer", tuple[int, Request], tuple[int, Request, _Paused])
+
+
 class Batch:
     """The sequences that a model is running, and those that paused at a stop string."""
 
     def __init__(
-        self, model: PreTrainedModel, end_ids: frozenset[int], sampling: Sampling, cache: SlotCache
+        self,
+        model: PreTrainedModel,
+        end_ids: frozenset[int],
+        sampling: Sampling,
+        cache: SlotCache,
+        max_size: int,
     ) -> None:
-        self.model, self.sampling, self.cache = model, sampling, cache
+        self.model, self.sampling, self.cache, self.max_size = model, sampling, cache, max_size
         config = model.config.get_text_config()
         device = model.device
+        self.exact = device.type == "cpu"
+        self.heads = config.num_attention_heads
         self.end_ids = torch.tensor(sorted(end_ids), device=device)
         self.context = config.max_position_embeddings
         self.running: list[_Running] = []
@@ -70,8 +97,8 @@ class Batch:
 
     @property
     def free(self) -> int:
-        """Slots without a sequence."""
-        return self.cache.slots - self.size
+        """Sequences that may join."""
+        return self.max_size - self.size
 
     def check(self, request: Request) -> None:
         """Refuse what cannot be run.
@@ -89,20 +116,34 @@ class Batch:
 
     def admit(self, newcomers: Sequence[tuple[int, Request]]) -> None:
         """Give slots to sequences, and compute what precedes their next token."""
-        resumed = [n for n in newcomers if n[1].sequence in self.paused]
-        fresh = [n for n in newcomers if n[1].sequence not in self.paused]
+        resumed: list[tuple[int, Request, _Paused]] = []
+        fresh: list[tuple[int, Request]] = []
+        for ticket, request in newcomers:
+            before = self.paused.pop(request.sequence or "", None)
+            if before is None:
+                fresh.append((ticket, request))
+            else:
+                resumed.append((ticket, request, before))
         logits = [self.logits] if self.size else []
-        if fresh:
-            logits.append(self._prefill(fresh))
-        if resumed:
-            logits.append(self._resume(resumed))
+        logits += [self._prefill(part) for part in self._parts(fresh)]
+        logits += [self._resume(part) for part in self._parts(resumed)]
         self.logits = torch.cat(logits)
+
+    def _parts(self, newcomers: Sequence[_Newcomer]) -> Iterator[Sequence[_Newcomer]]:
+        """Newcomers in groups of which one pass holds no more than `_SCORES` attention scores."""
+        if not newcomers:
+            return
+        longest = tiled(max(len(newcomer[1].prompt_ids) for newcomer in newcomers))
+        size = max(1, _SCORES // (self.heads * longest**2)) if self.exact else len(newcomers)
+        for start in range(0, len(newcomers), size):
+            yield newcomers[start : start + size]
 
     def abandon(self, ticket: int) -> None:
         """Let a sequence end at its next token."""
         for row, running in enumerate(self.running):
             if running.ticket == ticket:
                 self.budgets[row] = 0
+                self.running[row] = _Running(ticket, replace(running.request, sequence=None))
 
     def _enlist(self, newcomers: Sequence[tuple[int, Request]]) -> torch.Tensor:
         """Slots for sequences, the next free ones in order."""
@@ -142,15 +183,15 @@ class Batch:
         ids, lengths = self._pad(list(rows))
         self.cache.start_prefill(Prefill(sources, slots), ids.shape[1])
         # Padding stands on the right, where causal attention keeps it out of every real position.
-        positions = torch.arange(ids.shape[1], device=slots.device).expand(len(ids), -1)
+        steps = torch.arange(ids.shape[1], device=slots.device).clamp(max=self.context - 1)
+        positions = steps.expand(len(ids), -1)
         return self._forward(ids, lengths, positions)[sources]
 
-    def _resume(self, newcomers: Sequence[tuple[int, Request]]) -> torch.Tensor:
+    def _resume(self, newcomers: Sequence[tuple[int, Request, _Paused]]) -> torch.Tensor:
         """Logits after each prompt, of which the part that was computed before is restored."""
-        slots = self._enlist(newcomers)
+        slots = self._enlist([(ticket, request) for ticket, request, _ in newcomers])
         starts, rest = [], []
-        for slot, (_, request) in zip(slots.tolist(), newcomers, strict=True):
-            before = self.paused.pop(str(request.sequence))
+        for slot, (_, request, before) in zip(slots.tolist(), newcomers, strict=True):
             shared = min(
                 _common_prefix(before.token_ids, request.prompt_ids), len(request.prompt_ids) - 1
             )
@@ -168,7 +209,7 @@ class Batch:
     def _pad(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        ids = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long, device=device)
+        ids = torch.zeros((len(prompts), tiled(int(lengths.max()))), dtype=torch.long, device=device)
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)] = torch.tensor(prompt)
         return ids, lengths
@@ -182,15 +223,20 @@ class Batch:
     ) -> torch.Tensor:
         """Logits after the last token of each row, shape (rows, vocabulary)."""
         ends, chosen = (lengths - 1).unique(return_inverse=True)
-        logits = self.model(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=ends,
-        ).logits
+        more = -(-TILE // len(ids)) - len(ends) if self.exact else 0
+        with self._attention():
+            logits = self.model(
+                input_ids=ids,
+                position_ids=positions,
+                attention_mask=mask,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=torch.cat([ends, ends[:1].expand(more)]) if more > 0 else ends,
+            ).logits
         return logits[torch.arange(len(ids), device=ids.device), chosen]
+
+    def _attention(self) -> AbstractContextManager[None]:
+        return sdpa_kernel(SDPBackend.MATH) if self.exact else nullcontext()
 
     def _mask(self, positions: torch.Tensor) -> torch.Tensor:
         """Additive mask (rows, 1, queries, width): each query sees all up to its own position."""
@@ -208,11 +254,12 @@ class Batch:
         # One number that is none spoils its whole row, so that one column tells.
         if bool(logprobs[:, 0].isnan().any()):
             raise ModelError("the model's logits are not finite: its weights are damaged")
-        probabilities = logprobs.exp()
+        # Not the exponential of these, whose last bits depend on the place of a row in the batch.
+        probabilities = torch.softmax(self.logits.float() / scales, dim=-1)
         drawn = self._draw(probabilities, self.uniforms[rows, counts])
         self.tokens[rows, counts] = drawn
         self.logprobs[rows, counts] = logprobs[rows, drawn]
-        self.entropies[rows, counts] = -(probabilities * logprobs.clamp_min(-1e4)).sum(-1)
+        self.entropies[rows, counts] = _entropies(probabilities, logprobs)
         self.counts[: self.size] += 1
         self.positions[: self.size] += 1
         ended = torch.isin(drawn, self.end_ids)
@@ -264,10 +311,8 @@ class Batch:
         count = int(self.counts[row])
         ticket, request = self.running[row]
         token_ids = self.tokens[row, :count].tolist()
-        if finish is Finish.STOP and request.sequence is not None:
-            # The last token has not been through the model yet.
-            known = [*request.prompt_ids, *token_ids[:-1]]
-            self.paused[request.sequence] = _Paused(known, self.cache.keep(row, len(known)))
+        if finish is Finish.STOP:
+            self._pause(row, request, token_ids)
         completion = Completion(
             token_ids,
             self.logprobs[row, :count].tolist(),
@@ -276,18 +321,32 @@ class Batch:
         )
         return Finished(ticket, completion)
 
+    def _pause(self, row: int, request: Request, token_ids: Sequence[int]) -> None:
+        if request.sequence is None or (request.stop and request.stop.final(token_ids)):
+            return
+        # The last token has not been through the model yet.
+        known = [*request.prompt_ids, *token_ids[:-1]]
+        self.paused[request.sequence] = _Paused(known, self.cache.keep(row, len(known)))
+        if len(self.paused) > _KEPT * self.cache.slots:
+            del self.paused[next(iter(self.paused))]
+
     def decode(self) -> None:
         """Compute the logits that follow the token just drawn."""
         rows = torch.arange(self.size, device=self.model.device)
-        positions = self.positions[: self.size]
-        self.cache.start_decode(positions)
-        self.logits = self.model(
-            input_ids=self.tokens[rows, self.counts[: self.size] - 1][:, None],
-            position_ids=positions[:, None],
-            attention_mask=self._mask(positions[:, None]),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).logits[:, -1]
+        last = self.tokens[rows, self.counts[: self.size] - 1]
+        # Further rows write to the beginning of free slots, where whoever comes next writes as well.
+        further = tiled(self.size) - self.size if self.exact else 0
+        positions = pad(self.positions[: self.size], (0, further))[:, None]
+        self.cache.start_decode(positions[:, 0])
+        with self._attention():
+            logits = self.model(
+                input_ids=pad(last, (0, further))[:, None],
+                position_ids=positions,
+                attention_mask=self._mask(positions),
+                past_key_values=self.cache,
+                use_cache=True,
+            ).logits
+        self.logits = logits[: self.size, -1]
 
 
 def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -295,6 +354,12 @@ def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
         if mine != theirs:
             return index
     return min(len(one), len(other))
+
+
+def _entropies(probabilities: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+    terms = probabilities * logprobs.clamp_min(-1e4)
+    # Of a single row the threads would each sum a part.
+    return -terms.expand(max(2, len(terms)), -1).sum(-1)[: len(terms)]
 
 
 def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 _GROWTH = 64
 """Slots grow by multiples of this many tokens."""
+TILE = 16
+"""Attention reads multiples of this many tokens, the last ones masked; see `policy.batch`."""
 
 Kept = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of one sequence outside of the cache, each (heads, length, width), per layer."""
@@ -26,6 +28,15 @@ class Extension(NamedTuple):
 
     slots: torch.Tensor
     positions: torch.Tensor
+
+
+def tiled(tokens: int) -> int:
+    """The next multiple of `TILE`.
+
+    >>> tiled(16), tiled(17)
+    (16, 32)
+    """
+    return -(-tokens // TILE) * TILE
 
 
 class SlotCache(Cache):
@@ -55,7 +66,7 @@ class SlotCache(Cache):
     def start_extend(self, extension: Extension) -> None:
         """The next pass computes further tokens of some slots."""
         self.prefill, self.extension = None, extension
-        self.width = int(extension.positions.max()) + 1
+        self.width = tiled(int(extension.positions.max()) + 1)
         self._reserve(self.width)
 
     def start_decode(self, positions: torch.Tensor) -> None:
@@ -63,7 +74,7 @@ class SlotCache(Cache):
         self.prefill = self.extension = None
         self.positions = positions
         self.rows = torch.arange(len(positions), device=positions.device)
-        self.width = int(positions.max()) + 1
+        self.width = tiled(int(positions.max()) + 1)
         self._reserve(self.width)
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:

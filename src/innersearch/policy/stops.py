@@ -18,16 +18,28 @@ class StopStrings:
     as well.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, strings: Sequence[str]) -> None:
-        self.strings = tuple(strings)
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, strings: Sequence[str], *, last: Sequence[str] = ()
+    ) -> None:
+        """`strings` end a generation, and so do those of `last`, after which nothing is to follow."""
+        self.strings, self.last = (*strings, *last), tuple(last)
         self._tokenizer = tokenizer
         self._reach = max(map(len, self.strings), default=0)
-        last = {string[-1] for string in self.strings}
+        ends = {string[-1] for string in self.strings}
         spelled = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        self.candidates = [i for i, token in enumerate(spelled) if token and last & set(token)]
+        self.candidates = [i for i, token in enumerate(spelled) if token and ends & set(token)]
         """Ids of all tokens that may complete a stop string: those with a last character in them."""
 
     def found(self, token_ids: Sequence[int]) -> bool:
         """Whether a stop string stands in the text of the last few tokens."""
+        return self._any(self.strings, token_ids)
+
+    def final(self, token_ids: Sequence[int]) -> bool:
+        """Whether one of those stands there that nothing follows."""
+        return self._any(self.last, token_ids)
+
+    def _any(self, strings: Sequence[str], token_ids: Sequence[int]) -> bool:
+        if not strings:
+            return False
         text = "".join(pieces(self._tokenizer, token_ids[-self._reach :]))
-        return any(string in text for string in self.strings)
+        return any(string in text for string in strings)

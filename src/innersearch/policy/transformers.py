@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from innersearch.errors import UnsupportedModelError
 from innersearch.policy.base import Completion, Finished, Request
 from innersearch.policy.batch import Batch
-from innersearch.policy.cache import SlotCache
+from innersearch.policy.cache import SlotCache, tiled
 from innersearch.types import Sampling
 
 _SHARE, _PATIENCE = 8, 4
@@ -76,24 +76,28 @@ class TransformersPolicy:
                 yield session
             finally:
                 driver.cancel()
+                await asyncio.wait([driver])
+                session.fail(RuntimeError("the sampling session is closed"))
 
     @contextmanager
     def _batch(self, sampling: Sampling) -> Iterator[_Queue]:
         training = self.model.training
         self.model.eval()
         cache = self._take_cache()
+        queue = _Queue(Batch(self.model, self.end_ids, sampling, cache, self.max_batch))
         try:
-            yield _Queue(Batch(self.model, self.end_ids, sampling, cache))
+            yield queue
         finally:
             self.model.train(training)
-            # Without a GPU the cache is kept, since fresh memory costs as much as its use.
-            self._cache = cache if self.model.device.type == "cpu" else None
+            # Without a GPU the cache is kept, since fresh memory costs as much as its use; but not
+            # with numbers in it that are none.
+            self._cache = cache if self.model.device.type == "cpu" and not queue.broken else None
 
     def _take_cache(self) -> SlotCache:
         cache, self._cache = self._cache, None
         if cache is None:
             layers = self.model.config.get_text_config().num_hidden_layers
-            cache = SlotCache(self.max_batch, layers)
+            cache = SlotCache(tiled(self.max_batch), layers)
         return cache
 
 
@@ -105,6 +109,7 @@ class _Queue:
         self.fresh: deque[tuple[int, Request]] = deque()
         self.resumed: deque[tuple[int, Request]] = deque()
         self.patience = _PATIENCE
+        self.broken = False
 
     @property
     def size(self) -> int:
@@ -127,10 +132,12 @@ class _Queue:
     @torch.inference_mode()
     def step(self) -> list[Finished]:
         """One token for every running sequence, after newcomers have joined."""
+        self.broken = True
         self._admit()
         finished = self.batch.sample()
         if self.batch.size:
             self.batch.decode()
+        self.broken = False
         return finished
 
     def _admit(self) -> None:
@@ -148,7 +155,7 @@ class _Session:
         self._tickets = count()
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._work = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
 
     async def generate(self, request: Request) -> Completion:
         if self._failure is not None:
@@ -167,7 +174,8 @@ class _Session:
         """Step as long as there is work; what fails reaches everybody who waits."""
         try:
             while True:
-                if not self._queue.size:
+                # Whoever woke it up may have been cancelled since.
+                while not self._queue.size:
                     self._work.clear()
                     await self._work.wait()
                 for ticket, completion in self._queue.step():
@@ -178,10 +186,14 @@ class _Session:
                 for _ in range(_HOPS):
                     await asyncio.sleep(0)
         except Exception as error:
-            self._failure = error
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(error)
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Let everybody who waits, and whoever asks from now on, have an error; the first one stays."""
+        self._failure = self._failure or error
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
 
 
 def _check_attention(model: PreTrainedModel) -> None:

@@ -105,7 +105,7 @@ class Stops:
         answer = [closing(Kind.ANSWER)] * plan.settings.stop_at_answer
         blocks = (Kind.INFORMATION, Kind.SEARCH, Kind.ANSWER)
         return cls(
-            StopStrings(tokenizer, [closing(Kind.SEARCH), *answer]),
+            StopStrings(tokenizer, [closing(Kind.SEARCH)], last=answer),
             StopStrings(tokenizer, [closing(kind) for kind in blocks]),
         )
 
@@ -133,10 +133,13 @@ class Episode:
         """Roll the question out."""
         error = None
         limit = self.plan.settings.timeout_s if self.plan else 0.0
+        scope = asyncio.timeout(limit or None)
         try:
-            async with asyncio.timeout(limit or None):
+            async with scope:
                 finish = await self._write()
         except TimeoutError:
+            if not scope.expired():
+                raise
             finish = Finish.ERROR
             error = f"not finished within search.timeout_s = {limit:g} seconds"
         segment, calls = self.builder.build(finish)
@@ -155,19 +158,27 @@ class Episode:
         return replace(trajectory, answer=last_answer(transcript(trajectory)))
 
     async def _write(self) -> Finish:
-        while True:
+        finish = None
+        while finish is None:
             completion = await self._generate(self._stop())
             self.builder.add_sampled(completion)
-            if completion.finish is not Finish.STOP:
-                return completion.finish
-            query = self.builder.written(Kind.SEARCH)
-            if query is None:
-                return Finish.STOP
-            assert self.plan  # noqa: S101
-            if len(self.queries) >= self.plan.settings.max_searches or not self._left():
+            finish = completion.finish
+            if finish is Finish.STOP and self.plan:
+                finish = await self._go_on(self.plan)
+        return finish
+
+    async def _go_on(self, plan: SearchPlan) -> Finish | None:
+        """Answer the query at which the policy stopped; why the trajectory ends, or None."""
+        if plan.settings.stop_at_answer and self.builder.written(Kind.ANSWER):
+            return Finish.STOP
+        query = self.builder.written(Kind.SEARCH)
+        # A closing tag that closes nothing asks nothing.
+        if query is not None:
+            if len(self.queries) >= plan.settings.max_searches or not self._left():
                 return Finish.LENGTH
-            if not await self._answer(self.plan, query):
+            if not await self._answer(plan, query):
                 return Finish.LENGTH
+        return None if self._left() else Finish.LENGTH
 
     def _stop(self) -> StopStrings | None:
         if self.plan and self.stops and self.plan.router.listens(len(self.queries)):
@@ -175,7 +186,9 @@ class Episode:
         return None
 
     def _left(self) -> int:
-        return self.sampling.max_new_tokens - self.builder.sampled
+        """Tokens that the policy may still write."""
+        room = self.sampler.context - len(self.builder.token_ids)
+        return min(self.sampling.max_new_tokens - self.builder.sampled, room)
 
     async def _generate(self, stop: StopStrings | None, *, sample: int | None = None) -> Completion:
         """Let the policy go on from what is written; a numbered sample is drawn at temperature 1."""
@@ -189,7 +202,7 @@ class Episode:
             self.builder.token_ids,
             stream,
             stop=stop,
-            max_new_tokens=self._left(),
+            max_new_tokens=max(1, self._left()),
             temperature=None if sample is None else 1.0,
             sequence="/".join(map(str, self.identity)) if sample is None else None,
         )
@@ -291,7 +304,7 @@ class Episode:
             after=style.after,
             max_tokens=plan.settings.max_tokens,
         )
-        if len(self.builder.token_ids) < self.sampler.context:
+        if self._left() > 0:
             return True
         self.builder.roll_back(mark)
         return False

@@ -21,7 +21,7 @@ async def in_order(
 
     Tasks are taken from the iterable as places become free. What finished early is held back until its
     turn. The first exception of any task ends the others and is raised; closing the iterator early
-    cancels what is in flight.
+    cancels what is in flight and waits until it has ended.
     """
     source = enumerate(tasks)
     results: dict[int, R] = {}
@@ -56,6 +56,8 @@ async def in_order(
             await news.wait()
     finally:
         supervisor.cancel()
+        # Nobody is left at work when the iterator is closed.
+        await asyncio.wait([supervisor])
 
 
 def _then(first: tuple[int, T], rest: Iterator[tuple[int, T]]) -> Iterator[tuple[int, T]]:

@@ -76,7 +76,6 @@ class SegmentBuilder:
         self._logprobs: list[float | None] = []
         self._entropies: list[float | None] = []
         self._calls: dict[int, SearchCall] = {}
-        self._last = Mark(0, 0)
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -100,7 +99,6 @@ class SegmentBuilder:
 
     def add_sampled(self, completion: Completion) -> None:
         """Append what the policy sampled, exactly as sampled."""
-        self._last = self.mark()
         added = pieces(self._tokenizer, completion.token_ids)
         if completion.finish is Finish.EOS:
             # Bytes of a character that was never finished come out together with the end token.
@@ -112,18 +110,21 @@ class SegmentBuilder:
         self._entropies += completion.entropies
 
     def written(self, kind: Kind) -> Written | None:
-        """The last block of what was sampled last, if it is a closed one of `kind`, else None."""
-        added = self._pieces[self._last.tokens :]
-        text = "".join(added)
-        blocks = [b for b in scan(text) if b.kind is not Kind.TEXT or b.content(text).strip()]
+        """The block that the last token closed, if it is one of `kind`, else None.
+
+        What that token holds beyond the closing tag is looked past.
+        """
+        text = "".join(self._visible)
+        places = intervals(self._pieces)
+        blocks = [
+            b
+            for b in scan(text)
+            if b.start <= places[-1][0] and (b.kind is not Kind.TEXT or b.content(text).strip())
+        ]
         if not blocks or blocks[-1].kind is not kind or not blocks[-1].closed:
             return None
         first, last = blocks[-1].content_start, blocks[-1].content_end
-        inside = [
-            position
-            for position, (start, end) in enumerate(intervals(added), self._last.tokens)
-            if start < last and end > first
-        ]
+        inside = [i for i, (start, end) in enumerate(places) if start < last and end > first]
         return Written(
             blocks[-1].content(text).strip(),
             [value for i in inside if (value := self._logprobs[i]) is not None],
@@ -148,18 +149,25 @@ class SegmentBuilder:
         """Append what a search returned and return its tokens.
 
         Markup in `content` is neutralised, and it is cut after `max_tokens`. With `opened` the policy
-        has already written the opening tag; `before` and `after` go around the tags. All are tokenised
-        apart, so that no content can spoil the tags.
+        has already written the opening tag; if the token that closed the query begins it, the rest is
+        appended. `before` and `after` go around the tags. All are tokenised apart, so that no content
+        can spoil the tags.
         """
         start = len(self._ids)
-        self._append_text(before, source)
-        if not opened:
-            self._append_text(opening(Kind.INFORMATION), source)
+        tag = "" if opened else self._rest_of(opening(Kind.INFORMATION))
+        if tag == opening(Kind.INFORMATION):
+            self._append_text(before, source)
+        self._append_text(tag, source)
         document = encode_document(self._tokenizer, content, max_tokens)
         self._append_injected(document, source, hidden=True)
         self._append_text(closing(Kind.INFORMATION), source)
         self._append_text(after, source)
         return self._ids[start:]
+
+    def _rest_of(self, tag: str) -> str:
+        """What is missing of a tag that the text so far may end with a part of."""
+        end = "".join(self._visible)[-len(tag) :]
+        return next(tag[n:] for n in range(len(tag), -1, -1) if end.endswith(tag[:n]))
 
     def _append_text(self, text: str, source: Source) -> None:
         token_ids = self._tokenizer.encode(text, add_special_tokens=False)

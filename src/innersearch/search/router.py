@@ -149,7 +149,7 @@ def parse_router(text: str) -> Router:
                 return first(int(count))
             case "random", [rate] if 0 <= float(rate) <= 1:
                 return at_random(float(rate))
-            case "gate", [signal, threshold] if signal in SIGNALS:
+            case "gate", [signal, threshold] if signal in SIGNALS and not math.isnan(float(threshold)):
                 return gate(signal, float(threshold))
     except ValueError as error:
         raise ConfigError(f"router {text!r}: {error}; {_FORMS}") from error
