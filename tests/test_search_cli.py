@@ -10,6 +10,7 @@ import pytest
 from innersearch.cli import main
 from innersearch.records import read_json, read_lines
 from innersearch.world.encyclopedia import Encyclopedia
+from tests.search_servers import Answer, LocalServer
 from tests.test_cli import fails
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
@@ -147,3 +148,40 @@ def test_an_engine_that_is_down_fails_the_search_and_the_evaluation_resumes(caps
     assert "searches failed" in message
     assert "--resume" in message
     works("eval", "world", *QUESTIONS, "--search", "world", "--resume", "--output", "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("eval", "world", *QUESTIONS, "--engine", "bm25:index"), "--engine without a search"),
+        (("eval", "world", *QUESTIONS, "--search", "world", "--engine", "bm25:index"), "two engines"),
+        (("sim2real", "world", *QUESTIONS, "--search", "bm25:index"), "has no place here"),
+        (("calibrate", "gone", *QUESTIONS), "no directory that can be written to"),
+        (("calibrate", "model", *QUESTIONS, "--search", "bm25:index"), "has no place here"),
+        (("calibrate", "model", *QUESTIONS, "--call-rate", "0.1", "--em-loss", "0.1"), "or to a loss"),
+        (("ask", "model", "Who?", "--search", "hybrid"), "holds no gate"),
+    ],
+)
+def test_options_that_contradict_each_other(capsys, arguments, message: str) -> None:
+    (Path(copy_of_world()) / "gate.json").write_text('{"signal": "entropy", "threshold": NaN}')
+    assert message in fails(capsys, *arguments)
+
+
+def test_offline_without_a_cache_asks_nobody(capsys) -> None:
+    assert "from the cache only" in fails(capsys, "search", "world", "x", "--offline", status=2)
+
+
+def test_a_budget_is_shared_and_ends_the_run_before_anything_is_scored_by_it(
+    capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serper as documented, on a local server."""
+    monkeypatch.setenv("SERPER_API_KEY", "a-key-of-16-chars")
+    with LocalServer(lambda asked: Answer(body={"organic": []})) as server:
+        engine = f"serper:{server.url}"
+        limit = ("--engine", engine, "--max-calls", "50", "--output", "out")
+        message = fails(capsys, "sim2real", "world", *QUESTIONS, *limit)
+    assert "budget of 50 calls is used up" in message
+    assert len(server.asked) == 50
+    assert read_json(Path("out/budget.json"))["calls"] == 50
+    assert (Path("out/first-1/summary.json")).is_file()
+    assert not (Path("out/first-3/summary.json")).exists()

@@ -51,8 +51,8 @@ class SearchSettings(_Settings):
     """Who writes the information: self, always, first:K, entropy-trend, random:RATE or
     gate:SIGNAL:THRESHOLD; see innersearch.search.router."""
     engine: str = ""
-    """What is searched: world, bm25:DIR, dense:DIR, remote:URL, or a search API such as serper; several,
-    separated by commas, are fused."""
+    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper;
+    several, separated by commas, are fused."""
     k: int = Field(3, ge=1)
     """Documents per search."""
     style: Literal["plain", "search-r1"] = "search-r1"
@@ -77,6 +77,12 @@ class SearchSettings(_Settings):
     """Calls to paid engines at most; 0: no limit."""
     max_usd: float = Field(0.0, ge=0)
     """Their price at most, in US dollars; 0: no limit."""
+
+    @model_validator(mode="after")
+    def _offline_needs_a_cache(self) -> SearchSettings:
+        if self.offline and not self.cache:
+            raise ValueError("offline answers from the cache only: name its file with cache")
+        return self
 
 
 class SamplingSettings(_Settings):

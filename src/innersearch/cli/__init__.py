@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
         return _fail(
-            "interrupted; what is written stays, and train, eval and demo go on from it with --resume",
+            "interrupted; what is written stays, and commands with --resume go on from it",
             130,
         )
     except OSError as error:

@@ -55,13 +55,13 @@ def ask(
     from innersearch.world.tokenizer import is_world
 
     tokenizer, loaded = load_tokenizer(path), load_model(path)
-    name = prompt or default_prompt(tokenizer)
+    name = prompt or default_prompt(tokenizer, real=options.only_real)
     limit = loaded.config.get_text_config().max_position_embeddings
     sampling = Sampling(temperature, min(max_new_tokens, limit), seed)
     policy = TransformersPolicy(loaded, end_ids(loaded, tokenizer), max_batch=1)
     task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
     settings = options.resolved(path, world=is_world(tokenizer))
-    plan = open_plan(settings) if settings else None
+    plan = open_plan(settings, max_outage_s=15.0) if settings else None
     with Rollout(policy, tokenizer, sampling, plan=plan) as rollout:
         [trajectory] = rollout.run([task])
     print_trajectory(trajectory, stdout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,10 +10,11 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SearchOptions, announce_cost
+from innersearch.cli.engines import SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.evaluate import Evaluation, default_folder
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
+from innersearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from innersearch.evaluate.calibrate import Wanted
@@ -37,7 +38,7 @@ def calibrate_command(
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
-    options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(search="always"),  # noqa: B008
+    options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Find out where a model should rather search than trust itself, and keep that with the model.
 
@@ -67,6 +68,10 @@ def calibrate_command(
     loss = 0.01 if call_rate is None and em_loss is None else em_loss
     wanted = Wanted(call_rate, loss)
     folder = output or default_folder("calibrate", model)
+    if not Path(model).is_dir() or not os.access(model, os.W_OK):
+        raise ConfigError(
+            f"{model} is no directory that can be written to: a gate is kept beside its model"
+        )
     begun(folder, resume=resume, what="calibration")
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=True)
@@ -81,15 +86,19 @@ def calibrate_command(
 def _calibrate(
     evaluation: Evaluation, signal: Signal, wanted: Wanted, options: SearchOptions, folder: Path
 ) -> dict[str, Any]:
-    from innersearch.evaluate.calibrate import calibrate, save_gate
+    from innersearch.evaluate.calibrate import RATES, calibrate, save_gate
 
-    settings = evaluation.search_settings(replace(options, search="always"))
+    settings = with_default_cache(evaluation.search_settings(options.for_rule("always")), folder)
     assert settings  # noqa: S101
-    announce_cost(settings, 4 * len(evaluation.questions))
+    announce_cost(settings, (2 + len(RATES)) * len(evaluation.questions))
     with Display() as display:
         gate = calibrate(
             lambda router, path: evaluation.run(
-                path, settings.model_copy(update={"router": router}), display, path.name
+                path,
+                settings.model_copy(update={"router": router}),
+                display,
+                path.name,
+                folder / "budget.json",
             ),
             signal,
             wanted,

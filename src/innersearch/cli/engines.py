@@ -7,7 +7,7 @@ gate:SIGNAL:THRESHOLD), and `--engine` every engine; several, separated by comma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from cyclopts.types import NonNegativeFloat, NonNegativeInt
 from innersearch.cli.console import stderr
 from innersearch.cli.sources import WORLD
 from innersearch.config import SearchSettings
+from innersearch.errors import ConfigError
 from innersearch.search.base import Engine
 from innersearch.search.router import is_router, parse_router
 from innersearch.world.encyclopedia import Encyclopedia
@@ -40,7 +41,7 @@ class SearchOptions:
     k: Annotated[NonNegativeInt, Parameter(alias="-k")] = 0
     """Documents per search; 1 for the world's model and 3 for others by default."""
     max_searches: NonNegativeInt = 0
-    """Real searches per trajectory at most; 4 by default."""
+    """Searches of a trajectory that are decided; the next one ends it. 4 by default."""
     cache: Path | None = None
     """Keep all results in this file, and ask nothing twice."""
     offline: bool = False
@@ -52,38 +53,83 @@ class SearchOptions:
 
     def resolved(self, model: str, *, world: bool) -> SearchSettings | None:
         """The settings for a model directory; None where the model answers itself."""
-        router, engine = self.search, self.engine
-        if router == SELF:
+        if self.search == SELF:
+            self._refuse_unused()
             return None
-        if router == HYBRID:
-            from innersearch.evaluate.calibrate import gate_router, load_gate
-
-            router = gate_router(load_gate(Path(model)))
-        elif not is_router(router):
-            router, engine = "always", router
+        router, engine = self._router_and_engine(model)
         chosen: dict[str, Any] = {"router": router, "engine": engine or (WORLD if world else "")}
-        chosen |= {"k": 1, "style": "plain"} if world else {}
+        chosen |= {"k": 1, "style": "plain"} if world else {"stop_at_answer": True}
         limits = ("k", "max_searches", "max_calls", "max_usd")
         chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
         return SearchSettings(
             **chosen, offline=self.offline, cache=str(self.cache) if self.cache else ""
         )
 
+    def _router_and_engine(self, model: str) -> tuple[str, str]:
+        if self.search == HYBRID:
+            from innersearch.evaluate.calibrate import gate_router, load_gate
 
-def open_named(settings: SearchSettings, budget_file: Path | None = None) -> Engine:
+            return gate_router(load_gate(Path(model))), self.engine
+        if is_router(self.search):
+            return self.search, self.engine
+        if self.engine:
+            raise ConfigError(
+                f"two engines given, --search {self.search} and --engine {self.engine}: write "
+                "--search always or another rule, or leave one out"
+            )
+        return "always", self.search
+
+    def _refuse_unused(self) -> None:
+        """Self-search asks no engine; whoever names one meant something else."""
+        given = [
+            name
+            for name in ("engine", "cache", "offline", "max_calls", "max_usd")
+            if getattr(self, name)
+        ]
+        if given:
+            option = given[0].replace("_", "-")
+            raise ConfigError(
+                f"--{option} without a search: add --search always, hybrid or another rule"
+            )
+
+    @property
+    def only_real(self) -> bool:
+        """Whether an engine answers every query, so that the model need not play one."""
+        return self.search == "always" or not (self.search == HYBRID or is_router(self.search))
+
+    def for_rule(self, rule: str) -> SearchOptions:
+        """The same with a rule of the command's own.
+
+        Raises:
+            ConfigError: --search was given.
+        """
+        if self.search != SELF:
+            raise ConfigError(
+                f"--search {self.search} has no place here, the command tries rules of its own: "
+                "name the engine with --engine"
+            )
+        return replace(self, search=rule) if rule != SELF else SearchOptions()
+
+
+def open_named(
+    settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
+) -> Engine:
     """The engine of some settings; `world` is the embedded encyclopedia."""
     from innersearch.search.opening import open_engine
 
     own: Mapping[str, Any] = {WORLD: world_engine}
-    return open_engine(settings, own=own, budget_file=budget_file)
+    return open_engine(settings, own=own, budget_file=budget_file, max_outage_s=max_outage_s)
 
 
-def open_plan(settings: SearchSettings, budget_file: Path | None = None) -> SearchPlan:
+def open_plan(
+    settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
+) -> SearchPlan:
     """Engine and router of some settings."""
     from innersearch.rollout.episode import SearchPlan
 
     router = parse_router(settings.router)
-    return SearchPlan(open_named(settings, budget_file), router, settings)
+    engine = open_named(settings, budget_file, max_outage_s=max_outage_s)
+    return SearchPlan(engine, router, settings)
 
 
 def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
@@ -99,7 +145,9 @@ def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
         limits = [f"{settings.max_calls:,} calls"] * bool(settings.max_calls)
         limits += [f"${settings.max_usd:,.2f}"] * bool(settings.max_usd)
         limit = " and ".join(limits) or "none: --max-calls, --max-usd"
-        stderr.print(f"searches cost at most {most} at ${1000 * price:g} per 1,000 (limit: {limit})")
+        stderr.print(
+            f"searches without retries: at most {most} at ${1000 * price:g} per 1,000 (limit: {limit})"
+        )
 
 
 def world_engine() -> Engine:
@@ -108,3 +156,12 @@ def world_engine() -> Engine:
 
     documents = Encyclopedia.generate(SHIPPED_SEED).documents()
     return BM25Engine.from_documents(documents, BM25Parameters(spelling=True))
+
+
+def with_default_cache(settings: SearchSettings | None, folder: Path) -> SearchSettings | None:
+    """Results that cost money are kept in `folder`, unless another cache was given."""
+    from innersearch.search.opening import price_usd
+
+    if settings is None or settings.cache or not price_usd(settings.engine):
+        return settings
+    return settings.model_copy(update={"cache": str(folder / "searches.sqlite")})

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
 
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SELF, SearchOptions, announce_cost, open_plan
+from innersearch.cli.engines import SELF, SearchOptions, announce_cost, open_plan, with_default_cache
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings
@@ -76,11 +76,12 @@ def evaluate_command(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
-    evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=resume)
+    rows, real = load_questions(data, groups), options.only_real
+    evaluation = Evaluation(model, rows, prompt, choices, resume=resume, real=real)
     settings = evaluation.search_settings(options)
-    announce_cost(settings, len(evaluation.questions) * (1 + n))
+    announce_cost(settings, len(rows) * (1 + n))
     with Display() as display:
-        summary = evaluation.run(folder, settings, display)
+        summary = evaluation.run(folder, with_default_cache(settings, folder), display)
     stdout.print(evaluation_table(summary))
     stdout.print(f"records  {folder}")
 
@@ -103,6 +104,7 @@ class Evaluation:
         choices: dict[str, Any],
         *,
         resume: bool,
+        real: bool = False,
     ) -> None:
         # Imported late: help and errors should not wait for torch.
         from innersearch.evaluate.run import EvalSettings
@@ -110,7 +112,7 @@ class Evaluation:
 
         self.path, self.questions, self.resume = model_path(model), questions, resume
         self.tokenizer = load_tokenizer(self.path)
-        name = prompt or default_prompt(self.tokenizer, direct=choices.get("direct", False))
+        name = prompt or default_prompt(self.tokenizer, direct=choices.get("direct", False), real=real)
         tokens = choices.get("max_new_tokens") or (128 if name.startswith(WORLD) else 4096)
         self.settings = EvalSettings(prompt=name, **choices | {"max_new_tokens": tokens})
 
@@ -127,9 +129,14 @@ class Evaluation:
         return options.resolved(self.path, world=is_world(self.tokenizer))
 
     def run(
-        self, folder: Path, search: SearchSettings | None, display: Display, name: str = ""
+        self,
+        folder: Path,
+        search: SearchSettings | None,
+        display: Display,
+        name: str = "",
+        budget_file: Path | None = None,
     ) -> dict[str, Any]:
-        """Evaluate into a directory and return the summary."""
+        """Evaluate into a directory and return the summary; evaluations may share a budget."""
         from innersearch.evaluate.run import evaluate
 
         begin = f"{name}, " if name else ""
@@ -139,7 +146,7 @@ class Evaluation:
             self.questions,
             folder,
             self.settings,
-            plan=open_plan(search, folder / "budget.json") if search else None,
+            plan=open_plan(search, budget_file or folder / "budget.json") if search else None,
             resume=self.resume,
             progress=lambda what, done, total, note="": display.update(begin + what, done, total, note),
         )

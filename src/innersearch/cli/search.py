@@ -44,7 +44,7 @@ def search(
         offline: Answer from the cache only.
     """
     settings = SearchSettings(engine=engine, cache=str(cache) if cache else "", offline=offline)
-    result = asyncio.run(_ask(open_named(settings), query, k))
+    result = asyncio.run(_ask(open_named(settings, max_outage_s=15.0), query, k))
     if result.error is not None:
         raise SearchError(f"the search failed: {result.error}")
     for number, document in enumerate(result.documents, 1):

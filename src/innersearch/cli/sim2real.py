@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SearchOptions, announce_cost
+from innersearch.cli.engines import SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.evaluate import Evaluation, default_folder
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
@@ -59,12 +58,13 @@ def sim2real(
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, questions, prompt, choices, resume=True)
     rows = {}
+    stages = {n: evaluation.search_settings(options.for_rule(r)) for n, r in _STAGES.items()}
+    announce_cost(stages["all"], (len(stages) - 1) * len(questions))
     with Display() as display:
-        for name, router in _STAGES.items():
-            settings = evaluation.search_settings(replace(options, search=router))
-            announce_cost(settings, len(questions))
-            place = folder / router.replace(":", "-")
-            rows[name] = evaluation.run(place, settings, display, name)
+        for name, settings in stages.items():
+            place = folder / _STAGES[name].replace(":", "-")
+            kept = with_default_cache(settings, folder)
+            rows[name] = evaluation.run(place, kept, display, name, folder / "budget.json")
     write_json(folder / "summary.json", rows)
     stdout.print(comparison_table(rows))
     stdout.print(f"records  {folder}")

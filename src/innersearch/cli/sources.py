@@ -66,10 +66,16 @@ def recipe_path(name: str) -> Path | None:
     return None
 
 
-def default_prompt(tokenizer: PreTrainedTokenizerBase, *, direct: bool = False) -> str:
-    """The prompt that a model expects: bare questions for the world's, instructions for others."""
+def default_prompt(
+    tokenizer: PreTrainedTokenizerBase, *, direct: bool = False, real: bool = False
+) -> str:
+    """The prompt that a model expects: bare questions for the world's, instructions for others, and
+    among those other ones where an engine answers all its queries.
+    """
     from innersearch.world.tokenizer import is_world
 
     if is_world(tokenizer):
         return "world-direct" if direct else "world"
-    return "direct" if direct else "ssrl"
+    if direct:
+        return "direct"
+    return "search-r1" if real else "ssrl"

@@ -18,6 +18,7 @@ import numpy as np
 
 from innersearch.errors import ConfigError, RunError
 from innersearch.records import read_json, read_lines, write_json
+from innersearch.search.router import parse_router
 from innersearch.types import ALL_GROUPS
 
 GATE = "gate.json"
@@ -87,7 +88,8 @@ def signal_values(folder: Path) -> list[float]:
 def _candidates(values: Sequence[float], wanted: Wanted) -> Iterator[tuple[float, float]]:
     rates = RATES if wanted.call_rate is None else (wanted.call_rate,)
     for rate in rates:
-        yield rate, float(np.quantile(values, 1 - rate)) if rate < 1 else -math.inf
+        # A value that occurred: between two infinite ones there is no number.
+        yield rate, float(np.quantile(values, 1 - rate, method="higher")) if rate < 1 else -math.inf
 
 
 def em(summary: dict[str, Any]) -> float:
@@ -111,15 +113,21 @@ def load_gate(model: Path) -> dict[str, Any]:
     """The gate that was calibrated for a model.
 
     Raises:
-        RunError: There is none.
+        RunError: There is none, or it is damaged.
     """
     file = model / GATE
     if not file.is_file():
         raise RunError(
             f"{model} has no {GATE}: calibrate a gate with `innersearch calibrate {model} --data FILE`"
         )
-    gate: dict[str, Any] = read_json(file)
-    return gate
+    try:
+        gate = read_json(file)
+        parse_router(gate_router(gate))
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{file} holds no gate ({error}): calibrate it again with `innersearch calibrate {model}`"
+        ) from error
+    return dict(gate)
 
 
 def gate_router(gate: dict[str, Any]) -> str:

@@ -114,14 +114,19 @@ def _identity(
 def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
     """Trajectories are written as they end, questions once all of theirs have ended."""
     done = {
-        (temperature, record["id"])
+        (_kept(temperature), record["id"])
         for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
         for record in read_lines(path / f"{name}.jsonl")
     }
     keep_lines(
         path / "trajectories.jsonl",
-        lambda record: (record["sampling"]["temperature"], record["question"]["id"]) in done,
+        lambda record: (_kept(record["sampling"]["temperature"]), record["question"]["id"]) in done,
     )
+
+
+def _kept(temperature: float) -> float:
+    """As far as records keep it."""
+    return round(temperature, 4)
 
 
 def _choose(questions: Sequence[Question], settings: EvalSettings) -> list[Question]:

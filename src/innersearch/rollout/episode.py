@@ -22,7 +22,7 @@ from innersearch.policy.stops import StopStrings
 from innersearch.rewards import transcript
 from innersearch.rollout.observation import STYLES, observation
 from innersearch.rollout.segment import SegmentBuilder, Written
-from innersearch.search.base import Engine, SearchResult
+from innersearch.search.base import USED_UP, Engine, SearchResult
 from innersearch.search.router import Query, Route, Router
 from innersearch.search.signals import SAMPLED, SIGNALS, Own
 from innersearch.types import Decision, Finish, Kind, Question, Sampling, SearchCall, Source, Trajectory
@@ -79,10 +79,12 @@ class Tally:
         """Count a result.
 
         Raises:
-            SearchError: More than `limit` of all searches failed.
+            SearchError: More than `limit` of all searches failed, or the budget is used up.
         """
         self.calls += 1
         self.failures += result.error is not None
+        if result.error is not None and result.error.startswith(USED_UP):
+            raise SearchError(f"{result.error}; what is written stays, and --resume goes on from it")
         if self.calls >= _TALLY_FLOOR and self.failures > limit * self.calls:
             raise SearchError(
                 f"{self.failures} of {self.calls} searches failed, more than max_error_rate = {limit}; "

@@ -13,6 +13,9 @@ from typing import Protocol
 
 from innersearch.types import Document, Source
 
+USED_UP = "the budget of "
+"""How the error of a search begins that a budget did not allow: no run should go on with such."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:

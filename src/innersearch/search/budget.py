@@ -15,7 +15,7 @@ from pathlib import Path
 
 from innersearch.errors import ConfigError, SearchError
 from innersearch.records import read_json, write_json
-from innersearch.search.base import SearchResult
+from innersearch.search.base import USED_UP, SearchResult
 from innersearch.search.calls import CallError, CallingEngine, PermanentError, once
 from innersearch.types import Source
 
@@ -116,7 +116,7 @@ class Budget:
 
 
 def _used_up(limit: str) -> PermanentError:
-    message = f"the budget of {limit} is used up, nothing was sent: raise it and resume"
+    message = f"{USED_UP}{limit} is used up, nothing was sent: raise it and resume"
     return PermanentError(message, reason="budget", sent=False)
 
 

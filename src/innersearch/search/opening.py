@@ -22,7 +22,7 @@ from innersearch.search.base import Engine
 from innersearch.search.budget import Budget, Budgeted
 from innersearch.search.cached import CachedEngine
 from innersearch.search.dialects import DIALECTS
-from innersearch.search.reliable import Reliable
+from innersearch.search.reliable import CallSettings, Reliable
 
 _LOCAL = ("bm25", "dense", "remote")
 
@@ -32,6 +32,7 @@ def open_engine(
     *,
     own: Mapping[str, Callable[[], Engine]] | None = None,
     budget_file: Path | None = None,
+    max_outage_s: float = 600.0,
 ) -> Engine:
     """The engine that `settings` names, with its cache, budget, retries and limits around it.
 
@@ -39,6 +40,7 @@ def open_engine(
         settings: Names the engine.
         own: Further names and what they open.
         budget_file: Where calls are counted, so that a resumed run goes on counting.
+        max_outage_s: Seconds to wait for an engine over the network that does not answer.
 
     Raises:
         ConfigError: There is no engine of that name.
@@ -48,9 +50,15 @@ def open_engine(
         return CachedEngine(None, Path(settings.cache), "replay")
     names = [name.strip() for name in settings.engine.split(",") if name.strip()]
     if not names:
-        raise ConfigError("no engine given: add --engine, for example bm25:DIR or serper")
+        raise ConfigError(
+            "no engine given: name one with --engine (in a recipe search.engine), for example bm25:DIR"
+        )
     budget = Budget(settings.max_calls or None, settings.max_usd or None, path=budget_file)
-    engines = [_open(name, own or {}, budget) for name in names]
+    calls = CallSettings(max_outage_s=max_outage_s)
+    engines = [_open(name, own or {}, budget, calls) for name in names]
+    if len(engines) > 1:
+        for name, engine in zip(names, engines, strict=True):
+            engine.name = name
     engine = engines[0] if len(engines) == 1 else _fused(engines)
     if settings.cache:
         return CachedEngine(engine, Path(settings.cache), "replay" if settings.offline else "record")
@@ -63,14 +71,16 @@ def price_usd(engine: str) -> float:
     return sum(DIALECTS[kind].price.usd for kind in kinds if kind in DIALECTS)
 
 
-def _open(name: str, own: Mapping[str, Callable[[], Engine]], budget: Budget) -> Engine:
+def _open(
+    name: str, own: Mapping[str, Callable[[], Engine]], budget: Budget, calls: CallSettings
+) -> Engine:
     kind, _, place = name.partition(":")
     if name in own:
         return own[name]()
     if kind in DIALECTS:
         from innersearch.search.web import WebEngine
 
-        return Reliable(Budgeted(WebEngine(kind, base_url=place or None), budget))
+        return Reliable(Budgeted(WebEngine(kind, base_url=place or None), budget), calls)
     if kind not in _LOCAL:
         raise ConfigError(f"unknown engine {name!r}; {did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])}")
     if not place:
@@ -78,7 +88,7 @@ def _open(name: str, own: Mapping[str, Callable[[], Engine]], budget: Budget) ->
     if kind == "remote":
         from innersearch.search.remote import RemoteEngine
 
-        return Reliable(RemoteEngine(place))
+        return Reliable(RemoteEngine(place), calls)
     return _open_index(kind, place)
 
 

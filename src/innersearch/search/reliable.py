@@ -17,6 +17,7 @@ An engine belongs to the event loop it is first used in.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +39,8 @@ from innersearch.search.calls import (
     parts,
 )
 from innersearch.types import Source
+
+_log = logging.getLogger(__name__)
 
 
 class _Plain:
@@ -166,6 +169,8 @@ class _Breaker:
                 return False
             self._up.clear()
             self._counts.outages += 1
+            limit = self._settings.max_outage_s
+            _log.warning("%s does not answer: waiting for it, up to %g seconds", self._name, limit)
             self._give_up_at = now + self._settings.max_outage_s
             self._wait_s = self._settings.probe_s
         elif probe:
