@@ -74,6 +74,7 @@ class Tally:
 
     calls: int = 0
     failures: int = 0
+    last_error: str | None = None
 
     def add(self, result: SearchResult, limit: float) -> None:
         """Count a result.
@@ -83,12 +84,13 @@ class Tally:
         """
         self.calls += 1
         self.failures += result.error is not None
+        self.last_error = result.error or self.last_error
         if result.error is not None and result.error.startswith(USED_UP):
             raise SearchError(f"{result.error}; what is written stays, and --resume goes on from it")
         if self.calls >= _TALLY_FLOOR and self.failures > limit * self.calls:
             raise SearchError(
                 f"{self.failures} of {self.calls} searches failed, more than max_error_rate = {limit}; "
-                f"the last one: {result.error}; what is written stays, and --resume goes on from it"
+                f"the last one: {self.last_error}; what is written stays, and --resume goes on from it"
             )
 
 

@@ -38,6 +38,7 @@ class Rollout:
     tally: Tally = field(default_factory=Tally)
     """Real searches so far, and how many failed."""
     _runner: asyncio.Runner = field(default_factory=asyncio.Runner, repr=False)
+    _streams: list[AsyncGenerator[Trajectory]] = field(default_factory=list, repr=False)
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""
@@ -46,11 +47,18 @@ class Rollout:
     def stream(self, tasks: Iterable[Task]) -> Iterator[Trajectory]:
         """Yield the trajectories in the order of their tasks, from code without an event loop."""
         finished = self.finished(tasks)
+        self._streams.append(finished)
         try:
             while (trajectory := self._runner.run(_next(finished))) is not None:
                 yield trajectory
         finally:
-            self._runner.run(_close(finished))
+            self._end(finished)
+
+    def _end(self, stream: AsyncGenerator[Trajectory]) -> None:
+        """Cancel what is in flight, unless `close` came first."""
+        if stream in self._streams:
+            self._streams.remove(stream)
+            self._runner.run(_close(stream))
 
     async def finished(self, tasks: Iterable[Task]) -> AsyncGenerator[Trajectory]:
         """Yield the trajectories in the order of their tasks, with up to `in_flight` under way.
@@ -88,7 +96,9 @@ class Rollout:
         return replace(trajectory, reward=reward, components=components)
 
     def close(self) -> None:
-        """Close the engine and the event loop."""
+        """Cancel what is in flight and close the engine and the event loop."""
+        for stream in list(self._streams):
+            self._end(stream)
         if self.plan is not None:
             self._runner.run(self.plan.engine.close())
         self._runner.close()
