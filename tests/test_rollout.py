@@ -547,16 +547,29 @@ def test_no_more_tasks_are_taken_than_may_be_in_flight() -> None:
 
 @pytest.mark.parametrize("ended", [1, 4])
 def test_closing_the_stream_early_leaves_nothing_running(ended: int) -> None:
-    late = Late(longest_s=0.5)
-    with rollout(plan("always", late), in_flight=20) as runner:
-        stream = runner.stream(tasks(30))
+    wanted = tasks(30)
+    heads = [task.question.metadata["chain"][0] for task in wanted[:ended]]
+    hanging = 0
+
+    async def answer(query: str) -> SearchResult:
+        nonlocal hanging
+        if not any(head in query for head in heads):
+            hanging += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                hanging -= 1
+        return SearchResult()
+
+    with rollout(plan("always", Scripted(answer)), 0.0, in_flight=20) as runner:
+        stream = runner.stream(wanted)
         for _ in range(ended):
             next(stream)
-        assert late.active > 0
+        assert hanging > 0
         stream.close()
-        assert late.active == 0
+        assert hanging == 0
         assert model().training is False
-        assert len(runner.run(tasks(200)[:1])) == 1
+        assert len(runner.run(wanted[:1])) == 1
 
 
 def test_the_first_error_ends_the_others() -> None:
