@@ -186,7 +186,7 @@ def test_the_event_loop_runs_on_while_a_search_is_under_way() -> None:
 
     async def both() -> int:
         ticks = 0
-        searching = asyncio.create_task(engine.search(["w1 w2 w3 w4"] * 400, 5))
+        searching = asyncio.create_task(engine.search(["w1 w2 w3 w4"] * 4000, 5))
         while not searching.done():
             await asyncio.sleep(0.001)
             ticks += 1
