@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from innersearch.search.base import Engine, SearchResult
 
 
 @dataclass(frozen=True)
@@ -259,3 +262,15 @@ def _rows(query: str, k: int) -> list[dict[str, Any]]:
         }
         for n in range(1, k + 1)
     ]
+
+
+def ask(engine: Engine, *queries: str, k: int = 2) -> list[SearchResult]:
+    """Ask an engine in an event loop of its own, and close it."""
+
+    async def run() -> list[SearchResult]:
+        try:
+            return await engine.search(queries, k)
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())

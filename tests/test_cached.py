@@ -22,7 +22,7 @@ from innersearch.search.cached import CachedEngine, normalised
 from innersearch.search.reliable import Reliable
 from innersearch.search.web import WebEngine
 from innersearch.types import Document, Source
-from tests.search_servers import KEY, LocalServer, api
+from tests.search_servers import KEY, LocalServer, api, ask
 
 
 class Index:
@@ -59,16 +59,6 @@ class Index:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "folder with spaces & #" / "cache.sqlite"
-
-
-def ask(engine: CachedEngine, *queries: str, k: int = 2) -> list[SearchResult]:
-    async def run() -> list[SearchResult]:
-        try:
-            return await engine.search(queries, k)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
 
 
 def test_what_is_kept_is_not_asked_again_and_costs_nothing(path: Path) -> None:

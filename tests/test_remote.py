@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -11,17 +10,7 @@ from innersearch.search.dialects import MAX_TEXT
 from innersearch.search.reliable import Reliable
 from innersearch.search.remote import RemoteEngine
 from innersearch.types import Document, Source
-from tests.search_servers import KEY, Answer, LocalServer, retrieve
-
-
-def ask(engine: Any, *queries: str, k: int = 2) -> list[SearchResult]:
-    async def run() -> list[SearchResult]:
-        try:
-            return await engine.search(queries, k)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
+from tests.search_servers import KEY, Answer, LocalServer, ask, retrieve
 
 
 def ask_rows(rows: Any, *, singular: bool = False) -> SearchResult:

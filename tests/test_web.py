@@ -15,14 +15,14 @@ from pydantic import TypeAdapter
 
 from innersearch.errors import SearchError
 from innersearch.records import to_json
-from innersearch.search.base import Engine, SearchResult
+from innersearch.search.base import SearchResult
 from innersearch.search.calls import PermanentError, TransientError
 from innersearch.search.dialects import DIALECTS, MAX_TEXT, cut_query, read_answer
 from innersearch.search.http import MAX_BODY
 from innersearch.search.reliable import CallSettings, Reliable
 from innersearch.search.web import WebEngine
 from innersearch.types import Source
-from tests.search_servers import APIS, KEY, Answer, Asked, LocalServer, api, page
+from tests.search_servers import APIS, KEY, Answer, Asked, LocalServer, api, ask, page
 
 KEYED = sorted(name for name in APIS if DIALECTS[name].key_variable)
 
@@ -31,16 +31,6 @@ KEYED = sorted(name for name in APIS if DIALECTS[name].key_variable)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYED:
         monkeypatch.setenv(DIALECTS[name].key_variable, KEY)
-
-
-def ask(engine: Engine, *queries: str, k: int = 3) -> list[SearchResult]:
-    async def run() -> list[SearchResult]:
-        try:
-            return await engine.search(queries, k)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
 
 
 def answering(answer: Answer | Any) -> LocalServer:
@@ -55,7 +45,7 @@ def test_every_api_has_a_server_to_be_tested_with() -> None:
 def test_every_dialect_asks_and_reads_as_documented(name: str) -> None:
     with LocalServer(api(name)) as server:
         engine = WebEngine(name, base_url=server.url)
-        results = ask(engine, "who founded Coltek", "naïve 漢字")
+        results = ask(engine, "who founded Coltek", "naïve 漢字", k=3)
     assert [len(result.documents) for result in results] == [3, 3]
     for result, query in zip(results, ("who founded Coltek", "naïve 漢字"), strict=True):
         address, _, snippet = page(query, 2)
@@ -233,7 +223,7 @@ def test_odd_fields_do_not_hurt() -> None:
 def test_documents_of_a_megabyte_are_cut() -> None:
     rows = [{"url": "https://a", "title": "t" * 1_000_000, "content": "x" * 1_000_000}] * 3
     with answering({"results": rows}) as server:
-        (result,) = ask(WebEngine("tavily", base_url=server.url), "q")
+        (result,) = ask(WebEngine("tavily", base_url=server.url), "q", k=3)
     assert [len(document.text) for document in result.documents] == [MAX_TEXT] * 3
 
 

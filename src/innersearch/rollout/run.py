@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from innersearch.grammar import MaskRule
@@ -66,9 +67,8 @@ class Rollout:
         Raises:
             DataError: A prompt is empty or leaves no room in the model's context.
             ModelError: The weights are damaged.
-            SearchError: Too many searches failed; see `SearchPlan.max_error_rate`.
+            SearchError: Too many searches failed; see `SearchSettings.max_error_rate`.
         """
-        stops = Stops.of(self.tokenizer, self.plan) if self.plan else None
         async with self.policy.session(self.sampling) as sampler:
 
             async def roll_out(task: Task) -> Trajectory:
@@ -79,7 +79,7 @@ class Rollout:
                     self.sampling,
                     self.rule,
                     self.plan,
-                    stops,
+                    self._stops,
                     self.tally,
                 )
                 return self._scored(await episode.run())
@@ -87,6 +87,11 @@ class Rollout:
             async with aclosing(in_order(tasks, roll_out, self.in_flight)) as trajectories:
                 async for trajectory in trajectories:
                     yield trajectory
+
+    @cached_property
+    def _stops(self) -> Stops | None:
+        # Reads the whole vocabulary, which is too much for every step of a training run.
+        return Stops.of(self.tokenizer, self.plan) if self.plan else None
 
     def _scored(self, trajectory: Trajectory) -> Trajectory:
         trajectory = replace(trajectory, tokenizer_id=self.tokenizer_id)
