@@ -9,6 +9,7 @@ import pytest
 
 from innersearch.cli import main
 from innersearch.records import read_json, read_lines
+from innersearch.search.reliable import CallSettings
 from innersearch.world.encyclopedia import Encyclopedia
 from tests.search_servers import Answer, LocalServer
 from tests.test_cli import fails
@@ -181,7 +182,8 @@ def test_a_budget_is_shared_and_ends_the_run_before_anything_is_scored_by_it(
         limit = ("--engine", engine, "--max-calls", "50", "--output", "out")
         message = fails(capsys, "sim2real", "world", *QUESTIONS, *limit)
     assert "budget of 50 calls is used up" in message
-    assert len(server.asked) == 50
+    # Calls that were in flight when the run ended may be cancelled on their way; they count as made.
+    assert 50 - CallSettings().in_flight < len(server.asked) <= 50
     assert read_json(Path("out/budget.json"))["calls"] == 50
     assert (Path("out/first-1/summary.json")).is_file()
     assert not (Path("out/first-3/summary.json")).exists()
