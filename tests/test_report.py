@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.records import LineWriter, read_lines
 from innersearch.view.report import write_report
+from innersearch.view.tables import comparison_table
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import GROUPS, questions
 from innersearch.world.shipped import SHIPPED
@@ -55,6 +57,20 @@ def rendered(report: Path, fragment: str = "") -> str:
 
 def items(document: str) -> list[str]:
     return re.findall(r'<button class="item[^"]*"[^>]*>.*?</button>', document, re.DOTALL)
+
+
+def test_the_comparison_says_what_each_row_was_sampled_on() -> None:
+    def summary(n: int) -> dict[str, Any]:
+        em = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 99}
+        passes = {k: em | {"n": n} for k in ("1", "16")}
+        return {"em": {"g": em}, "pass_at_k": {"g": passes}, "settings": {"samples": 64}}
+
+    table = comparison_table({"before": summary(12), "after": summary(12), "after_bm25": summary(4)})
+    assert table.splitlines()[-1] == (
+        "pass@k: 12 questions per group, 64 samples each (before, after); "
+        "4 questions per group, 64 samples each (after_bm25)"
+    )
+    assert comparison_table({"before": summary(12)}).endswith("questions per group, 64 samples each")
 
 
 @needs_browser

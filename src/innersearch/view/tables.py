@@ -45,7 +45,7 @@ def evaluation_table(summary: Summary) -> str:
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
         f"({summary.get('calls', 0):.2f} real) and {summary['tokens']:.0f} tokens per greedy trajectory"
         + (f" · {failed:.2f} failed searches" if (failed := summary.get("failed", 0)) else "")
-        + _sampled_note(summary)
+        + _sampled_note({"": summary})
     )
 
 
@@ -64,18 +64,20 @@ def comparison_table(rows: Mapping[str, Summary]) -> str:
     if any(summary.get("calls") for summary in rows.values()):
         calls = [f"{summary.get('calls', 0):.2f}" for summary in rows.values()]
         lines.append(["real searches per question", "", *calls, *[""] * len(sampled)])
-    return markdown(heads, lines) + _sampled_note(rows[sampled[0]] if sampled else {})
+    return markdown(heads, lines) + _sampled_note(rows)
 
 
-def _sampled_note(summary: Summary) -> str:
-    """What pass@k was measured on, which is often a part of the questions."""
-    if "pass_at_k" not in summary:
-        return ""
-    passes = summary["pass_at_k"]
-    counts = [passes[group]["1"]["n"] for group in passes if group != ALL_GROUPS or len(passes) == 1]
-    per_group = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
-    samples = summary["settings"]["samples"]
-    return f"\npass@k: {per_group} questions per group, {samples} samples each"
+def _sampled_note(rows: Mapping[str, Summary]) -> str:
+    """What pass@k was measured on: often a part of the questions, and not the same in all rows."""
+    on: dict[str, list[str]] = {}
+    for name, summary in rows.items():
+        if passes := summary.get("pass_at_k"):
+            counts = [passes[g]["1"]["n"] for g in passes if g != ALL_GROUPS or len(passes) == 1]
+            per_group = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
+            samples = summary["settings"]["samples"]
+            on.setdefault(f"{per_group} questions per group, {samples} samples each", []).append(name)
+    described = [f"{what} ({', '.join(names)})" if len(on) > 1 else what for what, names in on.items()]
+    return f"\npass@k: {'; '.join(described)}" if on else ""
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
