@@ -27,8 +27,14 @@ class PromptSettings(_Settings):
 
 
 class RewardSettings(_Settings):
-    """R = (1 − weight)·EM + weight·F."""
+    """R = (1 − weight)·A + weight·F − penalties, A the answer's exact match or F1."""
 
+    answer: Literal["em", "f1"] = "em"
+    """What answers are scored by."""
+    no_search_penalty: float = Field(0.0, ge=0, le=1)
+    """Taken from trajectories without a search; with F1 alone some policies stop searching."""
+    no_answer_penalty: float = Field(0.0, ge=0, le=1)
+    """Taken from trajectories without an answer (0.1 each in arXiv 2602.19526)."""
     format: Literal["strict", "graded"] = "strict"
     """Format reward F: strict state machine, or graded as in the released code."""
     format_weight: float = Field(0.1, ge=0, le=1)
@@ -44,6 +50,83 @@ class MaskSettings(_Settings):
     """Mask the opening tag too, as the released code does."""
 
 
+class NoiseSettings(_Settings):
+    """How many searches are answered badly on purpose: the probability p of a noisy result, per query.
+
+    `exponential` is ZeroSearch's p_i = start + (base^(i/m) − 1)/(base − 1)·(end − start) at step i of m
+    (arXiv 2505.04588, section 3.4); `competence` grows with the running EM of training instead.
+    """
+
+    curve: Literal["exponential", "linear", "constant", "competence"] = "exponential"
+    """How p goes from start to end; constant stays at end."""
+    start: float = Field(0.0, ge=0, le=1)
+    """p before the first step."""
+    end: float = Field(0.0, ge=0, le=1)
+    """p at the last step."""
+    base: float = Field(4.0, gt=1)
+    """Of the exponential curve: how late the noise comes."""
+    competent: float = Field(0.9, gt=0, le=1)
+    """Running EM at which the competence curve reaches its end."""
+    distractors: Literal["lower", "other", "removed"] = "lower"
+    """What a degraded engine gives instead of its result: lower-ranked documents, those for another
+    question, or its own without those that hold a gold answer. Simulators write noise themselves."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> NoiseSettings:
+        if self.curve != "constant" and self.start > self.end:
+            raise ValueError(
+                f"start {self.start:g} is above end {self.end:g}: noise grows from start to end; "
+                "exchange them, or take curve constant"
+            )
+        return self
+
+
+class SimulatorSettings(_Settings):
+    """How a language model plays the search engine, for the engine `simulated:MODEL`."""
+
+    mode: Literal["tuned", "prompted"] = "tuned"
+    """tuned: a model made by `innersearch simulator train`. prompted: any instruct model."""
+    prompt: str = "simulator"
+    """Prompt text; simulator-world for the embedded world. The prompted mode asks for useful and noisy
+    documents in different texts, whose names end in -useful and -noisy."""
+    words: int = Field(30, ge=1)
+    """Words that a document is asked to have."""
+    gold: Literal["none", "first", "all"] = "first"
+    """Gold answers that the simulator is told: none, the first one as published, or all aliases. A tuned
+    simulator keeps the prompt, words and gold that it was trained with."""
+    temperature: float = Field(0.8, ge=0)
+    """Of what it writes."""
+    max_new_tokens: int = Field(600, ge=1)
+    """Longest output, for all documents of a search."""
+    max_batch: int = Field(128, ge=1)
+    """Searches that it writes at once."""
+    seed: int = Field(0, ge=0)
+    """The same query, question, label and seed give the same documents."""
+
+
+class TuningSettings(_Settings):
+    """How a simulator is trained."""
+
+    epochs: int = Field(2, ge=1)
+    """Passes over the pairs."""
+    max_pairs: int = Field(0, ge=0)
+    """Pairs at most, as many useful as noisy ones; 0 takes all."""
+    batch: int = Field(32, ge=1)
+    """Pairs per optimizer step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for weight matrices with AdamW for the rest."""
+    learning_rate: float = Field(1e-6, gt=0)
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = Field(0.005, gt=0)
+    """Peak learning rate of Muon."""
+    lora: int = Field(0, ge=0)
+    """Rank of low-rank adapters, merged into the model at the end; 0 trains all weights."""
+    numbered: bool = True
+    """Whether documents are written as `Doc 1: …`; the world's single sentences are not."""
+    seed: int = Field(0, ge=0)
+    """Of the choice and the order of pairs."""
+
+
 class SearchSettings(_Settings):
     """Who answers the queries of the policy, and what it reads of the answers."""
 
@@ -51,12 +134,16 @@ class SearchSettings(_Settings):
     """Who writes the information: self, always, first:K, entropy-trend, random:RATE or
     gate:SIGNAL:THRESHOLD; see innersearch.search.router."""
     engine: str = ""
-    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper;
-    several, separated by commas, are fused."""
+    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, simulated:MODEL, or a search API
+    such as serper; several, separated by commas, are fused."""
     k: int = Field(3, ge=1)
     """Documents per search."""
     style: Literal["plain", "search-r1"] = "search-r1"
     """How documents are written for the policy; see innersearch.rollout.observation."""
+    noise: NoiseSettings = NoiseSettings()
+    """How many searches are answered badly on purpose."""
+    simulator: SimulatorSettings = SimulatorSettings()
+    """How simulated:MODEL writes documents."""
     max_searches: int = Field(4, ge=1)
     """Searches per trajectory that the router decides; the query after the last one ends it."""
     max_tokens: int = Field(500, ge=1)

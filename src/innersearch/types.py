@@ -163,6 +163,10 @@ class SearchCall:
     """The engine that was asked; empty where the policy answered itself."""
     decision: Decision | None = None
     """None where there was nothing to decide."""
+    label: str = ""
+    """`useful` or `noisy` where the quality was decided beforehand."""
+    faults: tuple[str, ...] = ()
+    """What had to be mended in what a simulator wrote; see `innersearch.simulator.drafts`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from innersearch.policy.stops import StopStrings
 from innersearch.rewards import transcript
 from innersearch.rollout.observation import STYLES, observation
 from innersearch.rollout.segment import SegmentBuilder, Written
-from innersearch.search.base import USED_UP, Engine, SearchResult
+from innersearch.search.base import USED_UP, Asked, Engine, SearchResult, ask
 from innersearch.search.router import Query, Route, Router
 from innersearch.search.signals import SAMPLED, SIGNALS, Own
 from innersearch.types import Decision, Finish, Kind, Question, Sampling, SearchCall, Source, Trajectory
@@ -279,7 +279,8 @@ class Episode:
 
     async def _search(self, plan: SearchPlan, query: Query, decision: Decision) -> bool:
         started = time.perf_counter()
-        [result] = await plan.engine.search([query.text], plan.settings.k)
+        asked = Asked(query.text, self.task.question, (*self.identity, query.index), self.task.step)
+        result = await ask(plan.engine, asked, plan.settings.k)
         waited = result.latency_s or time.perf_counter() - started
         source = plan.engine.source
         self.builder.record(
@@ -292,6 +293,8 @@ class Episode:
                 waited,
                 plan.engine.name,
                 decision,
+                result.label,
+                result.faults,
             )
         )
         self.tally.add(result, plan.settings.max_error_rate)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy
@@ -17,6 +17,8 @@ from innersearch.types import Sampling, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -99,6 +101,10 @@ class Rollout:
             return trajectory
         reward, components = self.score(trajectory)
         return replace(trajectory, reward=reward, components=components)
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns, run in the event loop in which the engine has its connections."""
+        return self._runner.run(coroutine)
 
     def close(self) -> None:
         """Cancel what is in flight and close the engine and the event loop."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from innersearch.types import Document, Source
+from innersearch.types import Document, Question, Source
+
+if TYPE_CHECKING:
+    from innersearch.search.noise import Curriculum
 
 USED_UP = "the budget of "
 """How the error of a search begins that a budget did not allow: no run should go on with such."""
@@ -27,6 +30,10 @@ class SearchResult:
     """Seconds from asking to answer, retries and waiting included."""
     cost_usd: float = 0.0
     """Price of the calls that were made for it, in US dollars."""
+    label: str = ""
+    """`useful` or `noisy` where the engine decides about the quality, else empty."""
+    faults: tuple[str, ...] = ()
+    """What had to be mended in what a simulator wrote; see `innersearch.simulator.drafts`."""
 
 
 class Engine(Protocol):
@@ -44,3 +51,37 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and files; it is not searched again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query together with the trajectory that asks it, so that no batch can shift one against the
+    other.
+    """
+
+    query: str
+    question: Question | None = None
+    """None outside of trajectories."""
+    identity: tuple[str | int, ...] = ()
+    """Group, repetition and number of the search: what draws of quality depend on."""
+    step: int = 0
+    """The optimizer step; 0 outside of training."""
+
+
+@runtime_checkable
+class InformedEngine(Engine, Protocol):
+    """An engine whose results depend on who asks: one that simulates, or degrades on purpose."""
+
+    curriculum: Curriculum | None
+    """When its results are noisy."""
+
+    async def answer(self, asked: Asked, k: int) -> SearchResult:
+        """The result of one query, with up to `k` documents."""
+
+
+async def ask(engine: Engine, asked: Asked, k: int) -> SearchResult:
+    """Ask any engine, and let it know who asks if it wants to."""
+    if isinstance(engine, InformedEngine):
+        return await engine.answer(asked, k)
+    [result] = await engine.search([asked.query], k)
+    return result

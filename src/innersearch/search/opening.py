@@ -8,20 +8,24 @@
                                  search APIs; `NAME:URL` takes another address
     A,B                          both, fused
 
+Simulators are opened by the room `simulator/`, which names them `simulated:MODEL`.
+
 Calls over the network are retried and wait out outages; those to search APIs count against the budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, did_you_mean
-from innersearch.search.base import Engine
+from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.budget import Budget, Budgeted
 from innersearch.search.cached import CachedEngine
+from innersearch.search.degraded import DegradedEngine
 from innersearch.search.dialects import DIALECTS
+from innersearch.search.noise import Curriculum
 from innersearch.search.reliable import CallSettings, Reliable
 
 _LOCAL = ("bm25", "dense", "remote")
@@ -30,17 +34,21 @@ _LOCAL = ("bm25", "dense", "remote")
 def open_engine(
     settings: SearchSettings,
     *,
-    own: Mapping[str, Callable[[], Engine]] | None = None,
+    own: Mapping[str, Callable[[str], Engine]] | None = None,
     budget_file: Path | None = None,
     max_outage_s: float = 600.0,
+    curriculum: Curriculum | None = None,
+    others: Sequence[str] = (),
 ) -> Engine:
-    """The engine that `settings` names, with its cache, budget, retries and limits around it.
+    """The engine that `settings` names, with its cache, budget, retries, limits and noise around it.
 
     Args:
         settings: Names the engine.
-        own: Further names and what they open.
+        own: Further kinds of engine, and what opens them, given what stands behind the colon.
         budget_file: Where calls are counted, so that a resumed run goes on counting.
         max_outage_s: Seconds to wait for an engine over the network that does not answer.
+        curriculum: When results are noisy; by default as at the end of training.
+        others: Questions whose results stand for another question's.
 
     Raises:
         ConfigError: There is no engine of that name.
@@ -48,6 +56,7 @@ def open_engine(
     """
     if settings.cache and settings.offline and not settings.engine:
         return CachedEngine(None, Path(settings.cache), "replay")
+    curriculum = curriculum or Curriculum(settings.noise)
     names = [name.strip() for name in settings.engine.split(",") if name.strip()]
     if not names:
         raise ConfigError(
@@ -61,8 +70,11 @@ def open_engine(
             engine.name = name
     engine = engines[0] if len(engines) == 1 else _fused(engines)
     if settings.cache:
-        return CachedEngine(engine, Path(settings.cache), "replay" if settings.offline else "record")
-    return engine
+        cache = Path(settings.cache)
+        engine = CachedEngine(engine, cache, "replay" if settings.offline else "record")
+    if curriculum.silent or isinstance(engine, InformedEngine):
+        return engine
+    return DegradedEngine(engine, curriculum, others)
 
 
 def price_usd(engine: str) -> float:
@@ -72,11 +84,11 @@ def price_usd(engine: str) -> float:
 
 
 def _open(
-    name: str, own: Mapping[str, Callable[[], Engine]], budget: Budget, calls: CallSettings
+    name: str, own: Mapping[str, Callable[[str], Engine]], budget: Budget, calls: CallSettings
 ) -> Engine:
     kind, _, place = name.partition(":")
-    if name in own:
-        return own[name]()
+    if kind in own:
+        return own[kind](place)
     if kind in DIALECTS:
         from innersearch.search.web import WebEngine
 

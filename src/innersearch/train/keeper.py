@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from innersearch.config import Recipe
 from innersearch.records import LineWriter, read_lines, to_json
 from innersearch.runs import Run
+from innersearch.search.noise import Curriculum
 from innersearch.train.drift import Drift
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import step_metrics
@@ -33,6 +34,7 @@ class Keeper(TrainerCallback):
     run: Run
     observer: Observer
     drift: Drift | None
+    curriculum: Curriculum | None = None
     collapse: str | None = None
     step: int = 0
     _pending: dict[str, float] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Keeper(TrainerCallback):
     def __post_init__(self) -> None:
         self.guard = Guard(self.recipe.guard)
         for record in read_lines(self.run.metrics):
-            self.guard.check({key: value for key, value in record.items() if key != "step"})
+            self._judge({key: value for key, value in record.items() if key != "step"})
         self._metrics = LineWriter(self.run.metrics)
         self._trajectories = LineWriter(self.run.trajectories)
 
@@ -54,6 +56,8 @@ class Keeper(TrainerCallback):
     def on_rollout(self, step: int, trajectories: list[Trajectory]) -> None:
         """Write the trajectories of a step and hold their metrics until it is done."""
         self._pending = step_metrics(trajectories)
+        if self.curriculum is not None:
+            self._pending["search/noise_wanted"] = self.curriculum.at(step)
         self._pending["time/rollout_s"] = time.perf_counter() - self._started
         if self.drift is not None:
             self._pending["policy/kl"] = self.drift.measure(trajectories)
@@ -78,9 +82,14 @@ class Keeper(TrainerCallback):
         self.step = state.global_step
         self._metrics.write({"step": self.step, **metrics})
         self.observer(self.step, metrics)
-        self.collapse = self.guard.check(metrics)
+        self.collapse = self._judge(metrics)
         if self.collapse:
             control.should_training_stop = True
+
+    def _judge(self, metrics: Mapping[str, float]) -> str | None:
+        if self.curriculum is not None:
+            self.curriculum.observe(metrics["reward/em"])
+        return self.guard.check(metrics)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

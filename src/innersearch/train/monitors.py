@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from innersearch.types import Finish, Trajectory
+from innersearch.types import Finish, Source, Trajectory
 
 METRICS = {
     "reward/mean": "Mean reward of the step's trajectories.",
@@ -21,6 +21,9 @@ METRICS = {
     "search/real": "Searches per trajectory that an engine answered.",
     "search/failed_share": "Share of an engine's searches that failed.",
     "search/latency_s": "Mean seconds that an engine took for a search.",
+    "search/noise": "Share of an engine's searches that were answered badly on purpose.",
+    "search/noise_wanted": "The probability of that, by the curriculum.",
+    "search/mended_share": "Share of a simulator's outputs that had to be mended.",
     "policy/tokens": "Sampled tokens per trajectory.",
     "policy/entropy": "Mean entropy of the sampling distribution, nats per sampled token.",
     "policy/trained_share": "Share of sampled tokens that carry loss.",
@@ -51,6 +54,12 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         metrics["search/real"] = len(real) / len(trajectories)
         metrics["search/failed_share"] = _share(call.error is not None for call in real)
         metrics["search/latency_s"] = statistics.fmean(call.latency_s for call in real)
+    labelled = [call for call in real if call.label]
+    if labelled:
+        metrics["search/noise"] = _share(call.label == "noisy" for call in labelled)
+    simulated = [call for call in real if call.source is Source.SIMULATOR]
+    if simulated:
+        metrics["search/mended_share"] = _share(bool(call.faults) for call in simulated)
     for name in ("em", "format"):
         metrics[f"reward/{name}"] = statistics.fmean(t.components[name] for t in trajectories)
     return metrics | _group_metrics(trajectories) | _token_metrics(trajectories)
