@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from innersearch.config import RewardSettings
 from innersearch.grammar import MaskRule, last_answer, neutralise, scan
 from innersearch.policy.base import Completion
 from innersearch.policy.loading import load_tokenizer
-from innersearch.rewards import ssrl_reward, transcript
+from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.injection import encode_document
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.types import (
@@ -169,8 +170,10 @@ class Attempts:
     @staticmethod
     def _earns_alike(built: Built, benign: Built) -> bool:
         for name in ("strict", "graded"):
-            reward, parts = ssrl_reward(built.transcript, (GOLD, "stolen"), format_name=name)
-            expected = ssrl_reward(benign.transcript, (GOLD, "stolen"), format_name=name)
+            reward, parts = outcome_reward(
+                built.transcript, (GOLD, "stolen"), RewardSettings(format=name)
+            )
+            expected = outcome_reward(benign.transcript, (GOLD, "stolen"), RewardSettings(format=name))
             if (reward, parts) != expected or parts["em"]:
                 return False
         return True

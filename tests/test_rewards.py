@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
+from pydantic import ValidationError
 
+from innersearch.config import RewardSettings
 from innersearch.grammar import last_answer
-from innersearch.rewards import graded_format, ssrl_reward, strict_format
+from innersearch.rewards import graded_format, outcome_reward, strict_format
 from tests.trajectories import texts
 
 
@@ -124,7 +126,100 @@ def test_strict_format_accepts() -> None:
     ],
 )
 def test_reward_has_the_four_published_values(text: str, reward: float) -> None:
-    assert ssrl_reward(text, ["A"])[0] == pytest.approx(reward)
+    assert outcome_reward(text, ["A"])[0] == pytest.approx(reward)
+
+
+F1 = RewardSettings(answer="f1", format_weight=0.0)
+"""ZeroSearch's: F1 and nothing else."""
+
+
+def answering(answer: str) -> str:
+    return ONE.replace(">a<", f">{answer}<")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"),
+    [
+        ("Belira Komar", 1.0),
+        ("the belira, KOMAR!", 1.0),
+        ("Belira", 2 / 3),
+        ("it is Belira Komar", 2 * 2 / 6),
+        ("Belira Belira Komar", 2 * 2 / 5),
+        ("Zorin", 1.0),
+        ("Zorin or Belira Komar", 2 * 2 / 6),
+        ("Goltek", 0.0),
+        ("the", 0.0),
+    ],
+)
+def test_f1_is_the_best_one_over_the_gold_answers(answer: str, reward: float) -> None:
+    golds = ["Belira Komar", "Zorin"]
+    value, parts = outcome_reward(answering(answer), golds, F1)
+    assert value == parts["f1"] == pytest.approx(reward)
+    assert parts["em"] == float(reward == 1.0), "reported all the same"
+    assert parts["format"] == 1.0
+
+
+def test_f1_needs_no_format_but_an_answer_of_the_policy_s_own() -> None:
+    for text in ("<answer>a b</answer> and more", "<answer>c</answer> no <answer>a b</answer>"):
+        assert outcome_reward(text, ["a b"], F1) == (1.0, {"em": 1.0, "f1": 1.0, "format": 0.0})
+    for text in ("", "a b", "<answer>a b", "<information><answer>a b</answer></information>"):
+        assert outcome_reward(text, ["a b"], F1) == (0.0, {"em": 0.0, "f1": 0.0, "format": 0.0})
+
+
+def test_f1_and_format_are_weighed_like_em_and_format() -> None:
+    half = RewardSettings(answer="f1", format_weight=0.25)
+    assert outcome_reward(answering("x"), ["x y z"], half)[0] == pytest.approx(0.75 * 0.5 + 0.25)
+    em = RewardSettings(format_weight=0.25)
+    assert outcome_reward(answering("x"), ["x y z"], em)[0] == pytest.approx(0.25)
+    graded = RewardSettings(answer="f1", format="graded")
+    loophole = LOOPHOLES["free text between tags"]
+    assert outcome_reward(loophole, ["a"], graded)[0] == pytest.approx(1.0)
+    assert outcome_reward(loophole, ["a"])[0] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        (ONE, 0.0),
+        (answering("wrong"), 0.0),
+        ("<think>t</think><answer>a</answer>", 0.25),
+        ("<think>t</think><search>q</search>", 0.5),
+        (ONE.replace(">a<", "> <"), 0.5),
+        (ONE.replace("</answer>", ""), 0.5),
+        ("<think>t</think><answer></answer>", 0.75),
+        ("<think>t</think><search>q", 0.75),
+        ("", 0.75),
+    ],
+)
+@pytest.mark.parametrize("answer", ["em", "f1"])
+def test_not_to_search_and_not_to_answer_each_cost_their_penalty(
+    text: str, lost: float, answer: str
+) -> None:
+    free = RewardSettings(answer=answer)
+    dear = RewardSettings(answer=answer, no_search_penalty=0.25, no_answer_penalty=0.5)
+    without, parts = outcome_reward(text, ["a"], free)
+    value, same = outcome_reward(text, ["a"], dear)
+    assert value == pytest.approx(without - lost)
+    assert same == parts
+
+
+def test_with_penalties_a_wrong_answer_is_worth_more_than_none() -> None:
+    """With F1 alone both are worth nothing, and a policy may learn to answer nothing."""
+    wrong, none = answering("Goltek"), ONE.replace("<answer>a</answer>", "")
+    assert outcome_reward(wrong, ["a"], F1)[0] == outcome_reward(none, ["a"], F1)[0] == 0.0
+    dear = RewardSettings(answer="f1", format_weight=0.0, no_search_penalty=0.1, no_answer_penalty=0.1)
+    assert outcome_reward(wrong, ["a"], dear)[0] == 0.0
+    assert outcome_reward(none, ["a"], dear)[0] == pytest.approx(-0.1)
+    assert outcome_reward("", ["a"], dear)[0] == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"answer": "cover"}, {"no_search_penalty": -0.1}, {"no_answer_penalty": 2}]
+)
+def test_impossible_rewards_are_refused(wrong: dict[str, object]) -> None:
+    [name] = wrong
+    with pytest.raises(ValidationError, match=name):
+        RewardSettings(**wrong)
 
 
 def test_the_last_closed_answer_outside_information_counts() -> None:
@@ -141,5 +236,5 @@ def test_rewards_are_in_range_and_strict_never_exceeds_what_tags_allow(
     text = "".join(fragments)
     assert strict_format(text) in (0.0, 1.0)
     assert 0.0 <= graded_format(text) <= 1.0
-    reward, parts = ssrl_reward(text, ["Belira"])
+    reward, parts = outcome_reward(text, ["Belira"])
     assert reward == pytest.approx(0.9 * parts["em"] + 0.1 * parts["format"])

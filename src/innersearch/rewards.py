@@ -1,4 +1,4 @@
-"""The SSRL reward: R = (1 − λ)·EM + λ·F with λ = 0.1, and both published readings of F.
+"""Rewards: R = (1 − λ)·A + λ·F, A the exact match or F1 of the answer, and both published readings of F.
 
 Rewards read the *transcript* of a trajectory: what the policy wrote, with every injected block
 replaced by a placeholder, so that no document can score.
@@ -22,8 +22,9 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import cycle
 
+from innersearch.config import RewardSettings
 from innersearch.grammar import closing, last_answer, opening, render, scan
-from innersearch.metrics import exact_match
+from innersearch.metrics import exact_match, token_f1
 from innersearch.types import Kind, Source, Trajectory
 
 PLACEHOLDER = "…"
@@ -130,14 +131,25 @@ def _searches_are_answered(tags: list[str]) -> bool:
 FORMATS: dict[str, Callable[[str], float]] = {"strict": strict_format, "graded": graded_format}
 
 
-def ssrl_reward(
-    text: str, golden_answers: Iterable[str], *, format_name: str = "strict", weight: float = 0.1
+def outcome_reward(
+    text: str,
+    golden_answers: Iterable[str],
+    settings: RewardSettings = RewardSettings(),  # noqa: B008
 ) -> tuple[float, dict[str, float]]:
-    """R = (1 − weight)·EM + weight·F of a transcript, and its parts `em` and `format`.
+    """The reward of a transcript by some settings, and its parts `em`, `f1` and `format`.
 
-    The published weight is 0.1 (naive.py 473). Weight 0 switches the format reward off; `format`
-    is reported all the same.
+    The defaults are SSRL's, R = 0.9·EM + 0.1·F (naive.py 473). A weight of 0 switches the format reward
+    off; `format` is reported all the same.
+
+    ZeroSearch's is F1 alone (qa_em.py, `trainer.reward_function=f1`). It can teach a policy to answer
+    nothing or to search nothing; a penalty of 0.1 for each keeps it from that (arXiv 2602.19526).
     """
-    em = float(exact_match(last_answer(text), golden_answers))
-    well_formed = FORMATS[format_name](text)
-    return (1 - weight) * em + weight * well_formed, {"em": em, "format": well_formed}
+    answer, golds = last_answer(text), list(golden_answers)
+    em, f1 = float(exact_match(answer, golds)), token_f1(answer, golds)
+    well_formed = FORMATS[settings.format](text)
+    value = (1 - settings.format_weight) * (em if settings.answer == "em" else f1)
+    value += settings.format_weight * well_formed
+    value -= settings.no_answer_penalty * (not answer)
+    searched = any(b.kind is Kind.SEARCH and b.closed and b.content(text).strip() for b in scan(text))
+    value -= settings.no_search_penalty * (not searched)
+    return value, {"em": em, "f1": f1, "format": well_formed}

@@ -19,11 +19,11 @@ from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
-from innersearch.rewards import ssrl_reward, transcript
+from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Checkpoint, Run
-from innersearch.search.base import Engine
+from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.router import parse_router
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
@@ -69,7 +69,8 @@ def train(
         return run
     torch.manual_seed(recipe.seed)
     rollout = _rollout(recipe, model, tokenizer, engine)
-    keeper = Keeper(recipe, run, observer, _drift(recipe, model))
+    curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
+    keeper = Keeper(recipe, run, observer, _drift(recipe, model), curriculum)
     trainer = build_trainer(
         recipe,
         model,
@@ -146,13 +147,8 @@ def encode_prompts(
 
 
 def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
-    """The SSRL reward of a trajectory by the settings of a recipe."""
-    return ssrl_reward(
-        transcript(trajectory),
-        trajectory.question.golden_answers,
-        format_name=recipe.reward.format,
-        weight=recipe.reward.format_weight,
-    )
+    """The reward of a trajectory by the settings of a recipe."""
+    return outcome_reward(transcript(trajectory), trajectory.question.golden_answers, recipe.reward)
 
 
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
