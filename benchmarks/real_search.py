@@ -11,7 +11,7 @@ is calibrated on the validation split. Evaluations that are there already are no
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
 from innersearch.config import SearchSettings
 from innersearch.evaluate.calibrate import Wanted, calibrate, em, gate_router, signal_values
-from innersearch.metrics import bootstrap, wilson
+from innersearch.metrics import auroc, bootstrap, wilson
 from innersearch.records import read_lines
 from innersearch.search.signals import SAMPLED, SIGNALS
 from innersearch.view.tables import comparison_table, markdown, percent
@@ -90,18 +90,6 @@ def truths_of(world: Encyclopedia) -> dict[str, str]:
         for fact in world.facts
         for query in RELATIONS[fact.relation].queries
     }
-
-
-def auroc(scores: Sequence[float], wrong: Sequence[bool]) -> float:
-    """Chance that a wrong one scores higher than a right one; ties count half."""
-    order = np.argsort(scores, kind="stable")
-    ranks = np.empty(len(scores))
-    values = np.asarray(scores)[order]
-    _, first, counts = np.unique(values, return_index=True, return_counts=True)
-    ranks[order] = np.repeat(first + (counts - 1) / 2, counts)
-    positive = np.asarray(wrong)
-    n, m = positive.sum(), (~positive).sum()
-    return float((ranks[positive].sum() - n * (n - 1) / 2) / (n * m))
 
 
 def signal_quality(agent: Agent, truths: dict[str, str], signals: Iterable[str]) -> dict[str, float]:

@@ -28,7 +28,8 @@ ORDER = [
         "readers",
         "config",
     ),
-    *("search", "rewards", "policy", "rollout", "runs", "train", "evaluate", "world", "view", "cli"),
+    *("search", "rewards", "policy", "rollout", "simulator", "runs", "train", "evaluate", "world"),
+    *("view", "cli"),
 ]
 """Imports go down this list, never up."""
 

@@ -108,6 +108,21 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 
+def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
+    """Chance that a positive one scores higher than another one; ties count half, NaN without either.
+
+    >>> auroc([0.9, 0.4, 0.4], [True, True, False])
+    0.75
+    """
+    order = np.argsort(scores, kind="stable")
+    ranks = np.empty(len(scores))
+    _, first, counts = np.unique(np.asarray(scores)[order], return_index=True, return_counts=True)
+    ranks[order] = np.repeat(first + (counts - 1) / 2, counts)
+    flags = np.asarray(positive, dtype=bool)
+    n, m = int(flags.sum()), int((~flags).sum())
+    return float((ranks[flags].sum() - n * (n - 1) / 2) / (n * m)) if n and m else math.nan
+
+
 def wilson(successes: int, n: int, z: float = 1.959964) -> Estimate:
     """Share of successes with its Wilson score interval; all NaN when n is 0."""
     if n == 0:

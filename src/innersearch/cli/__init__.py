@@ -25,7 +25,20 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from innersearch import __version__
-from innersearch.cli import ask, calibrate, demo, evaluate, index, report, search, sim2real, train, world
+from innersearch.cli import (
+    ask,
+    calibrate,
+    cost,
+    demo,
+    evaluate,
+    index,
+    report,
+    search,
+    sim2real,
+    simulator,
+    train,
+    world,
+)
 from innersearch.cli.console import stderr
 from innersearch.errors import InnersearchError
 
@@ -45,6 +58,8 @@ for verb in (
     search,
     sim2real,
     calibrate,
+    simulator,
+    cost,
     report,
     world,
 ):

@@ -6,19 +6,22 @@ gate:SIGNAL:THRESHOLD), and `--engine` every engine; several, separated by comma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
+from cyclopts.validators import Number
 
 from innersearch.cli.console import stderr
 from innersearch.cli.sources import WORLD
-from innersearch.config import SearchSettings
+from innersearch.config import NoiseSettings, SearchSettings, SimulatorSettings
 from innersearch.errors import ConfigError
 from innersearch.search.base import Engine
+from innersearch.search.noise import Curriculum
+from innersearch.search.reliable import CallSettings
 from innersearch.search.router import is_router, parse_router
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.shipped import SHIPPED_SEED
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from innersearch.rollout.episode import SearchPlan
 
 SELF, HYBRID = "self", "hybrid"
+
+_WRITING_S = 180.0
+"""Longest call of a simulator: hundreds of tokens, from a server that writes hundreds at once."""
 
 
 @Parameter(name="*")
@@ -50,6 +56,8 @@ class SearchOptions:
     """Calls to search APIs at most; 0 for no limit."""
     max_usd: NonNegativeFloat = 0.0
     """Their price at most, in US dollars; 0 for no limit."""
+    noise: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0
+    """Share of searches that are answered badly on purpose."""
 
     def resolved(self, model: str, *, world: bool) -> SearchSettings | None:
         """The settings for a model directory; None where the model answers itself."""
@@ -61,6 +69,10 @@ class SearchOptions:
         chosen |= {"k": 1, "style": "plain"} if world else {"stop_at_answer": True}
         limits = ("k", "max_searches", "max_calls", "max_usd")
         chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
+        if self.noise:
+            chosen["noise"] = NoiseSettings(curve="constant", end=self.noise)
+        if world:
+            chosen["simulator"] = SimulatorSettings(prompt="simulator-world", max_new_tokens=64)
         return SearchSettings(
             **chosen, offline=self.offline, cache=str(self.cache) if self.cache else ""
         )
@@ -83,7 +95,7 @@ class SearchOptions:
         """Self-search asks no engine; whoever names one meant something else."""
         given = [
             name
-            for name in ("engine", "cache", "offline", "max_calls", "max_usd")
+            for name in ("engine", "cache", "offline", "max_calls", "max_usd", "noise")
             if getattr(self, name)
         ]
         if given:
@@ -112,13 +124,37 @@ class SearchOptions:
 
 
 def open_named(
-    settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
+    settings: SearchSettings,
+    budget_file: Path | None = None,
+    *,
+    max_outage_s: float = 600.0,
+    curriculum: Curriculum | None = None,
+    others: Sequence[str] = (),
 ) -> Engine:
     """The engine of some settings; `world` is the embedded encyclopedia."""
     from innersearch.search.opening import open_engine
 
-    own: Mapping[str, Any] = {WORLD: world_engine}
-    return open_engine(settings, own=own, budget_file=budget_file, max_outage_s=max_outage_s)
+    def simulated(place: str) -> Engine:
+        from innersearch.simulator.loading import open_simulator
+
+        if settings.cache or "," in settings.engine:
+            raise ConfigError(
+                "a simulator writes for each trajectory its own documents: it can be neither fused nor "
+                "cached; the same query, question and label are written once anyway"
+            )
+        calls = CallSettings(deadline_s=_WRITING_S, max_outage_s=max_outage_s)
+        noise = curriculum or Curriculum(settings.noise)
+        return open_simulator(place, settings.simulator, noise, calls)
+
+    own = {WORLD: lambda _: world_engine(), "simulated": simulated}
+    return open_engine(
+        settings,
+        own=own,
+        budget_file=budget_file,
+        max_outage_s=max_outage_s,
+        curriculum=curriculum,
+        others=others,
+    )
 
 
 def open_plan(

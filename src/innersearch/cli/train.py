@@ -15,6 +15,7 @@ from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path, recipe_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
+from innersearch.search.noise import Curriculum
 
 app = App(name="train", help_format="plaintext")
 
@@ -58,6 +59,7 @@ def train(
         innersearch train recipes/ssrl-world.toml --trainer.steps 20 --seed 1 --output runs/short
         innersearch train recipes/ssrl.toml --model ~/models/Qwen2.5-1.5B-Instruct --data nq.jsonl
         innersearch train recipes/search-r1-world.toml
+        innersearch train recipes/zerosearch-world.toml
         innersearch train recipes/ssrl-world.toml --resume
 
     Args:
@@ -79,7 +81,9 @@ def train(
     if resolved.search.router != SELF:
         trajectories = resolved.trainer.steps * resolved.trainer.prompts_per_step
         announce_cost(resolved.search, trajectories * resolved.trainer.group_size)
-        engine = open_named(resolved.search, path / "budget.json")
+        curriculum = Curriculum(resolved.search.noise, resolved.trainer.steps, resolved.seed)
+        others = [question.question for question in questions]
+        engine = open_named(resolved.search, path / "budget.json", curriculum=curriculum, others=others)
     with Display() as display:
         steps = resolved.trainer.steps
         display.update("training", 0, steps)

@@ -1,7 +1,8 @@
 """Prompt texts with a named slot for the question.
 
 The text of the published SSRL prompt is not released; `ssrl` is our wording of what is known of it:
-Search-R1's instructions, with the model asked to fill in the search results itself.
+Search-R1's instructions, with the model asked to fill in the search results itself. The simulator's are
+our wording as well, after what is known of ZeroSearch's; a line of === there begins the reply.
 
     >>> render("world", "Who founded Coltek?")
     'Who founded Coltek?'
@@ -9,6 +10,8 @@ Search-R1's instructions, with the model asked to fill in the search results its
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -20,9 +23,12 @@ if TYPE_CHECKING:
 _FOLDER = files(__name__)
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """The names of all prompts."""
-    return sorted(f.name.removesuffix(".txt") for f in _FOLDER.iterdir() if f.name.endswith(".txt"))
+    return tuple(
+        sorted(f.name.removesuffix(".txt") for f in _FOLDER.iterdir() if f.name.endswith(".txt"))
+    )
 
 
 def render(name: str, question: str) -> str:
@@ -31,15 +37,39 @@ def render(name: str, question: str) -> str:
     Raises:
         ConfigError: There is no prompt of that name.
     """
+    return fill(name, question=question)
+
+
+def fill(name: str, **values: str) -> str:
+    """A prompt with its slots filled; a line of which a slot stays empty is left out.
+
+    Raises:
+        ConfigError: There is no prompt of that name.
+    """
     if name not in names():
         raise ConfigError(f"unknown prompt {name!r}; {did_you_mean(name, names())}")
-    text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
-    return text.replace("{question}", question)
+    # At once, for a value may hold what looks like a slot.
+    slots = re.compile("|".join(rf"\{{{slot}\}}" for slot in values))
+    return "\n".join(
+        slots.sub(lambda slot: values[slot[0][1:-1]], line)
+        for line in _lines(name)
+        if all(values[slot[1:-1]] for slot in slots.findall(line))
+    )
+
+
+@cache
+def _lines(name: str) -> list[str]:
+    text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n")
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, name: str, question: str) -> tuple[int, ...]:
     """Prompt tokens: the user message in the tokenizer's chat template, or plain where it has none."""
-    text = render(name, question)
+    return encode_message(tokenizer, render(name, question))
+
+
+def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """The tokens of a user message and of whatever comes before a reply."""
     if not tokenizer.chat_template:
         return tuple(tokenizer.encode(text + "\n"))
     message = [{"role": "user", "content": text}]

@@ -80,6 +80,18 @@ def _sampled_note(rows: Mapping[str, Summary]) -> str:
     return f"\npass@k: {'; '.join(described)}" if on else ""
 
 
+def fidelity_table(simulators: Mapping[str, Mapping[str, Any]]) -> str:
+    """Simulators side by side; see `innersearch.simulator.measure.fidelity`."""
+    rows = [["queries", *(str(figures["queries"]) for figures in simulators.values())]]
+    for name in ("useful_holds_gold", "noisy_lacks_gold", "failed", "mended"):
+        label = f"{name.replace('_', ' ')}, %"
+        rows.append([label, *(percent(figures[name]) for figures in simulators.values())])
+    for name in ("separability", "real_or_simulated", "overlap", "words_real", "words_simulated"):
+        values = [f"{figures[name]:.3g}" for figures in simulators.values()]
+        rows.append([name.replace("_", " "), *values])
+    return markdown(["fidelity", *simulators], rows)
+
+
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """An aligned Markdown table; the first column is text, the others are numbers.
 

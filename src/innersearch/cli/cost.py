@@ -1,0 +1,158 @@
+"""`innersearch cost`: what the searches of a recipe cost, tier by tier, before and after the run."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+from cyclopts.types import NonNegativeFloat, NonNegativeInt
+from pydantic import ValidationError
+
+from innersearch.cli.console import stdout
+from innersearch.cli.sources import recipe_path
+from innersearch.config import Recipe
+from innersearch.errors import ConfigError, RunError, did_you_mean
+from innersearch.search.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
+from innersearch.view.costs import (
+    BILLIONS,
+    RUN_HEADS,
+    USD_HOUR,
+    cost_table,
+    counted_searches,
+    prompt_tokens,
+    rollout_seconds,
+    run_rows,
+    simulators,
+)
+from innersearch.view.tables import markdown
+
+app = App(name="cost", help_format="plaintext")
+
+
+@app.default
+def cost(
+    recipe: str = "",
+    *,
+    run: Path | None = None,
+    published: bool = False,
+    searches_per_trajectory: NonNegativeFloat = 2.0,
+    billions: tuple[float, ...] = BILLIONS,
+    gpus: NonNegativeInt = 1,
+    usd_hour: NonNegativeFloat = USD_HOUR,
+    measured: float | None = None,
+    hours: NonNegativeFloat = 0.0,
+) -> None:
+    """Show what a recipe's searches cost if the policy, a simulator or a search API answers them.
+
+    Without retries and caches, at list prices. Examples:
+
+        innersearch cost recipes/zerosearch.toml
+        innersearch cost recipes/zerosearch.toml --searches-per-trajectory 1.6 --hours 12 --published
+        innersearch cost recipes/zerosearch.toml --billions 7 --gpus 2 --measured 21000
+        innersearch cost recipes/zerosearch.toml --billions 0.5 --gpus 0 --usd-hour 0 --measured 50
+        innersearch cost --run runs/zerosearch-world
+        innersearch cost --published
+
+    Args:
+        recipe: A .toml file; with --run the recipe of that run by default.
+        run: Directory of a finished run, to show what its searches came to beside the forecast.
+        published: Show ZeroSearch's own cost table (arXiv:2505.04588) as well.
+        searches_per_trajectory: Mean number of searches of a trajectory.
+        billions: Parameters of a simulator, in billions; can be given several times.
+        gpus: GPUs of each simulator; 0 for a CPU of your own.
+        usd_hour: US dollars for an hour of one GPU, 0 for your own; by default what an H100 SXM cost on
+            demand in May 2026.
+        measured: Tokens per second, read and written, of the simulator named by --billions on all its
+            GPUs; estimated from the GPUs' peak by default.
+        hours: How long the run takes; simulators are rented all that time. 0 rents them only while they
+            compute.
+    """
+    if not (recipe or run or published):
+        raise ConfigError("nothing to show: give a recipe, --run DIR or --published")
+    if measured is not None and len(billions) != 1:
+        raise ConfigError("--measured is the rate of one simulator: name its size with one --billions")
+    if recipe or run:
+        chosen = _read_run_recipe(run) if run and not recipe else read_recipe(recipe)
+        plan = chosen.trainer
+        trajectories = plan.steps * plan.prompts_per_step * plan.group_size
+        searches = run_searches(trajectories, searches_per_trajectory)
+        read = prompt_tokens(chosen.search.simulator)
+        models = simulators(read, billions, gpus=gpus, usd_hour=usd_hour, measured=measured)
+        forecast = _forecast(chosen, searches, models, hours)
+        table = _with_run(run, chosen, forecast) if run else cost_table(forecast)
+        stdout.print(f"{_described(chosen, searches_per_trajectory, searches)}\n{table}")
+    if published:
+        stdout.print("published by ZeroSearch: 200 steps of 64 questions × 5 trajectories, 12 hours")
+        stdout.print(cost_table(published_costs()))
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe in a .toml file, or a shipped one by its name.
+
+    Raises:
+        ConfigError: There is none, it is no TOML, or a setting is unknown or impossible.
+    """
+    path = recipe_path(name)
+    if path is None:
+        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
+    return _parsed(path, tomllib.loads)
+
+
+def _read_run_recipe(run: Path) -> Recipe:
+    path = run / "recipe.json"
+    if not path.is_file():
+        raise RunError(f"no recipe.json in {run}: give the directory of a run, or its recipe as well")
+    return _parsed(path, json.loads)
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Recipe:
+    try:
+        values = parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no {path.suffix[1:].upper()}: {error}") from error
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: ValidationError) -> str:
+    """What is wrong with the first wrong setting of a recipe."""
+    first = error.errors()[0]
+    name, given = ".".join(map(str, first["loc"])) or "recipe", first["input"]
+    if first["type"] == "extra_forbidden":
+        section: Any = Recipe
+        for part in first["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown setting {name}; {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
+    return f"{name}: {first['msg']}" + ("" if isinstance(given, dict) else f", given {given!r}")
+
+
+def _forecast(recipe: Recipe, searches: int, models: Sequence[Simulator], hours: float) -> list[Cost]:
+    return forecast_costs(
+        searches,
+        documents=recipe.search.k,
+        words=recipe.search.simulator.words,
+        simulators=models,
+        run_s=3600 * hours,
+    )
+
+
+def _described(recipe: Recipe, per_trajectory: float, searches: int) -> str:
+    plan = recipe.trainer
+    return (
+        f"{recipe.name}: {plan.steps} steps of {plan.prompts_per_step} questions × {plan.group_size} "
+        f"trajectories × {per_trajectory:g} searches = {searches:,} searches"
+    )
+
+
+def _with_run(run: Path, recipe: Recipe, forecast: Sequence[Cost]) -> str:
+    real = counted_searches(run, recipe.search.simulator)
+    seconds = rollout_seconds(run)
+    took = "" if seconds is None else f", rollouts {seconds:,.1f} s"
+    searches = sum(row.cost.searches for row in real)
+    return f"{run}: {searches:,} searches{took}\n{markdown(RUN_HEADS, run_rows(real, forecast))}"

@@ -1,0 +1,313 @@
+"""`innersearch simulator`: make a model that plays the search engine, and measure how well it does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
+from cyclopts.validators import Number
+
+from innersearch.cli.console import stdout
+from innersearch.cli.engines import open_plan
+from innersearch.cli.progress import Display
+from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
+from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
+from innersearch.errors import DataError, RunError
+from innersearch.records import write_json
+from innersearch.simulator.pairs import Pair, label, read_pairs, split, write_pairs
+
+if TYPE_CHECKING:
+    from innersearch.simulator.collecting import Collection
+    from innersearch.types import Question
+
+app = App(name="simulator", help_format="plaintext", help="Models that play the search engine.")
+
+HELD_OUT = "held-out.jsonl"
+"""The pairs in a simulator's directory that it was not trained on."""
+_WORLD_TUNING: dict[str, Any] = {
+    "epochs": 3,
+    "max_pairs": 8000,
+    "optimizer": "muon",
+    "learning_rate": 1e-3,
+    "muon_learning_rate": 0.01,
+    "numbered": False,
+}
+_PART = 256
+"""Pairs that are judged between two writes to disk."""
+
+
+@app.command
+def collect(
+    model: str,
+    *,
+    data: str,
+    engine: str,
+    output: Path,
+    k: Annotated[NonNegativeInt, Parameter(alias="-k")] = 0,
+    pages: PositiveInt = 8,
+    samples: PositiveInt = 2,
+    groups: tuple[str, ...] = (),
+    max_questions: NonNegativeInt = 0,
+    max_new_tokens: NonNegativeInt = 0,
+    seed: int = 0,
+    resume: bool = False,
+) -> None:
+    """Let a policy search a real engine, and keep its queries with what the engine has for them.
+
+    Pages below the one that the policy reads are kept as well: on them stands what does not help. Each
+    page is labelled useful or noisy by rule; `label` does it with a judge. Examples:
+
+        innersearch simulator collect world --data world:train --engine world --output runs/pairs.jsonl
+        innersearch simulator collect ~/models/Qwen2.5-7B-Instruct --data nq.jsonl
+            --engine serper --max-questions 2000 --output runs/pairs.jsonl     (one line)
+
+    Args:
+        model: Policy: a model directory or hub id; `world` is the shipped model.
+        data: Questions, as for eval.
+        engine: What is searched, as for eval.
+        output: File of the pairs.
+        k: Documents per page; 1 for the world's model and 5 for others by default.
+        pages: Pages per query.
+        samples: Trajectories per question.
+        groups: Only questions of these groups.
+        max_questions: Questions at most, the first ones; 0 takes all.
+        max_new_tokens: As for eval.
+        seed: Of the trajectories.
+        resume: Go on with what is in that file.
+    """
+    from innersearch.simulator.collecting import Collection
+
+    questions = load_questions(data, groups)[: max_questions or None]
+    done = {pair.question.id for pair in _earlier(output, resume=resume)}
+    todo = [question for question in questions if question.id not in done]
+    _collect(
+        model_path(model), engine, k, todo, output, Collection(pages, samples, max_new_tokens, seed)
+    )
+    _print_counts(output)
+
+
+def _collect(
+    path: str, engine: str, k: int, questions: Sequence[Question], output: Path, collection: Collection
+) -> None:
+    """Collect with what the model expects where nothing is given."""
+    from innersearch.policy.loading import load_tokenizer
+    from innersearch.simulator.collecting import collect
+
+    prompt = default_prompt(load_tokenizer(path), real=True)
+    world = prompt == WORLD
+    plain: dict[str, Any] = {"style": "plain"} if world else {"stop_at_answer": True}
+    settings = SearchSettings(router="always", engine=engine, k=k or (1 if world else 5), **plain)
+    length = collection.max_new_tokens or (96 if world else 3000)
+    with Display() as display:
+        collect(
+            path,
+            prompt,
+            open_plan(settings),
+            questions,
+            replace(collection, max_new_tokens=length),
+            partial(write_pairs, output),
+            lambda n: display.update("collecting", n, len(questions)),
+        )
+
+
+@app.command(name="label")
+def label_command(
+    pairs: Path,
+    *,
+    output: Path,
+    judge: str = "",
+    resume: bool = False,
+) -> None:
+    """Label pairs useful or noisy: by rule, or by a language model that judges every page.
+
+    By rule a page is useful if a document holds a gold answer or is a gold document. Examples:
+
+        innersearch simulator label runs/pairs.jsonl --output runs/labelled.jsonl
+        innersearch simulator label runs/pairs.jsonl --output runs/labelled.jsonl
+            --judge http://127.0.0.1:8000#Qwen2.5-72B-Instruct     (one line)
+
+    Args:
+        pairs: File of pairs.
+        output: File of the labelled pairs.
+        judge: URL#NAME of a chat endpoint and its model, or a model directory; none labels by rule.
+        resume: Go on with what is in that file.
+    """
+    found = list(read_pairs(pairs))
+    begun_at = len(_earlier(output, resume=resume))
+    if not judge:
+        write_pairs(output, label(found[begun_at:]))
+    else:
+        _judge(found[begun_at:], judge, output)
+    _print_counts(output)
+
+
+def _judge(pairs: Sequence[Pair], name: str, output: Path) -> None:
+    from innersearch.simulator.loading import open_writer
+    from innersearch.simulator.pairs import judge
+
+    async def run(display: Display) -> None:
+        writer = open_writer(name, SimulatorSettings(mode="prompted", temperature=0, max_new_tokens=8))
+        try:
+            for start in range(0, len(pairs), _PART):
+                part = pairs[start : start + _PART]
+                write_pairs(output, await asyncio.gather(*(judge(pair, writer) for pair in part)))
+                display.update("judging", start + len(part), len(pairs))
+        finally:
+            await writer.close()
+
+    with Display() as display:
+        asyncio.run(run(display))
+
+
+@app.command
+def train(
+    model: str,
+    pairs: Path,
+    *,
+    output: Path,
+    gold: Literal["none", "first", "all"] = "first",
+    words: PositiveInt = 30,
+    held_out: Annotated[float, Parameter(validator=Number(gte=0, lt=1))] = 0.2,
+    resume: bool = False,
+    settings: Annotated[TuningSettings, Parameter(name="*")] = TuningSettings(),  # noqa: B008
+) -> None:
+    """Fine-tune a model on labelled pairs, so that it writes useful or noisy documents on demand.
+
+    The loss is on the documents only. Examples:
+
+        innersearch simulator train world runs/pairs.jsonl --output runs/simulator
+        innersearch simulator train ~/models/Qwen2.5-3B-Instruct runs/pairs.jsonl
+            --output runs/simulator-3b --lora 32 --learning-rate 1e-4     (one line)
+
+    Args:
+        model: Model directory or hub id; `world` is the shipped model.
+        pairs: File of labelled pairs.
+        output: Directory of the simulator.
+        gold: Gold answers that the simulator is told: none, the first, or all.
+        words: Words per document that the prompt speaks of.
+        held_out: Share of the questions that `measure` is to use; kept as held-out.jsonl in the output.
+        resume: Go on with what is in that directory.
+        settings: How to train; the world's model has defaults of its own.
+    """
+    from innersearch.policy.loading import load_model, load_tokenizer
+    from innersearch.train.sft import tune
+    from innersearch.world.tokenizer import is_world
+
+    path = model_path(model)
+    training, measuring = split(read_pairs(pairs), held_out)
+    tokenizer = load_tokenizer(path)
+    if world := is_world(tokenizer):
+        given = settings.model_dump(include=settings.model_fields_set)
+        settings = TuningSettings(**_WORLD_TUNING | given)
+    prompt = "simulator-world" if world else "simulator"
+    simulator = SimulatorSettings(prompt=prompt, words=words, gold=gold)
+    with Display() as display:
+        show = partial(display.update, "training")
+        tune(
+            load_model(path),
+            tokenizer,
+            training,
+            simulator,
+            settings,
+            output,
+            resume=resume,
+            on_step=lambda step, steps, loss: show(step, steps, f"loss {loss:.3f}"),
+        )
+    (output / HELD_OUT).unlink(missing_ok=True)
+    write_pairs(output / HELD_OUT, measuring)
+    stdout.print(f"simulator  {output}")
+    stdout.print(f"next       innersearch simulator measure {output}")
+
+
+@app.command
+def measure(
+    simulator: str,
+    pairs: Path | None = None,
+    *,
+    mode: Literal["tuned", "prompted"] = "tuned",
+    prompt: str = "",
+    gold: Literal["none", "first", "all"] = "first",
+    temperature: PositiveFloat = 0.8,
+    max_queries: NonNegativeInt = 500,
+    max_new_tokens: PositiveInt = 600,
+    output: Path | None = None,
+) -> None:
+    """Measure a simulator against the real engine, on pairs that it was not trained on.
+
+    For each query that has a useful real page it writes a useful and a noisy one. Examples:
+
+        innersearch simulator measure runs/simulator
+        innersearch simulator measure http://127.0.0.1:8000#Qwen2.5-7B pairs.jsonl --mode prompted
+
+    Args:
+        simulator: Directory, or URL#NAME of a chat endpoint and its model; `world` is the shipped model.
+        pairs: File of labelled pairs; those held out when it was trained, by default.
+        mode: Whether it was tuned for this, or is any instruct model.
+        prompt: Prompt text; the simulator's own, or what the model expects, by default.
+        gold: Gold answers that it is told, where it is not tuned.
+        temperature: Of what it writes.
+        max_queries: Queries at most; 0 takes all.
+        max_new_tokens: Longest output.
+        output: File of the figures; fidelity.json in the simulator's directory by default.
+    """
+    from innersearch.simulator.loading import open_simulator
+    from innersearch.simulator.measure import fidelity, imitate
+    from innersearch.view.tables import fidelity_table
+
+    path = simulator if simulator.startswith(("http://", "https://")) else model_path(simulator)
+    settings = SimulatorSettings(
+        mode=mode,
+        prompt=prompt or ("simulator-world" if path != simulator else "simulator"),
+        gold=gold,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+    )
+    engine = open_simulator(path, settings)
+    found = _useful(read_pairs(pairs or Path(path) / HELD_OUT), max_queries)
+
+    async def run(display: Display) -> Any:
+        try:
+            return await imitate(engine, found, lambda n: display.update("writing", n, len(found)))
+        finally:
+            await engine.close()
+
+    with Display() as display:
+        figures = fidelity(asyncio.run(run(display)))
+    write_json(output or _beside(path), figures)
+    stdout.print(fidelity_table({Path(path).name: figures}))
+
+
+def _beside(path: str) -> Path:
+    folder = Path(path)
+    return folder / "fidelity.json" if folder.is_dir() and folder != Path() else Path("fidelity.json")
+
+
+def _useful(pairs: Iterable[Pair], limit: int) -> list[Pair]:
+    """The first useful page of each query, up to `limit` queries."""
+    first: dict[tuple[str, str], Pair] = {}
+    for pair in pairs:
+        if pair.label == "useful":
+            first.setdefault((pair.question.id, pair.query), pair)
+    if not first:
+        raise DataError("no useful pairs: label them with `innersearch simulator label`")
+    return list(first.values())[: limit or None]
+
+
+def _earlier(output: Path, *, resume: bool) -> list[Pair]:
+    if output.exists() and not resume:
+        raise RunError(f"{output} exists: add --resume to go on with it, or give another --output")
+    return list(read_pairs(output)) if output.exists() else []
+
+
+def _print_counts(output: Path) -> None:
+    labels = [pair.label for pair in read_pairs(output)]
+    useful, noisy = labels.count("useful"), labels.count("noisy")
+    other = len(labels) - useful - noisy
+    stdout.print(f"{useful} useful and {noisy} noisy pairs" + (f", {other} unlabelled" if other else ""))
+    stdout.print(f"pairs  {output}")

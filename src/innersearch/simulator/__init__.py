@@ -1,0 +1,1 @@
+"""Models that play the search engine: collecting what a real one returns, labels, fidelity."""

@@ -1,0 +1,91 @@
+"""Opens the directory of a simulator.
+
+    <directory>/           Hugging Face model directory
+    <directory>/simulator.json   prompt, words and gold that it was trained with
+
+Any other model directory can play the engine in prompted mode.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from innersearch.config import SimulatorSettings
+from innersearch.errors import ConfigError, ModelError
+from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+from innersearch.policy.transformers import TransformersPolicy
+from innersearch.records import read_json
+from innersearch.search.noise import Curriculum
+from innersearch.search.reliable import CallSettings
+from innersearch.simulator.engine import SimulatedEngine
+from innersearch.simulator.writers import ChatWriter, LocalWriter, Writer
+
+TRAINED = "simulator.json"
+"""The file with what a simulator was trained with."""
+
+
+def open_simulator(
+    name: str,
+    settings: SimulatorSettings,
+    curriculum: Curriculum | None = None,
+    calls: CallSettings | None = None,
+) -> SimulatedEngine:
+    """The engine that a model plays.
+
+    Args:
+        name: Model directory or hub id, or a chat endpoint and its model, written URL#NAME.
+        settings: How it writes; a tuned simulator knows its own prompt.
+        curriculum: When it writes noise; never by default.
+        calls: How patiently an endpoint is called.
+
+    Raises:
+        ConfigError: The mode is tuned and the model was not trained as a simulator.
+        ModelError: There is no such model.
+    """
+    if not name:
+        raise ConfigError("no simulator given: write simulated:DIR, or simulated:URL#NAME")
+    settings = as_trained(name, settings)
+    return SimulatedEngine(open_writer(name, settings, calls), settings, curriculum)
+
+
+def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | None = None) -> Writer:
+    """The language model of a name as for `open_simulator`.
+
+    Raises:
+        ConfigError: An address lacks its model.
+        ModelError: There is no such model.
+    """
+    if not is_address(name):
+        model, tokenizer = load_model(name), load_tokenizer(name)
+        policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
+        return LocalWriter(name, policy, tokenizer, settings)
+    url, _, model_name = name.partition("#")
+    if not model_name:
+        raise ConfigError(f"the address {name} lacks its model: write URL#NAME")
+    return ChatWriter(url, model_name, settings, calls)
+
+
+def as_trained(path: str, settings: SimulatorSettings) -> SimulatorSettings:
+    """The settings with what a tuned simulator was trained with."""
+    if settings.mode == "prompted" or is_address(path):
+        return settings
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ModelError(
+            f"no simulator at {path}; make one with `innersearch simulator collect`, `label` and `train`"
+        )
+    if not (folder / TRAINED).is_file():
+        raise ConfigError(
+            f"{path} was not trained as a simulator (no {TRAINED}): train one with `innersearch "
+            "simulator train`, or take it as it is with simulator.mode prompted"
+        )
+    try:
+        trained = read_json(folder / TRAINED)["settings"]
+        return SimulatorSettings.model_validate(settings.model_dump() | trained)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{folder / TRAINED} is damaged: {error}; train the simulator again") from error
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is the address of an endpoint."""
+    return name.startswith(("http://", "https://"))

@@ -1,0 +1,133 @@
+"""Pairs of a query and a page of documents: what simulators learn from, and are measured by.
+
+Collected from rollouts against a real engine. Besides the page that the policy read, the pages below it
+in the ranking are kept: on them stands, for the very same query, what does not help. A pair is labelled
+`useful` or `noisy` afterwards, by the rule of `innersearch.search.evidence` or by a judge.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from innersearch.errors import ConfigError, DataError
+from innersearch.records import LineWriter, read_lines, to_json
+from innersearch.search.evidence import is_evidence, is_gold
+from innersearch.simulator.writers import Prompt, Writer
+from innersearch.types import Document, Question
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One query of a trajectory and one page of what a real engine has for it."""
+
+    question: Question
+    query: str
+    documents: tuple[Document, ...]
+    page: int = 0
+    """0 for the page that the policy read, 1 for the documents ranked below it, and so on."""
+    label: str = ""
+    """`useful`, `noisy`, or empty before labelling."""
+
+
+_PAIR = TypeAdapter(Pair)
+
+
+def read_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs in a file.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: A line is no pair.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no pairs at {path}; make them with `innersearch simulator collect`")
+    for number, record in enumerate(read_lines(path), 1):
+        try:
+            yield _PAIR.validate_python(record)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            place = ".".join(map(str, detail["loc"]))
+            raise DataError(f"{path}:{number} is no pair: {place}: {detail['msg']}") from error
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Append pairs to a file."""
+    writer = LineWriter(path)
+    writer.write(*(to_json(_PAIR, pair) for pair in pairs))
+    writer.close()
+
+
+def label(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Label by rule: useful with a gold document, noisy without any evidence.
+
+    Only queries whose first page is useful count as being on target. The pages of others, and those that
+    hold an answer by chance, are neither and stay without a label. All pages of a query stand together.
+    """
+    for _, pages in groupby(pairs, lambda pair: (pair.question.id, pair.query)):
+        members = list(pages)
+        on_target = any(pair.page == 0 and _useful(pair) for pair in members)
+        for pair in members:
+            yield replace(pair, label=_label(pair) if on_target else "")
+
+
+def _useful(pair: Pair) -> bool:
+    return any(is_gold(document, pair.question) for document in pair.documents)
+
+
+def _label(pair: Pair) -> str:
+    if _useful(pair):
+        return "useful"
+    return "" if any(is_evidence(d, pair.question) for d in pair.documents) else "noisy"
+
+
+async def judge(pair: Pair, writer: Writer) -> Pair:
+    """Label by a language model: does the page hold what answers the query? As ZeroSearch's section 3.3.
+
+    A verdict that is neither yes nor no leaves the pair without a label.
+    """
+    documents = "\n".join(f"{d.title} {d.text}".strip() for d in pair.documents)
+    message = (
+        "Do these documents hold what is needed to answer the query? Reply with yes or no only.\n"
+        f"Query: {pair.query}\nIt was asked to answer: {pair.question.question}\n"
+        f"Documents:\n{documents}"
+    )
+    output = await writer.write(Prompt(message), ("judge", pair.question.id, pair.query, pair.page))
+    verdict = output.text.strip().lower()
+    labels = {"yes": "useful", "no": "noisy"}
+    found = next((labels[word] for word in labels if verdict.startswith(word)), "")
+    return replace(pair, label=found)
+
+
+def split(pairs: Iterable[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on, and those of a share of the questions, always the same, to measure with."""
+    kept: tuple[list[Pair], list[Pair]] = ([], [])
+    for pair in pairs:
+        kept[zlib.crc32(pair.question.id.encode()) / 2**32 < share].append(pair)
+    return kept
+
+
+def balanced(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """As many useful as noisy pairs, shuffled; unlabelled ones are left out."""
+    rng = random.Random(f"pairs-{seed}")
+    of_label = [[pair for pair in pairs if pair.label == name] for name in ("useful", "noisy")]
+    size = min(map(len, of_label))
+    chosen = [pair for members in of_label for pair in rng.sample(members, size)]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def as_text(documents: Sequence[Document], *, numbered: bool) -> str:
+    """A page as a simulator is to write it."""
+    if not numbered:
+        return "\n".join(document.text for document in documents)
+    return "\n".join(
+        f"Doc {number}{f'(Title: {d.title})' if d.title else ''}: {d.text}"
+        for number, d in enumerate(documents, 1)
+    )

@@ -1,0 +1,197 @@
+"""Who writes a simulator's documents: a model in this process, or one behind an OpenAI-style address."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from innersearch import prompts
+from innersearch.config import SimulatorSettings
+from innersearch.errors import DataError
+from innersearch.grammar import closing
+from innersearch.policy.base import Policy, Request, Sampler, stream_key
+from innersearch.policy.stops import StopStrings
+from innersearch.search.base import SearchResult
+from innersearch.search.calls import PermanentError, once
+from innersearch.search.http import Key, check_url, fetch_json, new_client
+from innersearch.search.reliable import CallSettings, Reliable
+from innersearch.types import Document, Finish, Kind, Sampling, Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+KEY_VARIABLE = "INNERSEARCH_SIMULATOR_KEY"
+"""Environment variable with the key of a simulator's address, where it wants one."""
+
+
+class Prompt(NamedTuple):
+    """What a writer is asked, and how its reply begins."""
+
+    message: str
+    begun: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a writer wrote."""
+
+    text: str = ""
+    ended: bool = True
+    """Whether it ended by itself, and not at its length limit."""
+    error: str | None = None
+    cost_usd: float = 0.0
+
+
+class Writer(Protocol):
+    """A language model that answers one prompt at a time, for many callers at once."""
+
+    name: str
+
+    async def write(self, prompt: Prompt, stream: tuple[str | int, ...]) -> Output:
+        """The output for one prompt; all its random numbers follow from `stream`."""
+
+    async def close(self) -> None:
+        """Let go of everything; it is not asked again."""
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> tuple[int, ...]:
+    """The tokens of a prompt, with those of the reply that has begun."""
+    prompt_ids = prompts.encode_message(tokenizer, prompt.message)
+    if not prompt.begun:
+        return prompt_ids
+    return prompt_ids + tuple(tokenizer.encode(prompt.begun, add_special_tokens=False))
+
+
+class LocalWriter:
+    """A policy in this process; concurrent prompts join its running batch."""
+
+    def __init__(
+        self, name: str, policy: Policy, tokenizer: PreTrainedTokenizerFast, settings: SimulatorSettings
+    ) -> None:
+        self.name = name
+        self._policy, self._tokenizer = policy, tokenizer
+        self._sampling = Sampling(settings.temperature, settings.max_new_tokens, settings.seed)
+        self._stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])
+        self._stack = AsyncExitStack()
+        self._sampler: Sampler | None = None
+        self.tokens = 0
+        """Tokens written so far."""
+
+    async def write(self, prompt: Prompt, stream: tuple[str | int, ...]) -> Output:
+        """The output for one prompt; one that is too long for the model is an error."""
+        if self._sampler is None:
+            session = self._policy.session(self._sampling)
+            self._sampler = await self._stack.enter_async_context(session)
+        prompt_ids = encode_prompt(self._tokenizer, prompt)
+        try:
+            completion = await self._sampler.generate(Request(prompt_ids, stream, stop=self._stop))
+        except DataError as error:
+            return Output(error=f"the simulator cannot be asked: {error}")
+        self.tokens += len(completion.token_ids)
+        text = str(self._tokenizer.decode(completion.token_ids, skip_special_tokens=True))
+        # The stop string is no part of it, as with an endpoint.
+        text, _, _ = text.partition(closing(Kind.INFORMATION))
+        return Output(text, ended=completion.finish is not Finish.LENGTH)
+
+    async def close(self) -> None:
+        """End the running batch."""
+        self._sampler = None
+        await self._stack.aclose()
+
+
+class ChatWriter:
+    """A model behind an OpenAI-style `/v1/chat/completions` address, such as vLLM's or SGLang's.
+
+    Failed calls are tried again and outages waited out, as with any engine over the network.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        settings: SimulatorSettings,
+        calls: CallSettings | None = None,
+    ) -> None:
+        """`url` is a host, a base such as `…/v1`, or the full address.
+
+        Raises:
+            SearchError: The address cannot be used.
+        """
+        self.name = model
+        self._completions = _Completions(_address(url), model, settings)
+        calls = replace(calls or CallSettings(), in_flight=settings.max_batch)
+        self.calls = Reliable(self._completions, calls)
+
+    async def write(self, prompt: Prompt, stream: tuple[str | int, ...]) -> Output:
+        """The output for one prompt, or why there is none after all tries."""
+        seed = stream_key(self._completions.settings.seed, stream) % 2**31
+        [result] = await self.calls.search([json.dumps([prompt.message, prompt.begun, seed])], 1)
+        if result.error is not None:
+            return Output(error=result.error, cost_usd=result.cost_usd)
+        [document] = result.documents
+        return Output(document.text, document.title != "length", cost_usd=result.cost_usd)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.calls.close()
+
+
+class _Completions:
+    """The address as an engine that makes calls: a query is a prompt, its document the output."""
+
+    source, price_usd = Source.SIMULATOR, 0.0
+    batch: int | None = 1
+
+    def __init__(self, url: str, model: str, settings: SimulatorSettings) -> None:
+        self.name = f"the simulator {model}"
+        self.identity: Mapping[str, str | int | float | bool | None] = {"url": url, "model": model}
+        self.settings = settings
+        self._url, self._model = check_url(url, self.name), model
+        self._key = Key(KEY_VARIABLE, self.name) if KEY_VARIABLE in os.environ else None
+        self._client = new_client()
+
+    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
+        return await once(self, queries, k)
+
+    async def ask(self, queries: Sequence[str], k: int) -> list[SearchResult]:
+        message, begun, seed = json.loads(queries[0])
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": message}],
+            "temperature": self.settings.temperature,
+            "max_tokens": self.settings.max_new_tokens,
+            "seed": seed,
+            "stop": [closing(Kind.INFORMATION)],
+        }
+        if begun:
+            body["messages"].append({"role": "assistant", "content": begun})
+            # As vLLM and SGLang call it; others take a last message of the assistant that way anyway.
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
+        headers = {"Authorization": f"Bearer {self._key.read()}"} if self._key else {}
+        request = self._client.build_request("POST", self._url, json=body, headers=headers)
+        return [_read(await fetch_json(self._client, request, self.name, self._key), self.name)]
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _read(answer: Any, name: str) -> SearchResult:
+    try:
+        choice = answer["choices"][0]
+        text, finish = choice["message"]["content"], choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        text = finish = None
+    if not isinstance(text, str):
+        raise PermanentError(f"{name} sent no completion: {str(answer)[:80]}", reason="malformed")
+    return SearchResult((Document("0", str(finish), text),))
+
+
+def _address(url: str) -> str:
+    url = url.rstrip("/")
+    if url.endswith("/chat/completions"):
+        return url
+    return f"{url}/chat/completions" if url.count("/") > 2 else f"{url}/v1/chat/completions"
