@@ -71,6 +71,25 @@ def behaviour_curve(metrics: Metrics) -> str:
     return _svg(figure)
 
 
+def noise_curve(metrics: Metrics) -> str:
+    """Noise on purpose over the steps, as wanted and as drawn, and the reward beside it."""
+    figure, axes = _figure()
+    steps = [m["step"] for m in metrics]
+    for colour, name, label in (
+        (_SERIES[3], "search/noise", "noisy searches"),
+        (_SERIES[2], "search/noise_wanted", "probability of noise"),
+        (_SERIES[0], "reward/mean", "reward"),
+    ):
+        points = [(step, m[name]) for step, m in zip(steps, metrics, strict=True) if name in m]
+        if points:
+            shown, values = zip(*points, strict=True)
+            axes.plot(shown, _smoothed(values), color=colour, label=label, linewidth=2)
+    axes.set(xlabel="optimizer step", ylim=(0, 1.02), title="Noise on purpose, and the reward")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="best")
+    return _svg(figure)
+
+
 def pass_curve(rows: Mapping[str, Any], group: str) -> str:
     """pass@k of each row on a logarithmic axis, with 95 % bands."""
     figure, axes = _figure()

@@ -21,6 +21,7 @@ from innersearch.errors import RunError
 from innersearch.records import read_json, read_lines
 from innersearch.types import ALL_GROUPS
 from innersearch.view import plots
+from innersearch.view.costs import RUN_HEADS, report_rows
 
 ROWS = ("direct", "before", "after", "after_bm25", "after_hybrid")
 """Evaluations in the order of every table, where a run has them."""
@@ -40,16 +41,20 @@ def write_report(path: Path) -> Path:
     rows = _evaluations(path)
     if not metrics and not rows:
         raise RunError(f"nothing to report in {path}: it has neither metrics.jsonl nor eval/")
+    recipe = _optional(path / "recipe.json")
     template = (files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
         .from_string(template)
         .render(
             title=path.name,
-            recipe=_optional(path / "recipe.json"),
+            recipe=recipe,
             versions=_optional(path / "environment.json").get("versions", {}),
             metrics=metrics,
             rows=rows,
+            cost_heads=RUN_HEADS,
+            costs=report_rows(path, metrics),
+            fidelity=_fidelity(recipe),
             figures=[Markup(figure) for figure in _figures(metrics, rows)],
             trajectories=_embed(list(_trajectories(path, metrics, rows))),
         )
@@ -63,6 +68,12 @@ def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
+def _fidelity(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What `innersearch simulator measure` found out about the simulator of a run, if anything."""
+    kind, _, place = recipe.get("search", {}).get("engine", "").partition(":")
+    return _optional(Path(place) / "fidelity.json") if kind == "simulated" and place else {}
+
+
 def _evaluations(path: Path) -> dict[str, Any]:
     found = {file.parent.name: read_json(file) for file in (path / "eval").glob("*/summary.json")}
     ordered = [row for row in ROWS if row in found] + sorted(set(found) - set(ROWS))
@@ -73,6 +84,8 @@ def _figures(metrics: list[dict[str, float]], rows: Mapping[str, Any]) -> Iterat
     if metrics:
         yield plots.reward_curve(metrics)
         yield plots.behaviour_curve(metrics)
+        if any("search/noise_wanted" in step for step in metrics):
+            yield plots.noise_curve(metrics)
     sampled = {row: summary for row, summary in rows.items() if "pass_at_k" in summary}
     if sampled:
         groups = next(iter(sampled.values()))["pass_at_k"]
@@ -131,6 +144,9 @@ def _entry(record: Mapping[str, Any], origin: str, group: str) -> dict[str, Any]
 def _notes(call: Mapping[str, Any]) -> Iterator[str]:
     """Who answered a query and why, where that was decided."""
     decision = call.get("decision", {})
+    if call.get("label"):
+        mended = f", mended: {', '.join(call['faults'])}" if call.get("faults") else ""
+        yield f"search {call['id'] + 1}: {call['label']} on purpose, by {call['engine']}{mended}"
     if "error" in call:
         yield f"search {call['id'] + 1} failed: {call['error']}"
     if "value" in decision and "threshold" in decision:
