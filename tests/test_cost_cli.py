@@ -93,13 +93,13 @@ def test_a_recipe_is_forecast_for_every_tier(capsys) -> None:
 
 def test_the_prompt_that_a_recipe_names_is_counted() -> None:
     """The tuned prompt has 59 words, and question, query and answer have 22; without gold, the line of
-    the answer goes with its 5 words. The world's prompt has 1 word besides them.
+    the answer goes with its 5 words. The world's prompt has no words besides them.
     """
     assert prompt_tokens(SimulatorSettings()) == pytest.approx(81 * 1.35)
     assert prompt_tokens(SimulatorSettings(gold="none")) == pytest.approx(76 * 1.35)
-    assert prompt_tokens(SimulatorSettings(prompt="simulator-world")) == pytest.approx(23 * 1.35)
+    assert prompt_tokens(SimulatorSettings(prompt="simulator-world")) == pytest.approx(22 * 1.35)
     prompted = SimulatorSettings(prompt="simulator-world", mode="prompted")
-    assert prompt_tokens(prompted) == pytest.approx((14 + 6 + 3) * 1.35)
+    assert prompt_tokens(prompted) == pytest.approx(22 * 1.35)
 
 
 def test_options_change_the_forecast(capsys) -> None:
@@ -255,7 +255,7 @@ def test_impossible_requests(capsys, arguments: tuple[str, ...], message: str, s
         ("serch = 1", "unknown setting serch; did you mean 'search'?"),
         ("[trainer]\nsteps = -3", "trainer.steps: Input should be greater than or equal to 1, given -3"),
         ("[trainer]\nmicro_batch = 7", "micro_batch 7 does not divide"),
-        ("[search.simulator]\nprompt = 'simulater'", "unknown prompt 'simulater'"),
+        ("[search.simulator]\nprompt = 'simulater'", "unknown prompt 'simulater"),
     ],
 )
 def test_recipes_that_cannot_be_read(capsys, text: str, message: str) -> None:

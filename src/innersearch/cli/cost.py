@@ -90,6 +90,15 @@ def cost(
         stdout.print(cost_table(published_costs()))
 
 
+def forecast_table(recipe: Recipe, per_trajectory: float = 2.0) -> str:
+    """What a recipe's searches would cost tier by tier, before the first one."""
+    plan = recipe.trainer
+    searches = run_searches(plan.steps * plan.prompts_per_step * plan.group_size, per_trajectory)
+    models = simulators(prompt_tokens(recipe.search.simulator))
+    table = cost_table(_forecast(recipe, searches, models, 0.0))
+    return f"{_described(recipe, per_trajectory, searches)}\n{table}"
+
+
 def read_recipe(name: str) -> Recipe:
     """The recipe in a .toml file, or a shipped one by its name.
 

@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
 
-from innersearch.cli.console import stdout
+from innersearch.cli.console import stderr, stdout
+from innersearch.cli.cost import forecast_table
 from innersearch.cli.engines import SELF, announce_cost, open_named
 from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path, recipe_path
@@ -80,6 +81,7 @@ def train(
     engine = None
     if resolved.search.router != SELF:
         trajectories = resolved.trainer.steps * resolved.trainer.prompts_per_step
+        stderr.print(forecast_table(resolved), soft_wrap=True)
         announce_cost(resolved.search, trajectories * resolved.trainer.group_size)
         curriculum = Curriculum(resolved.search.noise, resolved.trainer.steps, resolved.seed)
         others = [question.question for question in questions]
