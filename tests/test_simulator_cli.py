@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -11,18 +12,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from innersearch.cli import main
 from innersearch.config import SimulatorSettings
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.records import read_json, read_lines
-from innersearch.simulator.pairs import Pair, balanced, label, read_pairs, split
+from innersearch.simulator.pairs import Pair, balanced, label, read_pairs, split, write_pairs
 from innersearch.train import sft
 from innersearch.types import Document, Question, Source
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.shipped import SHIPPED
 from tests.search_servers import Answer, LocalServer
 from tests.test_cli import fails
+from tests.test_real_models import CHATML
 
 GROUP = "one_hop_common"
 SOURCE = ("--data", "world:validation", "--groups", GROUP, "--engine", "world")
@@ -266,3 +269,52 @@ def test_competence_is_remembered_over_a_resume(made: Path, tmp_path: Path) -> N
 
     assert curve("cut") == curve("whole")
     assert curve("whole")[0][0] == 0
+
+
+@pytest.fixture
+def small(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
+    """A model directory with random weights and a chat template."""
+    torch.manual_seed(0)
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = CHATML
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("tokenizer", ["byte_bpe"], indirect=True)
+def test_a_simulator_writes_the_documents_that_it_learned_by_heart(small: Path, tmp_path: Path) -> None:
+    """So the chat template and the prompt are the same in training and in use."""
+    golds = ("Lima", "Oslo")
+    pairs = [
+        Pair(
+            Question(gold, f"Which city is {number}?", (gold,)),
+            f"city {number}",
+            tuple(Document(str(n), f"Page {n}", f"{said} is told {n}.") for n in range(2)),
+            label=name,
+        )
+        for number, gold in enumerate(golds)
+        for name, said in (("useful", gold), ("noisy", "Nothing"))
+    ]
+    write_pairs(tmp_path / "pairs.jsonl", pairs)
+    often = "--epochs 60 --batch 4 --learning-rate 1e-2 --held-out 0".split()
+    output = tmp_path / "simulator"
+    works(
+        "simulator", "train", str(small), str(tmp_path / "pairs.jsonl"), *often, "--output", str(output)
+    )
+    sharp = "--temperature 0.01 --max-new-tokens 80".split()
+    works("simulator", "measure", str(output), file, *sharp)
+    figures = read_json(output / "fidelity.json")
+    assert figures["useful_holds_gold"]["value"] == figures["noisy_lacks_gold"]["value"] == 1.0
+    assert figures["overlap"] == 1.0
+    assert figures["mended"]["value"] == 0.0
