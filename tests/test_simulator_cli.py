@@ -308,10 +308,8 @@ def test_a_simulator_writes_the_documents_that_it_learned_by_heart(small: Path, 
     ]
     write_pairs(tmp_path / "pairs.jsonl", pairs)
     often = "--epochs 60 --batch 4 --learning-rate 1e-2 --held-out 0".split()
-    output = tmp_path / "simulator"
-    works(
-        "simulator", "train", str(small), str(tmp_path / "pairs.jsonl"), *often, "--output", str(output)
-    )
+    output, file = tmp_path / "simulator", str(tmp_path / "pairs.jsonl")
+    works("simulator", "train", str(small), file, *often, "--output", str(output))
     sharp = "--temperature 0.01 --max-new-tokens 80".split()
     works("simulator", "measure", str(output), file, *sharp)
     figures = read_json(output / "fidelity.json")
