@@ -307,7 +307,7 @@ def test_a_simulator_writes_the_documents_that_it_learned_by_heart(small: Path, 
         for name, said in (("useful", gold), ("noisy", "Nothing"))
     ]
     write_pairs(tmp_path / "pairs.jsonl", pairs)
-    often = "--epochs 60 --batch 4 --learning-rate 1e-2 --held-out 0".split()
+    often = "--epochs 120 --batch 4 --learning-rate 1e-2 --held-out 0".split()
     output, file = tmp_path / "simulator", str(tmp_path / "pairs.jsonl")
     works("simulator", "train", str(small), file, *often, "--output", str(output))
     sharp = "--temperature 0.01 --max-new-tokens 80".split()
