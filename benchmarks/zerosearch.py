@@ -38,8 +38,8 @@ FLAT = ("--search.noise.curve", "constant", "--search.noise.end", "0.5")
 SILENT = ("--search.noise.end", "0")
 FIRST = ("self", "tuned L", "BM25")
 """Teachers that are tried with every seed before any other."""
-BY_CHANCE = 0.9
-"""Running exact match of training that counts as learned."""
+LEARNED = 0.9
+"""Exact match of training trajectories without noise that counts as learned."""
 
 
 def teachers(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -116,12 +116,17 @@ def evaluated(model: str, place: Path, folder: Path, display: Display) -> dict[s
     return summaries
 
 
-def learned(run: Path) -> float | None:
-    """Seconds of training until the running exact match is `BY_CHANCE`, over 10 steps."""
-    records = list(read_lines(run / "metrics.jsonl"))
-    for end in range(10, len(records) + 1):
-        if statistics.fmean(r["reward/em"] for r in records[end - 10 : end]) >= BY_CHANCE:
-            return sum(r["time/step_s"] for r in records[:end])
+def learned(run: Path) -> int | None:
+    """Steps until the exact match of trajectories without noise is `LEARNED`, averaged over 10 steps."""
+    right: dict[int, list[bool]] = {}
+    for record in read_lines(run / "trajectories.jsonl"):
+        if not any(call.get("label") == "noisy" for call in record["calls"]):
+            right.setdefault(record["step"], []).append(record["components"]["em"] == 1.0)
+    steps = sorted(right)
+    for end in range(10, len(steps) + 1):
+        window = [flag for step in steps[end - 10 : end] for flag in right[step]]
+        if statistics.fmean(window) >= LEARNED:
+            return steps[end - 1]
     return None
 
 
@@ -136,23 +141,19 @@ def report(rows: dict[str, list[tuple[Path, dict[str, Any]]]], group: str) -> st
     """Train engines against test engines."""
     lines = []
     for teacher, runs in rows.items():
+        if not runs:
+            continue
         cells = [pooled([summaries[test] for _, summaries in runs], group) for test in tests(Path())]
-        times = [learned(path) for path, _ in runs if (path / "metrics.jsonl").exists()]
-        seconds = [f"{value:.0f}" if value is not None else "never" for value in times]
-        steps = [
-            statistics.fmean(r["time/step_s"] for r in read_lines(path / "metrics.jsonl"))
-            for path, _ in runs
-            if (path / "metrics.jsonl").exists()
-        ]
-        step = f"{statistics.fmean(steps):.2f}" if steps else ""
-        lines.append([teacher, str(len(runs)), *cells, step, ", ".join(seconds)])
-    heads = [f"trained with ({group})", "seeds", *tests(Path()), "s per step", f"s to EM {BY_CHANCE}"]
+        steps = [learned(path) for path, _ in runs if (path / "metrics.jsonl").exists()]
+        shown = ", ".join("never" if step is None else str(step) for step in steps)
+        lines.append([teacher, str(len(runs)), *cells, shown])
+    heads = [f"trained with ({group})", "seeds", *tests(Path()), f"steps to EM {LEARNED}"]
     return markdown(heads, lines)
 
 
 def heat_map(rows: dict[str, list[tuple[Path, dict[str, Any]]]], path: Path) -> None:
     """Train engines against test engines, over all test questions."""
-    names, engines = list(rows), list(tests(Path()))
+    names, engines = [name for name in rows if rows[name]], list(tests(Path()))
     values = np.array(
         [
             [
@@ -178,6 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--teachers", nargs="+", help="only these, as the tables name them")
+    parser.add_argument("--print-only", action="store_true", help="train nothing that is missing")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     folder = options.folder.absolute()
@@ -194,7 +197,11 @@ def main() -> None:
         rows["none"].append((folder, evaluated(str(SHIPPED), folder / "none", folder, display)))
         for teacher, seed in plan:
             run = folder / f"{teacher.replace(' ', '-')}-{seed}"
-            if not (run / "model" / "model.safetensors").exists():
+            missing = not (run / "model" / "model.safetensors").exists()
+            wanted = not options.teachers or teacher in options.teachers
+            if missing and (options.print_only or not wanted):
+                continue
+            if missing:
                 arguments = (*teachers(folder)[teacher], "--seed", str(seed), "--output", str(run))
                 innersearch("train", *arguments, *(["--resume"] if run.exists() else []))
             rows[teacher].append((run, evaluated(str(run / "model"), run, folder, display)))
