@@ -170,7 +170,14 @@ def heat_map(rows: dict[str, list[tuple[Path, dict[str, Any]]]], path: Path) -> 
     axes.set(xlabel="tested with", ylabel="trained with", title="Exact match on all test questions")
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color="w" if value < 0.6 else "k")
+        axes.text(
+            column,
+            row,
+            f"{100 * value:.1f}",
+            ha="center",
+            va="center",
+            color="w" if value < 0.6 else "k",
+        )
     figure.savefig(path)
 
 
