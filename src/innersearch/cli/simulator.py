@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,9 @@ from innersearch.cli.engines import open_plan
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
-from innersearch.errors import DataError, RunError
+from innersearch.errors import RunError
 from innersearch.records import write_json
-from innersearch.simulator.pairs import Pair, label, read_pairs, split, write_pairs
+from innersearch.simulator.pairs import Pair, label, read_pairs, split, useful_pages, write_pairs
 
 if TYPE_CHECKING:
     from innersearch.simulator.collecting import Collection
@@ -269,7 +269,7 @@ def measure(
         max_new_tokens=max_new_tokens,
     )
     engine = open_simulator(path, settings)
-    found = _useful(read_pairs(pairs or Path(path) / HELD_OUT), max_queries)
+    found = useful_pages(read_pairs(pairs or Path(path) / HELD_OUT), max_queries)
 
     async def run(display: Display) -> Any:
         try:
@@ -286,17 +286,6 @@ def measure(
 def _beside(path: str) -> Path:
     folder = Path(path)
     return folder / "fidelity.json" if folder.is_dir() and folder != Path() else Path("fidelity.json")
-
-
-def _useful(pairs: Iterable[Pair], limit: int) -> list[Pair]:
-    """The first useful page of each query, up to `limit` queries."""
-    first: dict[tuple[str, str], Pair] = {}
-    for pair in pairs:
-        if pair.label == "useful":
-            first.setdefault((pair.question.id, pair.query), pair)
-    if not first:
-        raise DataError("no useful pairs: label them with `innersearch simulator label`")
-    return list(first.values())[: limit or None]
 
 
 def _earlier(output: Path, *, resume: bool) -> list[Pair]:

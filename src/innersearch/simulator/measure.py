@@ -37,11 +37,7 @@ class Imitation:
 async def imitate(
     engine: SimulatedEngine, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda n: None
 ) -> list[Imitation]:
-    """Let a simulator write a useful and a noisy page for each query that has a useful real one."""
-    first: dict[tuple[str, str], Pair] = {}
-    for pair in pairs:
-        if pair.label == "useful":
-            first.setdefault((pair.question.id, pair.query), pair)
+    """Let a simulator write a useful and a noisy page for each of some useful real ones."""
     done = 0
 
     async def write(pair: Pair) -> Imitation:
@@ -53,7 +49,7 @@ async def imitate(
         progress(done)
         return Imitation(pair, useful, noisy)
 
-    return list(await asyncio.gather(*map(write, first.values())))
+    return list(await asyncio.gather(*map(write, pairs)))
 
 
 def fidelity(imitations: Sequence[Imitation]) -> dict[str, Any]:

@@ -113,6 +113,21 @@ def split(pairs: Iterable[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
     return kept
 
 
+def useful_pages(pairs: Iterable[Pair], limit: int = 0) -> list[Pair]:
+    """The first useful page of each query, up to `limit` queries; 0 takes all.
+
+    Raises:
+        DataError: There is none.
+    """
+    first: dict[tuple[str, str], Pair] = {}
+    for pair in pairs:
+        if pair.label == "useful":
+            first.setdefault((pair.question.id, pair.query), pair)
+    if not first:
+        raise DataError("no useful pairs: label them with `innersearch simulator label`")
+    return list(first.values())[: limit or None]
+
+
 def balanced(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """As many useful as noisy pairs, shuffled; unlabelled ones are left out."""
     rng = random.Random(f"pairs-{seed}")
