@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,11 @@ from cyclopts import App
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
 from pydantic import ValidationError
 
+from innersearch.cli import sources
 from innersearch.cli.console import stdout
-from innersearch.cli.sources import recipe_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, RunError, did_you_mean
+from innersearch.records import read_json
 from innersearch.search.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
 from innersearch.view.costs import (
     BILLIONS,
@@ -77,9 +76,7 @@ def cost(
         raise ConfigError("--measured is the rate of one simulator: name its size with one --billions")
     if recipe or run:
         chosen = _read_run_recipe(run) if run and not recipe else read_recipe(recipe)
-        plan = chosen.trainer
-        trajectories = plan.steps * plan.prompts_per_step * plan.group_size
-        searches = run_searches(trajectories, searches_per_trajectory)
+        searches = _searches(chosen, searches_per_trajectory)
         read = prompt_tokens(chosen.search.simulator)
         models = simulators(read, billions, gpus=gpus, usd_hour=usd_hour, measured=measured)
         forecast = _forecast(chosen, searches, models, hours)
@@ -92,8 +89,7 @@ def cost(
 
 def forecast_table(recipe: Recipe, per_trajectory: float = 2.0) -> str:
     """What a recipe's searches would cost tier by tier, before the first one."""
-    plan = recipe.trainer
-    searches = run_searches(plan.steps * plan.prompts_per_step * plan.group_size, per_trajectory)
+    searches = _searches(recipe, per_trajectory)
     models = simulators(prompt_tokens(recipe.search.simulator))
     table = cost_table(_forecast(recipe, searches, models, 0.0))
     return f"{_described(recipe, per_trajectory, searches)}\n{table}"
@@ -105,24 +101,21 @@ def read_recipe(name: str) -> Recipe:
     Raises:
         ConfigError: There is none, it is no TOML, or a setting is unknown or impossible.
     """
-    path = recipe_path(name)
-    if path is None:
-        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
-    return _parsed(path, tomllib.loads)
+    return _validated(*sources.read_recipe(name))
 
 
 def _read_run_recipe(run: Path) -> Recipe:
     path = run / "recipe.json"
     if not path.is_file():
         raise RunError(f"no recipe.json in {run}: give the directory of a run, or its recipe as well")
-    return _parsed(path, json.loads)
-
-
-def _parsed(path: Path, parse: Callable[[str], Any]) -> Recipe:
     try:
-        values = parse(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except ValueError as error:
-        raise ConfigError(f"{path} is no {path.suffix[1:].upper()}: {error}") from error
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+    return _validated(path, values)
+
+
+def _validated(path: Path, values: Any) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -139,6 +132,11 @@ def _reason(error: ValidationError) -> str:
             section = section.model_fields[part].annotation
         return f"unknown setting {name}; {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
     return f"{name}: {first['msg']}" + ("" if isinstance(given, dict) else f", given {given!r}")
+
+
+def _searches(recipe: Recipe, per_trajectory: float) -> int:
+    plan = recipe.trainer
+    return run_searches(plan.steps * plan.prompts_per_step * plan.group_size, per_trajectory)
 
 
 def _forecast(recipe: Recipe, searches: int, models: Sequence[Simulator], hours: float) -> list[Cost]:

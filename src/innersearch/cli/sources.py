@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ConfigError, DataError, did_you_mean
 from innersearch.readers import read_questions
@@ -64,6 +65,21 @@ def recipe_path(name: str) -> Path | None:
         if candidate.suffix == ".toml" and candidate.is_file():
             return candidate
     return None
+
+
+def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe, as for `recipe_path`, and its values.
+
+    Raises:
+        ConfigError: There is no such file, or it is no TOML.
+    """
+    path = recipe_path(name)
+    if path is None:
+        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
 
 
 def default_prompt(

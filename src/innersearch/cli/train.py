@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
 
+from innersearch.cli import sources
 from innersearch.cli.console import stderr, stdout
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.engines import SELF, announce_cost, open_named
 from innersearch.cli.progress import Display, describe
-from innersearch.cli.sources import load_questions, model_path, recipe_path
+from innersearch.cli.sources import load_questions, model_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
 from innersearch.search.noise import Curriculum
@@ -30,13 +30,7 @@ def read_recipe(tokens: list[str]) -> None:
     app.config = ()
     for token in tokens:
         if token.endswith(".toml") and not token.startswith("-"):
-            path = recipe_path(token)
-            if path is None:
-                raise ConfigError(f"no recipe at {token}; recipes are .toml files, see recipes/")
-            try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{path} is no TOML: {error}") from error
+            path, values = sources.read_recipe(token)
             # Under the name of the command: cyclopts drops keys that are names of other commands.
             defaults = Dict({"train": values})
             defaults.source = str(path)

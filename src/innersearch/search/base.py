@@ -7,6 +7,7 @@ are for engines that cannot be opened at all.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -72,8 +73,9 @@ class Asked:
 class InformedEngine(Engine, Protocol):
     """An engine whose results depend on who asks: one that simulates, or degrades on purpose."""
 
-    curriculum: Curriculum | None
-    """When its results are noisy."""
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """When its results are noisy."""
 
     async def answer(self, asked: Asked, k: int) -> SearchResult:
         """The result of one query, with up to `k` documents."""
@@ -85,3 +87,9 @@ async def ask(engine: Engine, asked: Asked, k: int) -> SearchResult:
         return await engine.answer(asked, k)
     [result] = await engine.search([asked.query], k)
     return result
+
+
+async def answer_each(engine: InformedEngine, queries: Sequence[str], k: int) -> list[SearchResult]:
+    """The `search` of an informed engine: queries outside of trajectories, each a draw of its own."""
+    asked = (Asked(query, identity=(query,)) for query in queries)
+    return list(await asyncio.gather(*(engine.answer(one, k) for one in asked)))

@@ -6,12 +6,11 @@ A noisy result holds no gold answer, as far as documents show it.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from innersearch.search.base import Asked, Engine, SearchResult
+from innersearch.search.base import Asked, Engine, SearchResult, answer_each
+from innersearch.search.draws import number
 from innersearch.search.evidence import is_evidence
 from innersearch.search.noise import Curriculum
 
@@ -25,19 +24,17 @@ class DegradedEngine:
     def __init__(self, engine: Engine, curriculum: Curriculum, others: Sequence[str] = ()) -> None:
         """`others` are the queries or questions whose results stand for another question's."""
         self.name, self.source = engine.name, engine.source
-        settings = curriculum.settings
-        self.identity: Mapping[str, str | int | float | bool | None] = dict(engine.identity) | {
-            f"noise_{name}": value for name, value in settings.model_dump().items()
-        }
+        self.identity: Mapping[str, str | int | float | bool | None] = (
+            dict(engine.identity) | curriculum.identity
+        )
         self.curriculum = curriculum
         self._engine = engine
-        self._distractors = settings.distractors
+        self._distractors = curriculum.settings.distractors
         self._others = others
 
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """As `answer`, for queries that belong to no question."""
-        asked = (Asked(query, identity=(query,)) for query in queries)
-        return list(await asyncio.gather(*(self.answer(one, k) for one in asked)))
+        return await answer_each(self, queries, k)
 
     async def answer(self, asked: Asked, k: int) -> SearchResult:
         """The engine's result, or distractors, labelled as such."""
@@ -53,8 +50,7 @@ class DegradedEngine:
         return replace(result, documents=tuple(useless[:k]), label=label)
 
     def _other(self, asked: Asked) -> str:
-        digest = hashlib.blake2b(repr(("other", *asked.identity)).encode(), digest_size=8).digest()
-        return self._others[int.from_bytes(digest, "little") % len(self._others)]
+        return self._others[number("other", *asked.identity) % len(self._others)]
 
     async def close(self) -> None:
         """Close the engine."""

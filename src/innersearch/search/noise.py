@@ -10,13 +10,13 @@ on nothing else. ZeroSearch draws once per query as well (generation.py, `dynami
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from dataclasses import dataclass, field
 from typing import Literal
 
 from innersearch.config import NoiseSettings
 from innersearch.search.base import Asked
+from innersearch.search.draws import draw
 
 Label = Literal["useful", "noisy"]
 
@@ -59,9 +59,12 @@ class Curriculum:
 
     def label(self, asked: Asked) -> Label:
         """Whether a query gets a useful or a noisy result."""
-        digest = hashlib.blake2b(repr((self.seed, *asked.identity)).encode(), digest_size=8).digest()
-        draw = int.from_bytes(digest, "little") / 2**64
-        return "noisy" if draw < self.at(asked.step) else "useful"
+        return "noisy" if draw(self.seed, *asked.identity) < self.at(asked.step) else "useful"
+
+    @property
+    def identity(self) -> dict[str, str | float]:
+        """What an engine adds to its own identity."""
+        return {f"noise_{name}": value for name, value in self.settings.model_dump().items()}
 
     @property
     def silent(self) -> bool:

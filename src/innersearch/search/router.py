@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from innersearch.errors import ConfigError, did_you_mean
+from innersearch.search.draws import draw
 from innersearch.search.signals import SIGNALS
 
 Writer = Literal["engine", "policy", "policy first"]
@@ -110,9 +110,8 @@ def at_random(rate: float, seed: int = 0) -> Router:
     """The engine answers each query with probability `rate`, drawn from the query's identity."""
 
     def route(query: Query) -> Route:
-        digest = hashlib.blake2b(repr((seed, *query.identity)).encode(), digest_size=8).digest()
-        draw = int.from_bytes(digest, "little") / 2**64
-        return Route("engine" if draw < rate else "policy", "random draw", draw, rate)
+        drawn = draw(seed, *query.identity)
+        return Route("engine" if drawn < rate else "policy", "random draw", drawn, rate)
 
     return Router("random", route)
 

@@ -17,7 +17,7 @@ from typing import get_args
 
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
-from innersearch.search.base import Asked, SearchResult
+from innersearch.search.base import Asked, SearchResult, answer_each
 from innersearch.search.noise import Curriculum, Label
 from innersearch.simulator.drafts import read_draft
 from innersearch.simulator.writers import Prompt, Writer
@@ -45,19 +45,17 @@ class SimulatedEngine:
         self.curriculum = curriculum
         self.faults: Counter[str] = Counter()
         """Outputs that had to be mended, by what was wrong."""
-        noise = curriculum.settings.model_dump() if curriculum else {}
         self.identity: Mapping[str, str | int | float | bool | None] = (
             {"engine": self.name, "writer": writer.name}
             | settings.model_dump(exclude={"max_batch"})
-            | {f"noise_{name}": value for name, value in noise.items()}
+            | (curriculum.identity if curriculum else {})
         )
         self._writer = writer
         self._written: dict[_Key, asyncio.Future[SearchResult]] = {}
 
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """As `answer`, for queries that belong to no question."""
-        asked = (Asked(query, identity=(query,)) for query in queries)
-        return list(await asyncio.gather(*(self.answer(one, k) for one in asked)))
+        return await answer_each(self, queries, k)
 
     async def answer(self, asked: Asked, k: int) -> SearchResult:
         """Documents for one query, of the quality that the curriculum draws for it."""
