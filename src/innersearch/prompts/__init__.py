@@ -73,5 +73,6 @@ def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, 
     if not tokenizer.chat_template:
         return tuple(tokenizer.encode(text + "\n"))
     message = [{"role": "user", "content": text}]
-    ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
-    return tuple(ids)
+    text = str(tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+    # In two steps, for one that tokenises as well takes three times as long.
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
