@@ -10,6 +10,7 @@ from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.evaluate.scores import summarise
 from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_lines
 from innersearch.world.build import MANIFEST
 from innersearch.world.encyclopedia import Encyclopedia, Split
@@ -33,7 +34,7 @@ def tokenizer():
 
 def test_records_and_summary_agree(model, tokenizer, tmp_path: Path) -> None:
     chosen = TEST[::40]
-    summary = evaluate(model, tokenizer, chosen, tmp_path, SETTINGS)
+    summary = evaluate(TransformersPolicy.of(model, tokenizer), tokenizer, chosen, tmp_path, SETTINGS)
     greedy = list(read_lines(tmp_path / "greedy.jsonl"))
     samples = list(read_lines(tmp_path / "samples.jsonl"))
     assert {record["id"] for record in greedy} == {question.id for question in chosen}
@@ -51,7 +52,9 @@ def test_records_and_summary_agree(model, tokenizer, tmp_path: Path) -> None:
 
 def test_an_interrupted_evaluation_resumes_to_the_same_result(model, tokenizer, tmp_path: Path) -> None:
     chosen = TEST[::60]
-    whole = evaluate(model, tokenizer, chosen, tmp_path / "whole", SETTINGS)
+    whole = evaluate(
+        TransformersPolicy.of(model, tokenizer), tokenizer, chosen, tmp_path / "whole", SETTINGS
+    )
 
     class Interrupt(Exception):
         pass
@@ -61,11 +64,28 @@ def test_an_interrupted_evaluation_resumes_to_the_same_result(model, tokenizer, 
             raise Interrupt
 
     with pytest.raises(Interrupt):
-        evaluate(model, tokenizer, chosen, tmp_path / "cut", SETTINGS, progress=stop)
+        evaluate(
+            TransformersPolicy.of(model, tokenizer),
+            tokenizer,
+            chosen,
+            tmp_path / "cut",
+            SETTINGS,
+            progress=stop,
+        )
     with (tmp_path / "cut" / "samples.jsonl").open("a") as file:
         file.write('{"id": "torn')
     assert len(list(read_lines(tmp_path / "cut" / "samples.jsonl"))) == 3
-    assert evaluate(model, tokenizer, chosen, tmp_path / "cut", SETTINGS, resume=True) == whole
+    assert (
+        evaluate(
+            TransformersPolicy.of(model, tokenizer),
+            tokenizer,
+            chosen,
+            tmp_path / "cut",
+            SETTINGS,
+            resume=True,
+        )
+        == whole
+    )
     trajectories = [
         (t["sampling"]["temperature"], t["uid"])
         for t in read_lines(tmp_path / "cut" / "trajectories.jsonl")
@@ -73,12 +93,21 @@ def test_an_interrupted_evaluation_resumes_to_the_same_result(model, tokenizer, 
     assert len(trajectories) == len(set(trajectories))
     changed = EvalSettings(prompt="world", samples=8)
     with pytest.raises(RunError, match="other settings"):
-        evaluate(model, tokenizer, chosen, tmp_path / "cut", changed, resume=True)
+        evaluate(
+            TransformersPolicy.of(model, tokenizer),
+            tokenizer,
+            chosen,
+            tmp_path / "cut",
+            changed,
+            resume=True,
+        )
 
 
 def test_direct_answers_are_read_without_tags(model, tokenizer, tmp_path: Path) -> None:
     settings = EvalSettings(prompt="world-direct", direct=True, max_new_tokens=16)
-    summary = evaluate(model, tokenizer, TEST[::30], tmp_path, settings)
+    summary = evaluate(
+        TransformersPolicy.of(model, tokenizer), tokenizer, TEST[::30], tmp_path, settings
+    )
     greedy = list(read_lines(tmp_path / "greedy.jsonl"))
     assert summary["searches"] == 0.0
     assert all(record["answer"] and "<" not in record["answer"] for record in greedy)
@@ -110,7 +139,7 @@ def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_p
     wanted = ("one_hop_common", "two_hop_common", "held_out_pair")
     chosen = [question for question in TEST if question.group in wanted]
     settings = EvalSettings(**manifest["settings"])
-    summary = evaluate(model, tokenizer, chosen, tmp_path, settings)
+    summary = evaluate(TransformersPolicy.of(model, tokenizer), tokenizer, chosen, tmp_path, settings)
     for group in wanted:
         stated = manifest["em"][group]
         assert stated["low"] <= summary["em"][group]["value"] <= stated["high"]

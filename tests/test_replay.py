@@ -16,6 +16,7 @@ import pytest
 
 from innersearch.errors import SearchError
 from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_lines
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.cached import CachedEngine
@@ -48,7 +49,15 @@ def run(
 ) -> dict[str, Any]:
     """Evaluate, and return the summary and what was written."""
     search = plan(router, engine, **changes)
-    summary = evaluate(model(), tokenizer(), QUESTIONS, path, SETTINGS, plan=search, resume=resume)
+    summary = evaluate(
+        TransformersPolicy.of(model(), tokenizer(), 16),
+        tokenizer(),
+        QUESTIONS,
+        path,
+        SETTINGS,
+        plan=search,
+        resume=resume,
+    )
     return {"summary": summary} | {name: list(read_lines(path / name)) for name in FILES}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import LineWriter, read_lines
 from innersearch.view.report import write_report
 from innersearch.view.tables import comparison_table
@@ -32,7 +33,9 @@ def run(tmp_path_factory) -> Path:
     model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
     for row in ("before", "after"):
         settings = EvalSettings(prompt="world", samples=4, max_new_tokens=64, seed=len(row))
-        evaluate(model, tokenizer, chosen, path / "eval" / row, settings)
+        evaluate(
+            TransformersPolicy.of(model, tokenizer), tokenizer, chosen, path / "eval" / row, settings
+        )
     metrics = LineWriter(path / "metrics.jsonl")
     for step in range(1, 9):
         values = {"reward/mean": 0.1 * step, "reward/em": 0.09 * step, "reward/format": 0.8}

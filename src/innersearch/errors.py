@@ -5,6 +5,8 @@
     ├── DataError (ValueError)              a data file cannot be read as questions or documents
     ├── ModelError (ValueError)             a directory is no usable model
     │   └── UnsupportedModelError           a model this policy cannot run
+    ├── PolicyError (RuntimeError)          the servers of a policy cannot be used
+    │   └── Refusal                         a server refused one request
     ├── SearchError (RuntimeError)          a search engine cannot be used, or failed too often
     ├── RunError (RuntimeError)             a run directory is in the way or cannot be resumed
     └── CollapseError (RuntimeError)        the collapse guard stopped a training run
@@ -36,6 +38,14 @@ class ModelError(InnersearchError, ValueError):
 
 class UnsupportedModelError(ModelError):
     """A model this policy cannot run."""
+
+
+class PolicyError(InnersearchError, RuntimeError):
+    """The servers of a policy cannot be used."""
+
+
+class Refusal(PolicyError):
+    """A server refused one request; others may be answered."""
 
 
 class SearchError(InnersearchError, RuntimeError):

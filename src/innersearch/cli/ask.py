@@ -46,7 +46,7 @@ def ask(
     """
     path = model_path(model)
     from innersearch import prompts
-    from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+    from innersearch.policy.loading import load_model, load_tokenizer
     from innersearch.policy.transformers import TransformersPolicy
     from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
@@ -58,7 +58,7 @@ def ask(
     name = prompt or default_prompt(tokenizer, real=options.only_real)
     limit = loaded.config.get_text_config().max_position_embeddings
     sampling = Sampling(temperature, min(max_new_tokens, limit), seed)
-    policy = TransformersPolicy(loaded, end_ids(loaded, tokenizer), max_batch=1)
+    policy = TransformersPolicy.of(loaded, tokenizer, 1)
     task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
     settings = options.resolved(path, world=is_world(tokenizer))
     plan = open_plan(settings, max_outage_s=15.0) if settings else None

@@ -19,7 +19,7 @@ from innersearch.types import Question
 from innersearch.view.tables import evaluation_table
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from innersearch.policy.base import Policy
 
 app = App(name="eval", help_format="plaintext")
 
@@ -31,6 +31,7 @@ def evaluate_command(
     data: str,
     n: Annotated[NonNegativeInt, Parameter(alias="-n")] = 0,
     sample_questions: NonNegativeInt = 0,
+    policy: str = "transformers",
     prompt: str | None = None,
     direct: bool = False,
     groups: tuple[str, ...] = (),
@@ -46,16 +47,16 @@ def evaluate_command(
     Every value is printed with its n and 95 % interval, and records go to disk. Examples:
 
         innersearch eval world --data world:test -n 64 --sample-questions 16
-        innersearch eval runs/ssrl-world/model --data world:test
         innersearch eval ~/models/Qwen2.5-1.5B-Instruct --data bamboogle.jsonl -n 8
         innersearch eval runs/demo/model --data world:test --search hybrid
-        innersearch eval ~/models/agent --data nq.jsonl --search bm25:runs/wiki
+        innersearch eval ~/models/agent --data nq.jsonl --search bm25:runs/wiki --policy vllm
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
         data: A .jsonl or .parquet file of questions, or world:train, world:validation, world:test.
         n: Sampled trajectories per question, for pass@k up to k = n.
         sample_questions: Questions per group that are sampled; 0 takes all.
+        policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
         prompt: Prompt text; what the model expects by default.
         direct: Ask for the answer without search tags: the baseline.
         groups: Only questions of these groups.
@@ -77,7 +78,7 @@ def evaluate_command(
         "seed": seed,
     }
     rows, real = load_questions(data, groups), options.only_real
-    evaluation = Evaluation(model, rows, prompt, choices, resume=resume, real=real)
+    evaluation = Evaluation(model, rows, prompt, choices, resume=resume, real=real, policy=policy)
     settings = evaluation.search_settings(options)
     announce_cost(settings, len(rows) * (1 + n))
     with Display() as display:
@@ -105,28 +106,37 @@ class Evaluation:
         *,
         resume: bool,
         real: bool = False,
+        policy: str = "transformers",
     ) -> None:
         # Imported late: help and errors should not wait for torch.
         from innersearch.evaluate.run import EvalSettings
         from innersearch.policy.loading import load_tokenizer
 
         self.path, self.questions, self.resume = model_path(model), questions, resume
+        self._policy_name = policy
         self.tokenizer = load_tokenizer(self.path)
-        name = prompt or default_prompt(self.tokenizer, direct=choices.get("direct", False), real=real)
+        self._own = not policy.startswith("chat:")
+        name = prompt or self._default_prompt(direct=choices.get("direct", False), real=real)
         tokens = choices.get("max_new_tokens") or (128 if name.startswith(WORLD) else 4096)
         self.settings = EvalSettings(prompt=name, **choices | {"max_new_tokens": tokens})
 
-    @cached_property
-    def _model(self) -> PreTrainedModel:
-        from innersearch.policy.loading import load_model
+    def _default_prompt(self, *, direct: bool, real: bool) -> str:
+        """What the model expects; that of a chat API is not the one whose tokenizer holds its text."""
+        tokenizer = self.tokenizer if self._own else None
+        return default_prompt(tokenizer, direct=direct, real=real)
 
-        return load_model(self.path)
+    @cached_property
+    def _policy(self) -> Policy:
+        from innersearch.policy.opening import open_policy
+
+        batch = self.settings.max_batch
+        return open_policy(self._policy_name, self.path, self.tokenizer, max_batch=batch)
 
     def search_settings(self, options: SearchOptions) -> SearchSettings | None:
         """Who answers queries, with what the model expects where nothing is given."""
         from innersearch.world.tokenizer import is_world
 
-        return options.resolved(self.path, world=is_world(self.tokenizer))
+        return options.resolved(self.path, world=self._own and is_world(self.tokenizer))
 
     def run(
         self,
@@ -141,7 +151,7 @@ class Evaluation:
 
         begin = f"{name}, " if name else ""
         return evaluate(
-            self._model,
+            self._policy,
             self.tokenizer,
             self.questions,
             folder,

@@ -83,14 +83,14 @@ def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
 
 
 def default_prompt(
-    tokenizer: PreTrainedTokenizerBase, *, direct: bool = False, real: bool = False
+    tokenizer: PreTrainedTokenizerBase | None, *, direct: bool = False, real: bool = False
 ) -> str:
     """The prompt that a model expects: bare questions for the world's, instructions for others, and
     among those other ones where an engine answers all its queries.
     """
     from innersearch.world.tokenizer import is_world
 
-    if is_world(tokenizer):
+    if tokenizer is not None and is_world(tokenizer):
         return "world-direct" if direct else "world"
     if direct:
         return "direct"

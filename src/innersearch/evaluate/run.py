@@ -13,20 +13,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch import prompts
 from innersearch.evaluate.scores import Score, score, summarise
-from innersearch.policy.loading import end_ids
-from innersearch.policy.transformers import TransformersPolicy
+from innersearch.policy.base import Policy
 from innersearch.progress import Progress, silent
 from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.types import Question, Sampling, Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 _TRAJECTORY = TypeAdapter(Trajectory)
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -50,7 +51,7 @@ class EvalSettings:
 
 
 def evaluate(
-    model: PreTrainedModel,
+    policy: Policy,
     tokenizer: PreTrainedTokenizerFast,
     questions: Sequence[Question],
     path: Path,
@@ -60,10 +61,10 @@ def evaluate(
     resume: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Evaluate `model` on `questions`, write records to `path` and return the summary.
+    """Evaluate `policy` on `questions`, write records to `path` and return the summary.
 
     Args:
-        model: The policy.
+        policy: Who answers.
         tokenizer: Its tokenizer.
         questions: The questions.
         path: Directory of the records.
@@ -77,8 +78,7 @@ def evaluate(
         SearchError: Too many searches failed; `resume` goes on from what is written.
     """
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
-    policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
-    identity = _identity(model, questions, settings) | ({"search": plan.identity} if plan else {})
+    identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
     otherwise = "was written with other settings, questions or model"
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
         _forget_unfinished(path, settings)
@@ -96,19 +96,18 @@ def evaluate(
         sorted(read_lines(path / f"{name}.jsonl"), key=lambda record: place[record["id"]])
         for name in ("greedy", "samples")
     )
-    summary = {"settings": asdict(settings)} | ({"search": plan.identity} if plan else {})
+    summary = {"settings": asdict(settings), "retokenised": "tokens" not in policy.tells}
+    summary |= {"search": plan.identity} if plan else {}
     summary |= summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
     return summary
 
 
-def _identity(
-    model: PreTrainedModel, questions: Sequence[Question], settings: EvalSettings
-) -> dict[str, Any]:
+def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
     asked = json.dumps([[q.id, q.question, q.golden_answers] for q in questions])
     questions_sha256 = hashlib.sha256(asked.encode()).hexdigest()
-    return asdict(settings) | {"model": model.name_or_path, "questions_sha256": questions_sha256}
+    return asdict(settings) | {"model": policy.name, "questions_sha256": questions_sha256}
 
 
 def _forget_unfinished(path: Path, settings: EvalSettings) -> None:

@@ -35,9 +35,10 @@ class Completion:
 
     token_ids: list[int]
     logprobs: list[float]
-    """Natural log of each token's probability under the sampling distribution."""
+    """Natural log of each token's probability under the sampling distribution; empty if the policy does
+    not tell, see `Policy`."""
     entropies: list[float]
-    """Entropy of each sampling distribution in nats."""
+    """Entropy of each sampling distribution in nats; empty if the policy does not tell."""
     finish: Finish
 
 
@@ -60,11 +61,17 @@ class Sampler(Protocol):
         Raises:
             DataError: The prompt is empty or leaves no room in the model's context.
             ModelError: The weights are damaged.
+            PolicyError: No server answers, or one refused this request.
         """
 
 
 class Policy(Protocol):
     """Who samples tokens."""
+
+    name: str
+    """Model directory or hub id, or the name that servers give the model."""
+    tells: frozenset[str]
+    """What it tells besides text: `tokens` as sampled, `logprobs`, `entropies`."""
 
     def session(self, sampling: Sampling) -> AbstractAsyncContextManager[Sampler]:
         """Sample under `sampling` while the session is open."""

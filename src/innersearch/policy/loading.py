@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
-    PreTrainedModel,
+    GenerationConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
@@ -19,6 +17,10 @@ from transformers.utils import logging as transformers_logging
 from innersearch.errors import ModelError
 from innersearch.grammar import TAGGED, closing, opening
 from innersearch.spelling import pieces
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
@@ -59,6 +61,10 @@ def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedMode
     Raises:
         ModelError: There is no causal language model.
     """
+    # Where servers hold the model, there need be no torch.
+    import torch
+    from transformers import AutoModelForCausalLM
+
     _check_directory(path)
     transformers_logging.disable_progress_bar()
     try:
@@ -73,9 +79,35 @@ def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedMode
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Every token that ends a sequence, by the generation config and the tokenizer."""
-    configured: Any = getattr(model.generation_config, "eos_token_id", None)
+    return _ends(model.generation_config, tokenizer)
+
+
+def configured_ends(path: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The same for a model that is not loaded."""
+    try:
+        return _ends(GenerationConfig.from_pretrained(path), tokenizer)
+    except OSError:
+        return _ends(None, tokenizer)
+
+
+def _ends(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    configured: Any = getattr(generation, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def configured_context(path: str) -> int:
+    """Longest sequence of a model that is not loaded, in tokens.
+
+    Raises:
+        ModelError: Its configuration cannot be read, or does not say.
+    """
+    try:
+        context = AutoConfig.from_pretrained(path).get_text_config().max_position_embeddings
+    except (OSError, ValueError, AttributeError) as error:
+        reason = _first_line(error)
+        raise ModelError(f"how long sequences of {path} may be is not known: {reason}") from error
+    return int(context)
 
 
 def _check_directory(path: str) -> None:

@@ -17,12 +17,13 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import count, islice
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from innersearch.errors import UnsupportedModelError
 from innersearch.policy.base import Completion, Finished, Request
 from innersearch.policy.batch import Batch
 from innersearch.policy.cache import SlotCache, tiled
+from innersearch.policy.loading import end_ids
 from innersearch.types import Sampling
 
 _SHARE, _PATIENCE = 8, 4
@@ -36,6 +37,8 @@ engine to the next request, and without work one takes some microseconds."""
 class TransformersPolicy:
     """Samples from a model that is in memory; the weights may change between calls."""
 
+    tells = frozenset({"tokens", "logprobs", "entropies"})
+
     def __init__(self, model: PreTrainedModel, end_ids: Iterable[int], *, max_batch: int = 256) -> None:
         """Args:
             model: A causal language model with full attention in every layer.
@@ -46,10 +49,17 @@ class TransformersPolicy:
             UnsupportedModelError: Some layer is not full attention over rotary or learned positions.
         """
         _check_attention(model)
-        self.model = model
+        self.model, self.name = model, str(model.name_or_path)
         self.end_ids = frozenset(end_ids)
         self.max_batch = max_batch
         self._cache: SlotCache | None = None
+
+    @classmethod
+    def of(
+        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_batch: int = 256
+    ) -> TransformersPolicy:
+        """The policy of a model, which ends sequences as its configuration and tokenizer say."""
+        return cls(model, end_ids(model, tokenizer), max_batch=max_batch)
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Finished]:
         """Yield completions as they finish; up to `max_batch` requests are in flight at once.

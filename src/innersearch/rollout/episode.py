@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from innersearch.config import SearchSettings
-from innersearch.errors import SearchError
+from innersearch.errors import PolicyError, Refusal, SearchError
 from innersearch.grammar import MaskRule, closing, last_answer
 from innersearch.policy.base import Completion, Request, Sampler
 from innersearch.policy.stops import StopStrings
@@ -34,7 +34,9 @@ Score = Callable[[Trajectory], tuple[float, dict[str, float]]]
 """Reward and named components of a trajectory."""
 
 _TALLY_FLOOR = 20
-"""Searches before the share of failed ones is judged."""
+"""Searches, or trajectories, before the share of failed ones is judged."""
+_MOST_REFUSED = 0.2
+"""Share of trajectories that a policy may refuse to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,13 @@ class SearchPlan:
 
 @dataclass
 class Tally:
-    """Searches of a run, and how many of them failed."""
+    """Searches and trajectories of a run, and how many of them failed."""
 
     calls: int = 0
     failures: int = 0
     last_error: str | None = None
+    trajectories: int = 0
+    refused: int = 0
 
     def add(self, result: SearchResult, limit: float) -> None:
         """Count a result.
@@ -91,6 +95,20 @@ class Tally:
             raise SearchError(
                 f"{self.failures} of {self.calls} searches failed, more than max_error_rate = {limit}; "
                 f"the last one: {self.last_error}; what is written stays, and --resume goes on from it"
+            )
+
+    def end(self, error: str | None) -> None:
+        """Count a trajectory that ended, and whether the policy refused to go on.
+
+        Raises:
+            PolicyError: It refused too many.
+        """
+        self.trajectories += 1
+        self.refused += error is not None
+        if self.trajectories >= _TALLY_FLOOR and self.refused > _MOST_REFUSED * self.trajectories:
+            raise PolicyError(
+                f"the policy refused {self.refused} of {self.trajectories} trajectories; the last "
+                f"reason: {error}; what is written stays, and --resume goes on from it"
             )
 
 
@@ -135,7 +153,7 @@ class Episode:
 
     async def run(self) -> Trajectory:
         """Roll the question out."""
-        error = None
+        error = refused = None
         limit = self.plan.settings.timeout_s if self.plan else 0.0
         scope = asyncio.timeout(limit or None)
         try:
@@ -146,6 +164,9 @@ class Episode:
                 raise
             finish = Finish.ERROR
             error = f"not finished within search.timeout_s = {limit:g} seconds"
+        except Refusal as refusal:
+            finish, refused = Finish.ERROR, str(refusal)
+        self.tally.end(refused)
         segment, calls = self.builder.build(finish)
         trajectory = Trajectory(
             uid=f"{self.task.group}/{self.task.repetition}",
@@ -157,7 +178,7 @@ class Episode:
             sampling=self.sampling,
             stop_reason=finish,
             step=self.task.step,
-            error=error,
+            error=error or refused,
         )
         return replace(trajectory, answer=last_answer(transcript(trajectory)))
 

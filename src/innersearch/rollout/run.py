@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from innersearch.errors import ConfigError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy
 from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
@@ -42,6 +43,15 @@ class Rollout:
     """Real searches so far, and how many failed."""
     _runner: asyncio.Runner = field(default_factory=asyncio.Runner, repr=False)
     _streams: list[AsyncGenerator[Trajectory]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: The router reads what the policy does not tell."""
+        reads = self.plan.router.reads if self.plan else None
+        if reads and reads not in self.policy.tells:
+            raise ConfigError(
+                f"this router reads {reads}, which the policy {self.policy.name} does not tell: "
+                "take a gate with the signal min-prob or consistency, or another policy"
+            )
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""

@@ -106,8 +106,8 @@ class SegmentBuilder:
             left = added[-1].removesuffix(end)
             added[-1] = left if left.strip() else ""
         self._append(completion.token_ids, added, "".join(added), Source.POLICY)
-        self._logprobs += completion.logprobs
-        self._entropies += completion.entropies
+        self._logprobs += completion.logprobs or [None] * len(completion.token_ids)
+        self._entropies += completion.entropies or [None] * len(completion.token_ids)
 
     def written(self, kind: Kind) -> Written | None:
         """The block that the last token closed, if it is one of `kind`, else None.

@@ -64,9 +64,16 @@ class _HideKeys(logging.Filter):
 _hide_keys = _HideKeys()
 
 
-def new_client() -> httpx2.AsyncClient:
-    """A client that follows no redirects, for they could carry a key elsewhere."""
-    return httpx2.AsyncClient(timeout=httpx2.Timeout(30.0, pool=None), follow_redirects=False)
+def new_client(timeout_s: float = 30.0) -> httpx2.AsyncClient:
+    """A client that follows no redirects, for they could carry a key elsewhere.
+
+    `timeout_s` limits silence; whoever calls limits the calls under way.
+    """
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(timeout_s, connect=30.0, pool=None),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+        follow_redirects=False,
+    )
 
 
 def check_url(url: str, engine: str) -> httpx2.URL:

@@ -24,7 +24,7 @@ from typing import Literal
 
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.search.draws import draw
-from innersearch.search.signals import SIGNALS
+from innersearch.search.signals import READS, SIGNALS
 
 Writer = Literal["engine", "policy", "policy first"]
 
@@ -64,6 +64,8 @@ class Router:
     until: int | None = None
     """Queries of a trajectory that it decides about, all by default; generation pauses after those
     only."""
+    reads: str | None = None
+    """What it must know of the policy's tokens: `logprobs` or `entropies`."""
 
     def listens(self, index: int) -> bool:
         """Whether generation pauses after query number `index` of a trajectory."""
@@ -98,7 +100,7 @@ def entropy_trend() -> Router:
             return Route("engine", "query entropy", doubt)
         return Route("engine" if doubt > before else "policy", "query entropy", doubt, before)
 
-    return Router("entropy-trend", route)
+    return Router("entropy-trend", route, reads="logprobs")
 
 
 def _doubt(query: Query) -> float:
@@ -118,7 +120,8 @@ def at_random(rate: float, seed: int = 0) -> Router:
 
 def gate(signal: str, threshold: float) -> Router:
     """The policy writes first; the engine replaces what `signal` puts above `threshold`."""
-    return Router("gate", lambda query: Route("policy first", signal, None, threshold))
+    route = Route("policy first", signal, None, threshold)
+    return Router("gate", lambda query: route, reads=READS.get(signal))
 
 
 _NAMES = ("self", "always", "first", "entropy-trend", "random", "gate")

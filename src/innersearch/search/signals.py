@@ -58,5 +58,8 @@ SIGNALS: dict[str, Callable[[Own], float]] = {
     "consistency": disagreement,
 }
 
+READS = {"entropy": "entropies", "max-entropy": "entropies", "min-prob": "logprobs"}
+"""What of the policy's tokens a signal is made of."""
+
 SAMPLED = frozenset({"consistency"})
 """The signals that compare further samples."""

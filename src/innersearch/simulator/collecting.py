@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from innersearch import prompts
-from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
@@ -51,7 +51,7 @@ def collect(
         progress: Called with the number of questions that are done.
     """
     tokenizer, policy_model = load_tokenizer(model), load_model(model)
-    policy = TransformersPolicy(policy_model, end_ids(policy_model, tokenizer))
+    policy = TransformersPolicy.of(policy_model, tokenizer)
     sampling = Sampling(1.0, collection.max_new_tokens, collection.seed)
     size = max(1, _PART // collection.samples)
     with Rollout(policy, tokenizer, sampling, plan=plan) as rollout:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from innersearch.config import SimulatorSettings
 from innersearch.errors import ConfigError, ModelError
-from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_json
 from innersearch.search.noise import Curriculum
@@ -57,7 +57,7 @@ def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | No
     """
     if not is_address(name):
         model, tokenizer = load_model(name), load_tokenizer(name)
-        policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=settings.max_batch)
+        policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)
         return LocalWriter(name, policy, tokenizer, settings)
     url, _, model_name = name.partition("#")
     if not model_name:

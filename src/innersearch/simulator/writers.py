@@ -122,8 +122,8 @@ class ChatWriter:
             SearchError: The address cannot be used.
         """
         self.name = model
-        self._completions = _Completions(_address(url), model, settings)
         calls = replace(calls or CallSettings(), in_flight=settings.max_batch)
+        self._completions = _Completions(_address(url), model, settings, calls)
         self.calls = Reliable(self._completions, calls)
 
     async def write(self, prompt: Prompt, stream: tuple[str | int, ...]) -> Output:
@@ -146,13 +146,13 @@ class _Completions:
     source, price_usd = Source.SIMULATOR, 0.0
     batch: int | None = 1
 
-    def __init__(self, url: str, model: str, settings: SimulatorSettings) -> None:
+    def __init__(self, url: str, model: str, settings: SimulatorSettings, calls: CallSettings) -> None:
         self.name = f"the simulator {model}"
         self.identity: Mapping[str, str | int | float | bool | None] = {"url": url, "model": model}
         self.settings = settings
         self._url, self._model = check_url(url, self.name), model
         self._key = Key(KEY_VARIABLE, self.name) if KEY_VARIABLE in os.environ else None
-        self._client = new_client()
+        self._client = new_client(calls.deadline_s)
 
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         return await once(self, queries, k)

@@ -15,7 +15,7 @@ from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, DataError, ModelError
 from innersearch.grammar import MaskRule
-from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
@@ -108,7 +108,7 @@ def _rollout(
     sampling = recipe.sampling
     router = parse_router(recipe.search.router)
     return Rollout(
-        TransformersPolicy(model, end_ids(model, tokenizer), max_batch=sampling.max_batch),
+        TransformersPolicy.of(model, tokenizer, sampling.max_batch),
         tokenizer,
         Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
         partial(score, recipe),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
 from innersearch.records import claim, write_json
 from innersearch.runs import versions
@@ -73,7 +74,14 @@ def build(
     )
     shutil.rmtree(output / "evaluation", ignore_errors=True)
     test = questions(world, Split.TEST)
-    summary = evaluate(model, tokenizer, test, output / "evaluation", settings, progress=progress)
+    summary = evaluate(
+        TransformersPolicy.of(model, tokenizer, settings.max_batch),
+        tokenizer,
+        test,
+        output / "evaluation",
+        settings,
+        progress=progress,
+    )
     manifest = fingerprint(world, corpus_plan, plan) | {
         "parameters": model.num_parameters(),
         "metrics": summary,

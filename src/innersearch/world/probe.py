@@ -9,7 +9,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch.metrics import Estimate, wilson
 from innersearch.policy.base import Request
-from innersearch.policy.loading import end_ids
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.spelling import pieces
 from innersearch.types import Sampling
@@ -29,7 +28,7 @@ def probe(
         Request(tuple(tokenizer.encode(_cut(fact.state(p), fact.tail), add_special_tokens=False)))
         for fact, p in asked
     ]
-    policy = TransformersPolicy(model, end_ids(model, tokenizer))
+    policy = TransformersPolicy.of(model, tokenizer)
     right: dict[str, list[bool]] = {tier.value: [] for tier in Tier}
     for index, completion in policy.stream(requests, Sampling(0.0, _TAIL_TOKENS)):
         fact = asked[index][0]

@@ -1,0 +1,128 @@
+"""A policy behind a chat API that gives text only: for evaluation, never for training.
+
+Its text is encoded here to be recorded, with whatever tokenizer is at hand, so trajectories are marked
+as re-tokenised: their tokens are not those that were sampled, and there are no log-probabilities. What
+engines returned is sent as messages of the user, since most chat APIs let nobody else continue a
+message of the assistant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from innersearch.errors import ModelError
+from innersearch.grammar import closing, opening, scan
+from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.servers import Patience, Servers, base_address
+from innersearch.types import Finish, Kind, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_CONTEXT = 10**6
+"""Tokens that a sequence may have here; the API knows its own limit."""
+
+
+class ChatPolicy:
+    """Asks a chat API; `tokenizer` only holds the text."""
+
+    tells = frozenset[str]()
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        in_flight: int = 32,
+        patience: Patience | None = None,
+    ) -> None:
+        """Raises PolicyError: The address cannot be used."""
+        self.name, self.tokenizer = model, tokenizer
+        self._url, self._in_flight = base_address(url), in_flight
+        self._patience = patience or Patience()
+
+    @asynccontextmanager
+    async def session(self, sampling: Sampling) -> AsyncIterator[_Session]:
+        """Ask under `sampling` for many coroutines at once; see `Sampler`."""
+        servers = Servers([self._url], self._in_flight, self._patience)
+        try:
+            yield _Session(self, servers, sampling)
+        finally:
+            await servers.close()
+
+
+class _Session:
+    context = _CONTEXT
+
+    def __init__(self, policy: ChatPolicy, servers: Servers, sampling: Sampling) -> None:
+        self._policy, self._servers, self._sampling = policy, servers, sampling
+        self._prompts: dict[tuple[str | int, ...], int] = {}
+
+    async def generate(self, request: Request) -> Completion:
+        # A trajectory's first request is its prompt.
+        prompt = self._prompts.setdefault(request.stream[:2], len(request.prompt_ids))
+        decode = self._policy.tokenizer.decode
+        asked = str(decode(list(request.prompt_ids[:prompt])))
+        written = str(decode(list(request.prompt_ids[prompt:])))
+        answer = await self._servers.post("chat/completions", self._body(request, asked, written))
+        return self._read(answer, request)
+
+    def _body(self, request: Request, asked: str, written: str) -> dict[str, Any]:
+        sampling, temperature = self._sampling, request.temperature
+        body: dict[str, Any] = {
+            "model": self._policy.name,
+            "messages": [{"role": "user", "content": asked.strip()}, *_dialogue(written)],
+            "max_tokens": request.max_new_tokens or sampling.max_new_tokens,
+            "temperature": sampling.temperature if temperature is None else temperature,
+            "seed": stream_key(sampling.seed, request.stream) % 2**31,
+        }
+        return body | ({"stop": list(request.stop.strings)} if request.stop else {})
+
+    def _read(self, answer: Any, request: Request) -> Completion:
+        try:
+            [choice] = answer["choices"]
+            text, reason = choice["message"]["content"], choice.get("finish_reason")
+        except (KeyError, TypeError, ValueError):
+            text = reason = None
+        if not isinstance(text, str):
+            raise ModelError(f"the chat API sent no text: {str(answer)[:200]}")
+        stop = _taken(text, request.stop.strings if request.stop else ())
+        finish = Finish.LENGTH if reason == "length" else Finish.EOS if stop is None else Finish.STOP
+        tokenizer = self._policy.tokenizer
+        text += (stop or "") * (finish is Finish.STOP)
+        token_ids = tokenizer.encode(text, add_special_tokens=False)
+        if finish is Finish.EOS or not token_ids:
+            token_ids, finish = [*token_ids, int(tokenizer.eos_token_id)], Finish.EOS
+        return Completion(token_ids, [], [], finish)
+
+
+def _dialogue(written: str) -> Iterator[dict[str, str]]:
+    """What stands there so far: the assistant's text, and information as the user's."""
+    said = ""
+    for block in scan(written):
+        text = written[block.start : block.end]
+        if block.kind is Kind.INFORMATION:
+            if said.strip():
+                yield {"role": "assistant", "content": said.strip()}
+            yield {"role": "user", "content": text}
+            said = ""
+        else:
+            said += text
+    if said.strip():
+        yield {"role": "assistant", "content": said.strip()}
+
+
+def _taken(text: str, stops: tuple[str, ...]) -> str | None:
+    """What is missing of the stop string that ended a text: APIs take it away and do not say which."""
+    for kind in (Kind.SEARCH, Kind.INFORMATION, Kind.ANSWER):
+        start = text.rfind(opening(kind))
+        if closing(kind) in stops and start >= 0:
+            rest = text[start:]
+            if rest.rstrip().endswith(closing(kind)):
+                return ""
+            if closing(kind) not in rest:
+                return closing(kind)
+    return None

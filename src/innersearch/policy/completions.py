@@ -1,0 +1,165 @@
+"""A policy behind OpenAI-style completions servers that take and give token ids, such as `vllm serve`.
+
+    POST <base>/completions  {"prompt": [ids], "return_token_ids": true, …}
+
+vLLM (from 0.10.2) and SGLang (pull request 30917) answer with the ids that were sampled, so nothing is
+ever decoded and encoded again. Several servers share the work: the turns of a trajectory go to one
+server, for its prefix cache, and move to another when it fails.
+
+Log-probabilities are those that the server reports. At a temperature other than 1 they are of the
+sampling distribution only if the server was told so (`vllm serve --logprobs-mode processed_logprobs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from innersearch.errors import DataError, ModelError, PolicyError
+from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.servers import Patience, Servers, base_address
+from innersearch.types import Finish, Sampling
+
+_NO_IDS = (
+    "it sends no token ids, so its text would have to be encoded again: take vLLM from 0.10.2, an "
+    "SGLang with return_token_ids, or --policy chat:URL for an evaluation that is marked as re-tokenised"
+)
+
+
+class CompletionsPolicy:
+    """Samples from a model that servers hold; the weights are theirs."""
+
+    tells = frozenset({"tokens", "logprobs"})
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        model: str,
+        end_ids: Iterable[int],
+        context: int,
+        *,
+        in_flight: int = 256,
+        patience: Patience | None = None,
+    ) -> None:
+        """Args:
+            urls: Base addresses such as `http://127.0.0.1:8000/v1`.
+            model: The name that the servers give the model.
+            end_ids: Tokens that end a sequence.
+            context: Longest sequence of the model, in tokens.
+            in_flight: Requests under way at most, over all servers.
+            patience: How long failing servers are waited for.
+
+        Raises:
+            PolicyError: An address cannot be used, or there is none.
+        """
+        self.name, self.end_ids, self.context = model, frozenset(end_ids), context
+        self.urls = tuple(map(base_address, urls))
+        self._in_flight, self._patience = in_flight, patience or Patience()
+        if not urls:
+            raise PolicyError("no address given: write http:URL or http:URL,URL")
+
+    def at(self, urls: Sequence[str], patience: Patience) -> CompletionsPolicy:
+        """The same model at other addresses."""
+        return CompletionsPolicy(
+            urls,
+            self.name,
+            self.end_ids,
+            self.context,
+            in_flight=self._in_flight,
+            patience=patience,
+        )
+
+    @asynccontextmanager
+    async def session(self, sampling: Sampling) -> AsyncIterator[_Session]:
+        """Sample under `sampling` for many coroutines at once; see `Sampler`."""
+        servers = Servers(self.urls, self._in_flight, self._patience)
+        try:
+            yield _Session(self, servers, sampling)
+        finally:
+            await servers.close()
+
+
+class _Session:
+    def __init__(self, policy: CompletionsPolicy, servers: Servers, sampling: Sampling) -> None:
+        self.context = policy.context
+        self._policy, self._servers, self._sampling = policy, servers, sampling
+
+    async def generate(self, request: Request) -> Completion:
+        room = self.context - len(request.prompt_ids)
+        if not request.prompt_ids or room < 1:
+            raise DataError(
+                f"a prompt of {len(request.prompt_ids)} tokens leaves no room to write: the model's "
+                f"context has {self.context}"
+            )
+        answer = await self._servers.post("completions", self._body(request, room), request.sequence)
+        return read_completion(answer, request, self._policy.end_ids)
+
+    def _body(self, request: Request, room: int) -> dict[str, Any]:
+        sampling, temperature = self._sampling, request.temperature
+        temperature = sampling.temperature if temperature is None else temperature
+        budget = request.max_new_tokens or sampling.max_new_tokens
+        body: dict[str, Any] = {
+            "model": self._policy.name,
+            "prompt": list(request.prompt_ids),
+            "max_tokens": min(budget, room),
+            "temperature": temperature,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+            # A server knows those of its own configuration only.
+            "stop_token_ids": sorted(self._policy.end_ids),
+        }
+        if temperature:
+            body["seed"] = stream_key(sampling.seed, request.stream) % 2**31
+        if request.stop and request.stop.strings:
+            body |= {"stop": list(request.stop.strings), "include_stop_str_in_output": True}
+            body["no_stop_trim"] = True
+        return body
+
+
+def read_completion(answer: Any, request: Request, end_ids: frozenset[int]) -> Completion:
+    """The completion in the answer of a server.
+
+    Raises:
+        ModelError: It holds no token ids or log-probabilities, or ended for no reason that is known.
+    """
+    try:
+        [choice] = answer["choices"]
+        token_ids = choice.get("token_ids")
+        logprobs = (choice.get("logprobs") or {}).get("token_logprobs")
+        reason = choice.get("finish_reason")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ModelError(f"the server sent no completion: {str(answer)[:200]}") from None
+    if token_ids is None:
+        raise ModelError(f"the server cannot be a policy: {_NO_IDS}")
+    if logprobs is None or len(logprobs) != len(token_ids) or None in logprobs:
+        raise ModelError("the server sent no log-probability for each token it sampled")
+    return finished(list(token_ids), list(logprobs), reason, request, end_ids)
+
+
+def finished(
+    token_ids: list[int],
+    logprobs: list[float],
+    reason: str | None,
+    request: Request,
+    end_ids: frozenset[int],
+) -> Completion:
+    """A completion from what an engine sampled, with the reason to end found in the tokens themselves.
+
+    Raises:
+        ModelError: The tokens show none: the engine took some away, or was aborted.
+    """
+    if token_ids and token_ids[-1] in end_ids:
+        finish = Finish.EOS
+    elif request.stop and token_ids and request.stop.found(token_ids):
+        finish = Finish.STOP
+    elif reason == "length" and token_ids:
+        finish = Finish.LENGTH
+    else:
+        raise ModelError(
+            f"{len(token_ids)} tokens were sampled and ended by {reason!r}, but they end in no stop "
+            "string and no end-of-sequence token: the engine took them away, or gave up"
+        )
+    return Completion(token_ids, logprobs, [], finish)

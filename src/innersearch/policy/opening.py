@@ -1,0 +1,127 @@
+"""Opens the policy that a name stands for, and finds out at once whether it can be one.
+
+    transformers             the model in this process
+    vllm                     the model in this process, run by vLLM
+    http:URL[,URL…][#NAME]   servers of the model that take and give token ids (vLLM, SGLang)
+    chat:URL#NAME            a chat API: evaluation only, with text that is encoded again
+
+A server's model needs a directory here as well, for its tokenizer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from innersearch.errors import ConfigError, PolicyError, did_you_mean
+from innersearch.policy.base import Policy, Request
+from innersearch.policy.completions import CompletionsPolicy
+from innersearch.policy.servers import Patience, Servers
+from innersearch.types import Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+POLICIES = ("transformers", "vllm", "http", "chat")
+
+
+def is_policy(name: str) -> bool:
+    """Whether `name` begins as one of those above."""
+    return name.partition(":")[0] in POLICIES
+
+
+def open_policy(
+    name: str, path: str, tokenizer: PreTrainedTokenizerFast, *, max_batch: int = 256
+) -> Policy:
+    """The policy `name` for the model at `path`.
+
+    Args:
+        name: As above.
+        path: Model directory or hub id; for servers, it says only what ends a sequence.
+        tokenizer: The tokenizer there.
+        max_batch: Sequences in flight at most.
+
+    Raises:
+        ConfigError: There is no such policy, or something that it needs is not given or installed.
+        ModelError: There is no such model, or the server of it sends no token ids.
+        PolicyError: No server answers.
+    """
+    kind, _, place = name.partition(":")
+    address, _, model = place.partition("#")
+    urls = [url for url in address.split(",") if url]
+    match kind:
+        case "transformers" if not place:
+            return _in_memory(path, tokenizer, max_batch)
+        case "vllm" if not place:
+            from innersearch.policy.vllm import VllmPolicy
+
+            return VllmPolicy.load(path, tokenizer, max_batch=max_batch)
+        case "http" if urls:
+            return _checked(_completions(urls, model, path, tokenizer, max_batch), tokenizer)
+        case "chat" if len(urls) == 1 and model:
+            from innersearch.policy.chat import ChatPolicy
+
+            return ChatPolicy(urls[0], model, tokenizer, in_flight=max_batch)
+    hint = "" if kind in POLICIES else f"{did_you_mean(kind, POLICIES)} "
+    raise ConfigError(
+        f"unknown policy {name!r}; {hint}write transformers, vllm, http:URL[,URL][#NAME] or "
+        "chat:URL#NAME"
+    )
+
+
+def _in_memory(path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int) -> Policy:
+    from innersearch.policy.loading import load_model
+    from innersearch.policy.transformers import TransformersPolicy
+
+    return TransformersPolicy.of(load_model(path), tokenizer, max_batch)
+
+
+def _completions(
+    urls: Sequence[str], model: str, path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int
+) -> CompletionsPolicy:
+    from innersearch.policy.loading import configured_context, configured_ends
+
+    served = _served(urls)
+    if model and model not in served:
+        raise PolicyError(f"{urls[0]} serves no model {model!r}; {did_you_mean(model, served)}")
+    model = model or next(iter(served))
+    context = served[model] or configured_context(path)
+    return CompletionsPolicy(urls, model, configured_ends(path, tokenizer), context, in_flight=max_batch)
+
+
+def _served(urls: Sequence[str]) -> dict[str, int | None]:
+    """Name and longest sequence of each model at the first address."""
+
+    async def ask() -> Any:
+        servers = Servers(urls, 1, Patience())
+        try:
+            return await servers.get("models")
+        finally:
+            await servers.close()
+
+    answer = asyncio.run(ask())
+    try:
+        found = {str(entry["id"]): entry.get("max_model_len") for entry in answer["data"]}
+    except (KeyError, TypeError, AttributeError):
+        found = {}
+    if not found:
+        raise PolicyError(
+            f"{urls[0]} lists no models: is it an OpenAI-style address, as in http://host/v1?"
+        )
+    return found
+
+
+def _checked(policy: CompletionsPolicy, tokenizer: PreTrainedTokenizerFast) -> CompletionsPolicy:
+    """The same, after each of its servers has written one token."""
+
+    async def probe(url: str) -> None:
+        alone = policy.at([url], replace(Patience(), max_outage_s=0.0))
+        async with alone.session(Sampling(1.0, 1)) as sampler:
+            ids = tuple(tokenizer.encode("a", add_special_tokens=False))
+            await sampler.generate(Request(ids or (0,), ("probe",)))
+
+    for url in policy.urls:
+        asyncio.run(probe(url))
+    return policy

