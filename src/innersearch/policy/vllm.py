@@ -24,6 +24,7 @@ from innersearch.types import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from vllm import SamplingParams
 
 _HOPS = 16
 """Turns of the event loop between two steps, as in `innersearch.policy.transformers`."""
@@ -93,8 +94,7 @@ class VllmPolicy:
 class _Session:
     def __init__(self, policy: VllmPolicy, sampling: Sampling) -> None:
         self.context = policy.context
-        self._engine, self._end_ids = policy.llm.llm_engine, policy.end_ids
-        self._sampling = sampling
+        self._engine, self._policy, self._sampling = policy.llm.llm_engine, policy, sampling
         self._tickets = count()
         self._fresh: list[tuple[str, Request]] = []
         self._waiting: dict[str, asyncio.Future[Any]] = {}
@@ -122,7 +122,7 @@ class _Session:
                 self._left.append(ticket)
         token_ids = list(output.token_ids)
         logprobs = [at[token].logprob for at, token in zip(output.logprobs, token_ids, strict=True)]
-        return finished(token_ids, logprobs, output.finish_reason, request, self._end_ids)
+        return finished(token_ids, logprobs, output.finish_reason, request, self._policy.end_ids)
 
     async def drive(self) -> None:
         """Step as long as there is work; what fails reaches everybody who waits."""
@@ -148,32 +148,12 @@ class _Session:
         for ticket, request in fresh:
             if ticket in self._waiting:
                 prompt = {"prompt_token_ids": list(request.prompt_ids)}
-                self._engine.add_request(ticket, prompt, self._parameters(request))
+                self._engine.add_request(
+                    ticket, prompt, parameters(request, self._sampling, self._policy)
+                )
         if self._left:
             self._engine.abort_request(self._left)
             self._left = []
-
-    def _parameters(self, request: Request) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        sampling, temperature = self._sampling, request.temperature
-        temperature = sampling.temperature if temperature is None else temperature
-        stops = list(request.stop.strings) if request.stop else []
-        room = self.context - len(request.prompt_ids)
-        return SamplingParams(
-            temperature=temperature,
-            max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, room),
-            seed=stream_key(sampling.seed, request.stream) % 2**31 if temperature else None,
-            stop=stops,
-            include_stop_str_in_output=True,
-            detokenize=bool(stops),
-            stop_token_ids=sorted(self._end_ids),
-            skip_special_tokens=False,
-            spaces_between_special_tokens=False,
-            logprobs=0,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -185,3 +165,26 @@ class _Session:
         """Take back what the engine still works on."""
         self._engine.abort_request([*self._left, *self._waiting])
         self._fail(RuntimeError("the sampling session is closed"))
+
+
+def parameters(request: Request, sampling: Sampling, policy: VllmPolicy) -> SamplingParams:
+    """VLLM's parameters for a request."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    temperature = sampling.temperature if request.temperature is None else request.temperature
+    stops = list(request.stop.strings) if request.stop else []
+    room = policy.context - len(request.prompt_ids)
+    return SamplingParams(
+        temperature=temperature,
+        max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, room),
+        seed=stream_key(sampling.seed, request.stream) % 2**31 if temperature else None,
+        stop=stops,
+        include_stop_str_in_output=True,
+        detokenize=bool(stops),
+        stop_token_ids=sorted(policy.end_ids),
+        skip_special_tokens=False,
+        spaces_between_special_tokens=False,
+        logprobs=0,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )

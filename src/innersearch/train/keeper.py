@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ class Keeper(TrainerCallback):
     observer: Observer
     drift: Drift | None
     curriculum: Curriculum | None = None
+    apart: Callable[[Sequence[Trajectory]], float] | None = None
+    """How far the log-probabilities of trajectories are from the trainer's."""
     collapse: str | None = None
     step: int = 0
     _pending: dict[str, float] = field(default_factory=dict)
@@ -61,6 +63,8 @@ class Keeper(TrainerCallback):
         self._pending["time/rollout_s"] = time.perf_counter() - self._started
         if self.drift is not None:
             self._pending["policy/kl"] = self.drift.measure(trajectories)
+        if self.apart is not None:
+            self._pending["policy/logprob_gap"] = self.apart(trajectories)
         self._trajectories.write(*(to_json(_TRAJECTORY, t) for t in trajectories))
 
     def on_log(

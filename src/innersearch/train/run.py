@@ -25,6 +25,7 @@ from innersearch.rollout.run import Rollout
 from innersearch.runs import Checkpoint, Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.router import parse_router
+from innersearch.train.colocated import comparison
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
 from innersearch.train.trl import build_trainer
@@ -70,7 +71,8 @@ def train(
     torch.manual_seed(recipe.seed)
     rollout = _rollout(recipe, model, tokenizer, engine)
     curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
-    keeper = Keeper(recipe, run, observer, _drift(recipe, model), curriculum)
+    apart = comparison(recipe, model)
+    keeper = Keeper(recipe, run, observer, _drift(recipe, model), curriculum, apart)
     trainer = build_trainer(
         recipe,
         model,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ from transformers import (
 from innersearch.config import Recipe
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
+from innersearch.train.colocated import (
+    colocated_policy,
+    engine_of_the_trainers_type,
+    vllm_arguments,
+)
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.types import Question, Trajectory
 
@@ -71,16 +77,19 @@ def build_trainer(
         on_rollout(step, trajectories)
         return to_columns(trajectories)
 
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=[_given_reward],
-        args=grpo_config(recipe, output),
-        train_dataset=rows,
-        processing_class=tokenizer,
-        rollout_func=roll_out,
-        callbacks=list(callbacks),
-        optimizers=(_optimizer(recipe, model), None),
-    )
+    with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=[_given_reward],
+            args=grpo_config(recipe, output),
+            train_dataset=rows,
+            processing_class=tokenizer,
+            rollout_func=roll_out,
+            callbacks=list(callbacks),
+            optimizers=(_optimizer(recipe, model), None),
+        )
+    if recipe.sampling.policy == "vllm":
+        rollout.policy = colocated_policy(trainer, recipe, tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -137,6 +146,7 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
+        **vllm_arguments(recipe),
     )
 
 
