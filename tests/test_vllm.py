@@ -138,6 +138,7 @@ def test_cancelled_requests_leave_the_engine() -> None:
 def test_colocated_training_samples_from_the_weights_that_are_trained(tmp_path: Path) -> None:
     """In a process of its own: TRL opens an engine for each trainer."""
     small = ["--trainer.steps", "4", "--trainer.prompts_per_step", "8", "--trainer.micro_batch", "64"]
+    small += ["--trainer.warmup_steps", "0"]
     chosen = ["--sampling.policy", "vllm", "--output", str(tmp_path / "run"), *small]
     command = [sys.executable, "-m", "innersearch", "train", "recipes/ssrl-world.toml", *chosen]
     subprocess.run(command, check=True)
