@@ -24,6 +24,8 @@ import numpy as np
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _BOOTSTRAP_SAMPLES = 2000
+_RESAMPLED_AT_ONCE = 1 << 21
+"""Counts in memory while means are resampled."""
 
 
 class Estimate(NamedTuple):
@@ -32,6 +34,17 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+    n: int
+
+
+class Difference(NamedTuple):
+    """A mean difference over `n` pairs, its 95 % confidence interval, and how likely chance is."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    """Two-sided bootstrap p-value."""
     n: int
 
 
@@ -149,3 +162,27 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
     draws = rng.integers(data.size, size=(_BOOTSTRAP_SAMPLES, data.size))
     low, high = np.quantile(data[draws].mean(axis=1), [0.025, 0.975])
     return Estimate(float(data.mean()), float(low), float(high), data.size)
+
+
+def resampled_means(values: Sequence[float], resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """The means of `resamples` bootstrap resamples of `values`.
+
+    How often each distinct value occurs in a resample is drawn at once, from a multinomial distribution:
+    the same distribution as drawing one by one, at a cost that does not grow with the number of values.
+    """
+    distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    n = int(counts.sum())
+    at_once = max(1, _RESAMPLED_AT_ONCE // len(distinct))
+    means = np.empty(resamples)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        means[start : start + size] = rng.multinomial(n, counts / n, size=size) @ distinct / n
+    return means
+
+
+def difference(values: Sequence[float], means: np.ndarray) -> Difference:
+    """Mean of per-question differences, with interval and p from their resampled means."""
+    low, high = np.quantile(means, [0.025, 0.975])
+    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    p = min(1.0, 2 * (tail + 1) / (len(means) + 1))
+    return Difference(float(np.mean(values)), float(low), float(high), p, len(values))

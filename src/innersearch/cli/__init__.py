@@ -3,6 +3,7 @@
     innersearch demo                                    the whole main job on the embedded world
     innersearch train recipes/ssrl-world.toml           train by self-search
     innersearch eval runs/ssrl-world/model --data world:test -n 16
+    innersearch compare runs/before runs/after          whether one evaluation is better than another
     innersearch ask runs/ssrl-world/model "Who taught the spouse of Nemie?"
     innersearch index wiki.jsonl runs/wiki              make a BM25 or dense index of a corpus
     innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
@@ -28,6 +29,7 @@ from innersearch import __version__
 from innersearch.cli import (
     ask,
     calibrate,
+    compare,
     cost,
     demo,
     evaluate,
@@ -53,6 +55,7 @@ for verb in (
     demo,
     train,
     evaluate,
+    compare,
     ask,
     index,
     search,

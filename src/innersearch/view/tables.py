@@ -10,6 +10,7 @@ from innersearch.types import ALL_GROUPS
 
 Summary = Mapping[str, Any]
 
+_METRICS = {"em": "EM", "f1": "F1", "cover_em": "cover EM", "searches": "searches per question"}
 _SHOWN = ("1", "4", "16", "64", "256", "1024")
 
 
@@ -65,6 +66,29 @@ def comparison_table(rows: Mapping[str, Summary]) -> str:
         calls = [f"{summary.get('calls', 0):.2f}" for summary in rows.values()]
         lines.append(["real searches per question", "", *calls, *[""] * len(sampled)])
     return markdown(heads, lines) + _sampled_note(rows)
+
+
+def difference_table(comparison: Mapping[str, Any]) -> str:
+    """What `innersearch compare` finds, a line per metric and group: B − A with its interval."""
+    lines = []
+    for name, groups in comparison["metrics"].items():
+        for group, found in groups.items():
+            scale, digits = (1, 2) if name == "searches" else (100, 1)
+            a, b, value, low, high = (scale * found[key] for key in ("a", "b", "value", "low", "high"))
+            delta = f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+            p = "<0.001" if found["p"] < 0.001 else f"{found['p']:.3f}"
+            cells = [str(found["n"]), f"{a:.{digits}f}", f"{b:.{digits}f}", delta, p]
+            lines.append([f"{_METRICS.get(name, name)}, {group}", *cells])
+    notes = [
+        f"A  {comparison['a']}",
+        f"B  {comparison['b']}",
+        f"{comparison['n']} questions in both; {comparison['only_a']} in A only, "
+        f"{comparison['only_b']} in B only, which do not count here",
+        f"paired bootstrap, {comparison['resamples']:,} resamples, seed {comparison['seed']}; EM, F1, "
+        "cover EM and pass@k in %; p two-sided, not corrected for the number of lines",
+        *(f"differs: {name}: {a} / {b}" for name, (a, b) in comparison["settings"].items()),
+    ]
+    return "\n".join([markdown(["metric, group", "n", "A", "B", "B − A, 95 %", "p"], lines), *notes])
 
 
 def _sampled_note(rows: Mapping[str, Summary]) -> str:

@@ -1,0 +1,50 @@
+"""`innersearch compare`: whether one evaluation is better than another, or only luckier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+from cyclopts.types import PositiveInt
+
+from innersearch.cli.console import stdout
+from innersearch.records import write_json
+from innersearch.view.tables import difference_table
+
+app = App(name="compare", help_format="plaintext")
+
+
+@app.default
+def compare(
+    a: Path,
+    b: Path,
+    *,
+    resamples: PositiveInt = 10_000,
+    seed: int = 0,
+    output: Path | None = None,
+) -> None:
+    """Compare two evaluations question by question: B − A with a 95 % interval and p.
+
+    Only questions that both have are compared; EM, F1, cover EM and searches per question, and pass@k
+    where both were sampled, per group, over all questions, and as mean of the groups. Examples:
+
+        innersearch eval world --data world:test --output runs/before
+        innersearch eval runs/demo/model --data world:test --output runs/after
+        innersearch compare runs/before runs/after
+        innersearch compare runs/before runs/after --output runs/comparison.json
+
+    Args:
+        a: Directory of an evaluation.
+        b: Directory of another one.
+        resamples: Of the paired bootstrap.
+        seed: Of the resamples.
+        output: Write the differences to this file, as JSON.
+    """
+    from innersearch.evaluate.compare import compare, read_evaluation
+
+    found = compare(read_evaluation(a), read_evaluation(b), resamples, seed)
+    if output:
+        write_json(output, found)
+    stdout.print(difference_table(found))
+    if output:
+        stdout.print(f"records  {output}")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from innersearch.cli import main
+from innersearch.errors import DataError, RunError
+from innersearch.evaluate.compare import MEAN_OF_GROUPS, compare, read_evaluation
+from innersearch.evaluate.scores import summarise
+from innersearch.metrics import difference, resampled_means
+from innersearch.records import read_json, write_json
+from tests.test_cli import fails
+
+
+def record(number: int, group: str, em: bool, f1: float | None = None, **given: object) -> dict:
+    return {
+        "id": f"{group}-{number}",
+        "group": group,
+        "question": f"Question {number} of {group}?",
+        "golden_answers": [str(number)],
+        "em": em,
+        "cover_em": em,
+        "f1": float(em) if f1 is None else f1,
+        "format": 1.0,
+        "searches": 1 + number % 2,
+        "calls": 0,
+        "failed": 0,
+        "tokens": 10,
+    } | given
+
+
+def write(
+    path: Path, records: list[dict], samples: list[dict] | None = None, **settings: object
+) -> Path:
+    path.mkdir()
+    for name, rows in (("greedy", records), ("samples", samples or [])):
+        (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_json(path / "summary.json", {"settings": settings} | summarise(records, [], []))
+    return path
+
+
+def sampled(row: dict, em: list[int]) -> dict:
+    return {key: row[key] for key in ("id", "group", "question", "golden_answers")} | {"em": em}
+
+
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """A is right about a third, B about a half of "x", and the other way round in "y"."""
+    rng = np.random.default_rng(5)
+    a, b = [], []
+    for group, size, (share_a, share_b) in (("x", 90, (0.33, 0.5)), ("y", 40, (0.5, 0.33))):
+        for number in range(size):
+            a.append(record(number, group, bool(rng.random() < share_a), f1=float(rng.random())))
+            b.append(record(number, group, bool(rng.random() < share_b), f1=float(rng.random())))
+    return write(tmp_path / "a", a), write(tmp_path / "b", b)
+
+
+def test_differences_and_intervals_are_those_of_a_plain_paired_bootstrap(tmp_path: Path) -> None:
+    a, b = (read_evaluation(path) for path in two(tmp_path))
+    found = compare(a, b, seed=1)
+    rng = np.random.default_rng(0)
+    for metric in ("em", "f1"):
+        deltas = {}
+        for group in ("x", "y"):
+            ids = [i for i in a.greedy if i.startswith(group)]
+            deltas[group] = np.array([b.greedy[i][metric] - 1.0 * a.greedy[i][metric] for i in ids])
+        deltas["all"] = np.concatenate([deltas["x"], deltas["y"]])
+        drawn = {
+            group: delta[rng.integers(len(delta), size=(10_000, len(delta)))].mean(axis=1)
+            for group, delta in deltas.items()
+        }
+        drawn[MEAN_OF_GROUPS] = (drawn["x"] + drawn["y"]) / 2
+        deltas[MEAN_OF_GROUPS] = np.array([deltas["x"].mean(), deltas["y"].mean()])
+        for group, means in drawn.items():
+            entry = found["metrics"][metric][group]
+            assert entry["value"] == pytest.approx(deltas[group].mean())
+            assert entry["b"] - entry["a"] == pytest.approx(entry["value"])
+            low, high = np.quantile(means, [0.025, 0.975])
+            assert entry["low"] == pytest.approx(low, abs=0.03)
+            assert entry["high"] == pytest.approx(high, abs=0.03)
+            p = 2 * min((means <= 0).mean(), (means >= 0).mean())
+            assert entry["p"] == pytest.approx(min(p, 1), abs=0.02)
+    assert found["metrics"]["em"]["all"]["n"] == found["metrics"]["em"][MEAN_OF_GROUPS]["n"] == 130
+    assert set(found["metrics"]) == {"em", "f1", "cover_em", "searches"}
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """200 repeated experiments on 60 pairs of known mean difference 0.1."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(200):
+        values = rng.choice([-1.0, 0.0, 1.0], p=[0.15, 0.6, 0.25], size=60)
+        found = difference(values, resampled_means(values, 1000, rng))
+        held += found.low <= 0.1 <= found.high
+    assert 0.89 <= held / 200 <= 0.99
+
+
+def test_resamples_in_parts_are_resamples() -> None:
+    values = np.arange(3000) / 3000
+    means = resampled_means(values, 2000, np.random.default_rng(0))
+    assert means.mean() == pytest.approx(values.mean(), abs=0.001)
+    assert means.std() == pytest.approx(values.std() / 3000**0.5, rel=0.1)
+
+
+def test_a_run_against_itself_is_no_difference(tmp_path: Path) -> None:
+    a = read_evaluation(two(tmp_path)[0])
+    for entry in compare(a, a)["metrics"]["em"].values():
+        assert (entry["value"], entry["low"], entry["high"], entry["p"]) == (0, 0, 0, 1)
+
+
+def test_what_is_in_one_only_is_counted_and_left_out(tmp_path: Path) -> None:
+    rows = [record(number, "x", number % 2 == 0) for number in range(10)]
+    a, b = write(tmp_path / "a", rows[:8]), write(tmp_path / "b", rows[3:])
+    found = compare(read_evaluation(a), read_evaluation(b))
+    assert (found["n"], found["only_a"], found["only_b"]) == (5, 3, 2)
+
+
+def test_pass_at_k_is_compared_where_both_were_sampled(tmp_path: Path) -> None:
+    rows = [record(number, "x", False) for number in range(4)]
+    a = write(tmp_path / "a", rows, [sampled(row, [1, 0, 0, 0]) for row in rows])
+    b = write(tmp_path / "b", rows, [sampled(row, [1, 1]) for row in rows[1:]])
+    metrics = compare(read_evaluation(a), read_evaluation(b))["metrics"]
+    assert metrics["pass@1"]["x"]["a"] == 0.25
+    assert metrics["pass@1"]["x"]["value"] == 0.75
+    assert metrics["pass@2"]["x"] | {"p": 0} == {
+        **{"a": 0.5, "b": 1.0, "value": 0.5, "low": 0.5, "high": 0.5, "p": 0, "n": 3}
+    }
+
+
+@pytest.mark.parametrize("part", [{"question": "Another?"}, {"golden_answers": ["other"]}])
+def test_an_id_that_stands_for_two_questions_is_refused(tmp_path: Path, part: dict) -> None:
+    rows = [record(number, "x", True) for number in range(4)]
+    a, b = write(tmp_path / "a", rows), write(tmp_path / "b", [*rows[:3], rows[3] | part])
+    with pytest.raises(DataError, match=r"1 of 4 ids .* 'x-3'"):
+        compare(read_evaluation(a), read_evaluation(b))
+
+
+def test_protocols_are_not_mixed(tmp_path: Path) -> None:
+    rows = [record(0, "x", True)]
+    a = write(tmp_path / "a", rows, protocol="ssrl")
+    b = write(tmp_path / "b", rows, protocol="zerosearch")
+    with pytest.raises(RunError, match=r"protocol ssrl .* with zerosearch"):
+        compare(read_evaluation(a), read_evaluation(b))
+
+
+def test_from_the_command_line(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    two(tmp_path)
+    assert main(["compare", "a", "b", "--output", "difference.json", "--seed", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "130 questions in both; 0 in A only" in printed
+    assert "EM, mean of groups" in printed
+    entry = read_json(Path("difference.json"))["metrics"]["em"]["x"]
+    assert f"{100 * entry['value']:+.1f} [{100 * entry['low']:+.1f}" in printed
+    assert "no evaluation at gone" in fails(capsys, "compare", "a", "gone")
+    Path("b/summary.json").unlink()
+    assert "b is not finished: run" in fails(capsys, "compare", "a", "b")
+    assert "it holds evaluations, give one: a, b" in fails(capsys, "compare", ".", "a")
+    write(Path("c"), [record(0, "z", True)])
+    assert "no question in common" in fails(capsys, "compare", "a", "c")
+    text = Path("c/greedy.jsonl").read_text()
+    Path("c/greedy.jsonl").write_text(text.replace('"f1"', '"rouge"'))
+    assert "scored with other metrics" in fails(capsys, "compare", "a", "c")
+    Path("c/greedy.jsonl").write_text("")
+    assert "0 records in greedy.jsonl, 1 in summary.json" in fails(capsys, "compare", "a", "c")
