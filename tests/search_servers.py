@@ -100,6 +100,8 @@ def _handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._reply(dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True)))
 
+        do_HEAD = do_GET
+
         def do_POST(self) -> None:
             length = int(self.headers["content-length"])
             self._reply(json.loads(self.rfile.read(length)))
@@ -113,6 +115,8 @@ def _handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:
             for name, value in {"content-length": str(len(body)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+            if self.command == "HEAD":
+                return
             if not answer.trickle_s:
                 self.wfile.write(body)
                 return

@@ -81,7 +81,7 @@ def test_differences_and_intervals_are_those_of_a_plain_paired_bootstrap(tmp_pat
             assert entry["low"] == pytest.approx(low, abs=0.03)
             assert entry["high"] == pytest.approx(high, abs=0.03)
             p = 2 * min((means <= 0).mean(), (means >= 0).mean())
-            assert entry["p"] == pytest.approx(min(p, 1), abs=0.02)
+            assert entry["p"] == pytest.approx(min(p, 1), abs=0.05)
     assert found["metrics"]["em"]["all"]["n"] == found["metrics"]["em"][MEAN_OF_GROUPS]["n"] == 130
     assert set(found["metrics"]) == {"em", "f1", "cover_em", "searches"}
 

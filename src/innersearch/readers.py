@@ -1,8 +1,11 @@
-"""Questions from files: FlashRAG JSONL and Search-R1 Parquet.
+"""Questions from files: FlashRAG JSONL, Search-R1 Parquet, and the tables of three benchmarks.
 
 * FlashRAG: one object per line, `{"id", "question", "golden_answers": [...], "metadata": {...}}`.
 * Search-R1: columns `question`, `golden_answers`, `data_source`, and gold answers again under
   `reward_model.ground_truth.target`; gold answers occur as string, list, array or dict.
+* Tables, .csv or .tsv: SimpleQA (`problem`, `answer`), FRAMES (`Prompt`, `Answer`), and BrowseComp,
+  whose texts are sealed with the `canary` of their row (see `innersearch.sealed`). Rows are named by
+  file and number.
 
 Every row becomes a question or the whole file is refused with the row that is wrong: nothing is
 dropped.
@@ -10,6 +13,8 @@ dropped.
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from innersearch.errors import DataError
+from innersearch.sealed import CANARY, unseal
 from innersearch.types import Question
 
 Row = Mapping[str, Any]
@@ -26,20 +32,37 @@ _LABELS = ("data_source", "split", "group", "tier")
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Read a `.jsonl` or `.parquet` file of questions.
+    """Read a `.jsonl`, `.parquet`, `.csv` or `.tsv` file of questions.
 
     Raises:
         DataError: The file is missing or of another kind, or a row has no question or gold answer.
     """
-    if not path.is_file():
-        raise DataError(f"no data file at {path}: give a FlashRAG .jsonl or a Search-R1 .parquet file")
-    readers = {".jsonl": _json_rows, ".parquet": _parquet_rows}
-    if path.suffix not in readers:
-        raise DataError(f"{path} ends in {path.suffix!r}; questions are read from .jsonl or .parquet")
-    questions = [_question(row, f"{path}, row {n}", n) for n, row in readers[path.suffix](path)]
+    questions = []
+    for row in read_each(path):
+        if isinstance(row, DataError):
+            raise row
+        questions.append(row)
     if not questions:
         raise DataError(f"{path} holds no questions")
-    return _with_unique_ids(questions)
+    return with_unique_ids(questions)
+
+
+def read_each(path: Path) -> Iterator[Question | DataError]:
+    """Each row as a question, or as what is wrong with it.
+
+    Raises:
+        DataError: The file is missing, of another kind, or cannot be read further.
+    """
+    if not path.is_file():
+        raise DataError(f"no data file at {path}: give a FlashRAG .jsonl or a Search-R1 .parquet file")
+    readers = {".jsonl": _json_rows, ".parquet": _parquet_rows, ".csv": _table_rows, ".tsv": _table_rows}
+    if path.suffix not in readers:
+        raise DataError(f"{path} ends in {path.suffix!r}; questions are read from {', '.join(readers)}")
+    for n, row in readers[path.suffix](path):
+        try:
+            yield _question(row, f"{path}, row {n}", n)
+        except DataError as error:
+            yield error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -72,11 +95,26 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     yield from enumerate((row for batch in batches for row in batch), 1)
 
 
+def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(1 << 27)
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        table = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+        try:
+            for number, given in enumerate(table, 1):
+                row = {str(key).lower(): value for key, value in given.items() if key}
+                text = row.get("question") or row.get("problem") or row.get("prompt")
+                named = {"id": f"{path.stem}:{number}", "data_source": path.stem}
+                yield number, named | row | {"question": text}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is no readable table: {error}") from error
+
+
 def _question(row: Row, place: str, number: int) -> Question:
     text = row.get("question")
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{place} has no 'question'; its columns are {sorted(row)}")
     try:
+        row = _opened(row)
         answers = _golden_answers(row)
     except DataError as error:
         raise DataError(f"{place}: {error}") from error
@@ -91,7 +129,16 @@ def _question(row: Row, place: str, number: int) -> Question:
     metadata = dict(given) if isinstance(given, Mapping) else {}
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
     identity = str(row.get("id", number))
-    return Question(identity, text.strip(), answers, metadata)
+    return Question(identity, str(row["question"]).strip(), answers, metadata)
+
+
+def _opened(row: Row) -> Row:
+    """The row with its texts in plain words; only in memory, and the canary says so."""
+    canary = row.get(CANARY)
+    if not isinstance(canary, str) or not canary:
+        return row
+    texts = {key: unseal(str(row.get(key) or ""), canary) for key in ("question", "answer")}
+    return {**row, **texts, "metadata": {CANARY: canary}}
 
 
 def _golden_answers(row: Row) -> tuple[str, ...] | None:
@@ -129,7 +176,7 @@ def as_answers(value: Any) -> tuple[str, ...]:
     return tuple(str(answer) for answer in value if str(answer).strip())
 
 
-def _with_unique_ids(questions: list[Question]) -> list[Question]:
+def with_unique_ids(questions: list[Question]) -> list[Question]:
     """Prefix ids with their data source where several sources were merged, as in Search-R1's file."""
     counts = Counter(question.id for question in questions)
     seen: Counter[str] = Counter()
@@ -143,6 +190,12 @@ def _with_unique_ids(questions: list[Question]) -> list[Question]:
             identity += f"#{seen[identity]}"
         result.append(Question(identity, question.question, question.golden_answers, question.metadata))
     return result
+
+
+def fingerprint(questions: Sequence[Question]) -> str:
+    """SHA-256 of what questions ask and expect."""
+    asked = json.dumps([[q.id, q.question, q.golden_answers] for q in questions])
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def balanced(questions: Sequence[Question]) -> list[Question]:

@@ -9,6 +9,7 @@
     innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
     innersearch sim2real runs/ssrl-world/model --data world:test
     innersearch calibrate runs/ssrl-world/model --data world:validation
+    innersearch data ls                                 benchmarks by name; get, check and coverage
     innersearch report runs/ssrl-world                  write its report.html
     innersearch world build                             make the embedded world and its model
 
@@ -31,6 +32,7 @@ from innersearch.cli import (
     calibrate,
     compare,
     cost,
+    data,
     demo,
     evaluate,
     index,
@@ -63,6 +65,7 @@ for verb in (
     calibrate,
     simulator,
     cost,
+    data,
     report,
     world,
 ):

@@ -15,6 +15,8 @@ from innersearch.cli.engines import SELF, SearchOptions, announce_cost, open_pla
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings
+from innersearch.errors import ConfigError
+from innersearch.sealed import any_sealed
 from innersearch.types import Question
 from innersearch.view.tables import evaluation_table
 
@@ -53,7 +55,8 @@ def evaluate_command(
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
-        data: A .jsonl or .parquet file of questions, or world:train, world:validation, world:test.
+        data: A file of questions (.jsonl, .parquet), a benchmark that `innersearch data get` fetched, or
+            world:train, world:validation, world:test; several are separated by commas.
         n: Sampled trajectories per question, for pass@k up to k = n.
         sample_questions: Questions per group that are sampled; 0 takes all.
         policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
@@ -77,7 +80,7 @@ def evaluate_command(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
-    rows, real = load_questions(data, groups), options.only_real
+    rows, real = load_questions(data, groups, allow_sealed=True), options.only_real
     evaluation = Evaluation(model, rows, prompt, choices, resume=resume, real=real, policy=policy)
     settings = evaluation.search_settings(options)
     announce_cost(settings, len(rows) * (1 + n))
@@ -136,6 +139,11 @@ class Evaluation:
         """Who answers queries, with what the model expects where nothing is given."""
         from innersearch.world.tokenizer import is_world
 
+        if options.cache and any_sealed(self.questions):
+            raise ConfigError(
+                "--cache keeps queries, and those about sealed questions must not be written: "
+                "leave it out"
+            )
         return options.resolved(self.path, world=self._own and is_world(self.tokenizer))
 
     def run(
@@ -150,6 +158,8 @@ class Evaluation:
         from innersearch.evaluate.run import evaluate
 
         begin = f"{name}, " if name else ""
+        if search and any_sealed(self.questions):
+            search = search.model_copy(update={"cache": ""})
         return evaluate(
             self._policy,
             self.tokenizer,

@@ -53,7 +53,7 @@ def sim2real(
         options: Which engine, as for eval; K takes the place of --search.
     """
     folder = output or default_folder("sim2real", model)
-    questions = load_questions(data, groups)
+    questions = load_questions(data, groups, allow_sealed=True)
     begun(folder, resume=resume, what="evaluation")
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, questions, prompt, choices, resume=True)

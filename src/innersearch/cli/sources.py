@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from innersearch.data.catalogue import fetched, is_name
 from innersearch.errors import ConfigError, DataError, did_you_mean
-from innersearch.readers import read_questions
+from innersearch.readers import read_questions, with_unique_ids
+from innersearch.sealed import any_sealed
 from innersearch.types import Question
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import GROUPS, questions
@@ -28,30 +30,59 @@ def model_path(name: str) -> str:
     return str(SHIPPED) if name == WORLD else name
 
 
-def load_questions(source: str, groups: Collection[str] = ()) -> list[Question]:
-    """Questions of a file, or of `world:train`, `world:validation`, `world:test`.
+def load_questions(
+    source: str, groups: Collection[str] = (), *, allow_sealed: bool = False
+) -> list[Question]:
+    """Questions of a file, of a fetched benchmark, or of `world:train`, `world:validation`,
+    `world:test`; of several, separated by commas.
+
+    Args:
+        source: Names them.
+        groups: Only questions of these groups.
+        allow_sealed: Whether the caller writes no texts of sealed questions in plain words.
 
     Raises:
         DataError: There are none.
     """
     if not source:
         raise ConfigError("no data given: add --data FILE, a .jsonl or .parquet file of questions")
-    prefix, _, split = source.partition(":")
-    if prefix != WORLD:
-        found = read_questions(Path(source))
-    elif split in list(Split):
-        found = questions(Encyclopedia.generate(SHIPPED_SEED), Split(split))
-    else:
-        raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
+    found = _load(source)
+    if any_sealed(found) and not allow_sealed:
+        raise DataError(
+            f"{source} is sealed, its texts must not be written in plain words: it is for eval, "
+            "sim2real, data check and data coverage only"
+        )
     if not groups:
         return found
     for group in groups:
-        if prefix == WORLD and group not in GROUPS:
+        if source.startswith(f"{WORLD}:") and group not in GROUPS:
             raise DataError(f"unknown group {group!r}; {did_you_mean(group, GROUPS)}")
     chosen = [question for question in found if question.group in groups]
     if not chosen:
         raise DataError(f"{source} has no question of the groups {', '.join(groups)}")
     return chosen
+
+
+def _load(source: str) -> list[Question]:
+    prefix, _, split = source.partition(":")
+    if "," in source and not Path(source).is_file():
+        parts = [part.strip() for part in source.split(",") if part.strip()]
+        return with_unique_ids([question for part in parts for question in _load(part)])
+    if prefix != WORLD:
+        return read_questions(question_file(source))
+    if split in list(Split):
+        return questions(Encyclopedia.generate(SHIPPED_SEED), Split(split))
+    raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
+
+
+def question_file(source: str) -> Path:
+    """A file of questions, or that of a fetched benchmark by name.
+
+    Raises:
+        DataError: There is no such benchmark, or it was not fetched.
+    """
+    path = Path(source).expanduser()
+    return fetched(source) if is_name(source) and not path.exists() else path
 
 
 def recipe_path(name: str) -> Path | None:

@@ -3,14 +3,13 @@
 Records go to disk as questions finish, so that a killed evaluation resumes and memory does not grow
 with the number of samples: `greedy.jsonl` and `samples.jsonl` hold one line per question,
 `trajectories.jsonl` the trajectories themselves (all greedy ones, the first sample of each question).
+Texts of sealed benchmarks are sealed in records, and their trajectories are not written at all.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,19 @@ from innersearch import prompts
 from innersearch.evaluate.scores import Score, score, summarise
 from innersearch.policy.base import Policy
 from innersearch.progress import Progress, silent
+from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
+from innersearch.sealed import is_sealed, seal_record, unseal_record
 from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _TRAJECTORY = TypeAdapter(Trajectory)
+BEGUN = "samples-begun.jsonl"
+"""One line per sample of questions that are not complete yet, so that a kill loses none of them."""
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -93,21 +96,23 @@ def evaluate(
     ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     place = {question.id: index for index, question in enumerate(questions)}
     of_greedy, of_samples = (
-        sorted(read_lines(path / f"{name}.jsonl"), key=lambda record: place[record["id"]])
+        sorted(
+            map(unseal_record, read_lines(path / f"{name}.jsonl")),
+            key=lambda record: place[record["id"]],
+        )
         for name in ("greedy", "samples")
     )
     summary = {"settings": asdict(settings), "retokenised": "tokens" not in policy.tells}
     summary |= {"search": plan.identity} if plan else {}
     summary |= summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
+    (path / BEGUN).unlink(missing_ok=True)
     return summary
 
 
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
-    asked = json.dumps([[q.id, q.question, q.golden_answers] for q in questions])
-    questions_sha256 = hashlib.sha256(asked.encode()).hexdigest()
-    return asdict(settings) | {"model": policy.name, "questions_sha256": questions_sha256}
+    return asdict(settings) | {"model": policy.name, "questions_sha256": fingerprint(questions)}
 
 
 def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
@@ -117,6 +122,8 @@ def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
         for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
         for record in read_lines(path / f"{name}.jsonl")
     }
+    # Of a sample its trajectory is written first, so one that is there belongs to a sample that is.
+    done |= {(_kept(settings.temperature), line["id"]) for line in read_lines(path / BEGUN)}
     keep_lines(
         path / "trajectories.jsonl",
         lambda record: (_kept(record["sampling"]["temperature"]), record["question"]["id"]) in done,
@@ -153,30 +160,49 @@ class _Records:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
         done = {record["id"] for record in read_lines(file)}
+        begun = self._begun(done) if name == "samples" else {}
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
-        tasks = [
+        samples = LineWriter(self.path / BEGUN) if name == "samples" else None
+        # Made one by one: a hundred thousand tasks at once would cost memory for nothing.
+        tasks = (
             Task(question, self.prompt_ids[question.id], question.id, repetition)
             for question in questions
             if question.id not in done
-            for repetition in range(repetitions)
-        ]
+            for repetition in range(len(begun.get(question.id, ())), repetitions)
+        )
         self.progress(name, len(done), len(questions))
-        scores: list[Score] = []
         finished = len(done)
-        for task, trajectory in zip(tasks, rollout.stream(tasks), strict=True):
+        for trajectory in rollout.stream(tasks):
+            question = trajectory.question
             entry = score(trajectory, direct=self.settings.direct)
+            if trajectory.repetition == 0 and not is_sealed(question):
+                trajectories.write(_scored(trajectory, entry))
+            if samples:
+                sample = {"id": question.id} | asdict(entry)
+                samples.write(seal_record(sample, question))
+            scores = begun.setdefault(question.id, [])
             scores.append(entry)
-            if task.repetition == 0:
-                components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format}
-                scored = replace(trajectory, answer=entry.answer, components=components)
-                trajectories.write(to_json(_TRAJECTORY, scored))
             if len(scores) == repetitions:
-                records.write(_record(task.question, scores, sampled=name == "samples"))
-                scores = []
+                record = _record(question, begun.pop(question.id), sampled=name == "samples")
+                records.write(seal_record(record, question))
                 finished += 1
                 self.progress(name, finished, len(questions))
-        records.close()
-        trajectories.close()
+        for writer in filter(None, (records, trajectories, samples)):
+            writer.close()
+
+    def _begun(self, done: Collection[str]) -> dict[str, list[Score]]:
+        """The samples so far of questions that are not complete, in the order of their repetitions."""
+        scores: dict[str, list[Score]] = {}
+        for line in map(unseal_record, read_lines(self.path / BEGUN)):
+            identity = line.pop("id")
+            if identity not in done:
+                scores.setdefault(identity, []).append(Score(**line))
+        return scores
+
+
+def _scored(trajectory: Trajectory, entry: Score) -> str:
+    components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format}
+    return to_json(_TRAJECTORY, replace(trajectory, answer=entry.answer, components=components))
 
 
 def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> dict[str, Any]:

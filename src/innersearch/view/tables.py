@@ -104,6 +104,20 @@ def _sampled_note(rows: Mapping[str, Summary]) -> str:
     return f"\npass@k: {'; '.join(described)}" if on else ""
 
 
+def coverage_table(summary: Summary) -> str:
+    """What `innersearch.evaluate.coverage` found, a line per group and a column per k."""
+    shares = summary["coverage"]
+    groups = next(iter(shares.values()))
+    rows = [
+        [group, str(groups[group]["n"]), *(percent(found[group]) for found in shares.values())]
+        for group in groups
+    ]
+    table = markdown(["gold answer found, %", "n", *(f"top {k}" for k in shares)], rows)
+    short = summary["short_answers"]
+    note = f"\n{short} questions have yes, no or at most two characters as answer: many pages hold that"
+    return table + (note if short else "")
+
+
 def fidelity_table(simulators: Mapping[str, Mapping[str, Any]]) -> str:
     """Simulators side by side; see `innersearch.simulator.measure.fidelity`."""
     rows = [["queries", *(str(figures["queries"]) for figures in simulators.values())]]

@@ -1,0 +1,208 @@
+"""`innersearch data`: benchmarks by name, checks of question files, and what a corpus covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt
+
+from innersearch.cli.console import stdout
+from innersearch.cli.engines import announce_cost, open_named
+from innersearch.cli.progress import Display
+from innersearch.cli.sources import load_questions, question_file
+from innersearch.config import SearchSettings
+from innersearch.data import catalogue
+from innersearch.data.check import Findings, Overlap, check, overlap
+from innersearch.data.fetch import fetch, is_unchanged
+from innersearch.errors import DataError
+from innersearch.records import read_json
+from innersearch.view.tables import coverage_table, markdown
+
+app = App(name="data", help_format="plaintext", help="Benchmarks by name, and checks of question files.")
+
+_SHOWN_IDS = 3
+
+
+@app.command
+def ls(folder: Path | None = None) -> None:
+    """List the benchmarks that are known by name, and which of them are here.
+
+    Licences are stated as far as known; check them before you pass data on. Examples:
+
+        innersearch data ls
+        innersearch data ls ~/benchmarks
+
+    Args:
+        folder: Where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
+    """
+    folder = folder or catalogue.data_folder()
+    rows = []
+    for benchmark in catalogue.BENCHMARKS.values():
+        for split in sorted(benchmark.files, key=lambda part: part != benchmark.split):
+            found = catalogue.Split(benchmark, split)
+            cells = [split, f"{found.n:,}", benchmark.licence, benchmark.source]
+            rows.append([found.name, *cells, _presence(found, folder)])
+    stdout.print(markdown(["name", "split", "n", "licence (as known)", "from", f"in {folder}"], rows))
+    stdout.print("fetch   innersearch data get NAME [--from DIR]")
+
+
+def _presence(found: catalogue.Split, folder: Path) -> str:
+    if not found.path(folder).is_file():
+        return "–"
+    if not found.manifest(folder).is_file():
+        return "yes, of unknown origin"
+    return f"{read_json(found.manifest(folder))['n']:,}" + (
+        "" if is_unchanged(found, folder) else ", changed since"
+    )
+
+
+@app.command
+def get(
+    name: str,
+    *,
+    source: Annotated[str, Parameter(name="--from")] = "",
+    output: Path | None = None,
+) -> None:
+    """Fetch a benchmark; then `--data NAME` takes it.
+
+    Questions are written as JSON lines, with a manifest of where they came from and checksums.
+    BrowseComp stays sealed, as published: it is opened in memory only. Examples:
+
+        innersearch data get nq
+        innersearch data get hotpotqa:train --from ~/FlashRAG_datasets
+        innersearch data get bamboogle --from ~/Downloads/test.jsonl --output ~/benchmarks
+        innersearch data get nq_hotpotqa_train --from ~/nq_hotpotqa_train
+        innersearch data get browsecomp --from browse_comp_test_set.csv
+
+    Args:
+        name: As `innersearch data ls` shows it.
+        source: A directory laid out as on the hub, a file, a dataset id OWNER/NAME on the hub, or an
+            http(s) address; where the benchmark was published by default.
+        output: Where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
+    """
+    wanted = catalogue.find(name)
+    folder = output or catalogue.data_folder()
+    manifest = fetch(wanted, source, folder)
+    stdout.print(f"{wanted.path(folder)}  {manifest['n']:,} questions, from {manifest['source']}")
+    if manifest["n"] != wanted.n:
+        stdout.print(f"note  {wanted.name} was published with {wanted.n:,} questions")
+    stdout.print(f"next  innersearch data check {wanted.path(folder)}")
+
+
+@app.command(name="check")
+def check_command(file: str, *, against: tuple[str, ...] = ()) -> None:
+    """Say what a file of questions holds, what is odd about it, and what other files hold too.
+
+    Questions are named by id, never printed. Exit status 1 if a row cannot be read. Examples:
+
+        innersearch data check nq
+        innersearch data check my-questions.jsonl
+        innersearch data check nq_hotpotqa_train --against nq --against hotpotqa
+
+    Args:
+        file: A file of questions, or a fetched benchmark by name.
+        against: Another one: which questions stand there too, the same or with eight words in a row.
+    """
+    path = question_file(file)
+    questions, found = check(path)
+    _print_findings(path, found, _expected(path))
+    for other in against:
+        rows = load_questions(other, allow_sealed=True)
+        _print_overlap(other, len(rows), overlap(questions, rows))
+    if found.unreadable:
+        raise DataError(f"{len(found.unreadable)} rows of {path} are no questions: mend or remove them")
+
+
+def _expected(path: Path) -> int | None:
+    for benchmark in catalogue.BENCHMARKS.values():
+        for part in benchmark.files:
+            split = catalogue.Split(benchmark, part)
+            if split.path(path.parent) == path:
+                return split.n
+    return None
+
+
+def _print_findings(path: Path, found: Findings, expected: int | None) -> None:
+    stdout.print(f"{path}  {found.n:,} questions")
+    if expected is not None:
+        same = "as published" if expected == found.n else f"published with {expected:,}"
+        stdout.print(f"expected  {same}")
+    for group, count in found.groups.items():
+        stdout.print(f"group  {group}  {count:,}")
+    for row in found.unreadable[:_SHOWN_IDS]:
+        stdout.print(f"unreadable  {row}")
+    if len(found.unreadable) > _SHOWN_IDS:
+        stdout.print(f"unreadable  and {len(found.unreadable) - _SHOWN_IDS:,} more rows")
+    stdout.print(f"ids that occur more than once  {_named(found.same_id)}")
+    stdout.print(f"questions that stand there before  {_named(found.same_question)}")
+    for what, ids in found.odd.items():
+        stdout.print(f"odd  {what}  {_named(ids)}")
+
+
+def _print_overlap(other: str, size: int, found: Overlap) -> None:
+    stdout.print(f"against {other} ({size:,} questions):")
+    stdout.print(f"  the same question  {_named(found.same)}")
+    stdout.print(f"  eight words in a row the same  {_named(found.alike)}")
+
+
+def _named(ids: list[str]) -> str:
+    """How many, and the first of them."""
+    if not ids:
+        return "0"
+    more = ", …" if len(ids) > _SHOWN_IDS else ""
+    return f"{len(ids):,}  ({', '.join(ids[:_SHOWN_IDS])}{more})"
+
+
+@app.command
+def coverage(
+    questions: str,
+    *,
+    engine: str,
+    k: Annotated[str, Parameter(alias="-k")] = "3,10,100",
+    groups: tuple[str, ...] = (),
+    max_calls: NonNegativeInt = 0,
+    output: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Search a corpus for every question's own text: is a gold answer among the first k documents?
+
+    What a corpus does not hold no agent finds in it. Prints shares with 95 % intervals per group and k,
+    and keeps the rank of the first gold document of every question. Examples:
+
+        innersearch data coverage world:test --engine world -k 1,3
+        innersearch data coverage nq --engine bm25:runs/wiki -k 3,10,100
+        innersearch data coverage nq --engine remote:http://127.0.0.1:8000 --resume
+
+    Args:
+        questions: As for --data of eval.
+        engine: What is searched, as for eval.
+        k: How many documents, several separated by commas.
+        groups: Only questions of these groups.
+        max_calls: Calls to search APIs at most; 0 for no limit.
+        output: Directory of the records; runs/coverage-<questions>-<engine> by default.
+        resume: Go on with what is in that directory.
+    """
+    from innersearch.cli.evaluate import default_folder
+    from innersearch.evaluate.coverage import coverage as audit
+
+    ks = _numbers(k)
+    rows = load_questions(questions, groups, allow_sealed=True)
+    folder = output or default_folder("coverage", Path(questions).stem, engine.replace("/", "-"))
+    settings = SearchSettings(engine=engine, k=max(ks), max_searches=1, max_calls=max_calls)
+    announce_cost(settings, len(rows))
+    with Display() as display:
+        opened = open_named(settings, folder / "budget.json" if max_calls else None)
+        summary = audit(rows, opened, ks, folder, resume=resume, progress=display.update)
+    stdout.print(coverage_table(summary))
+    stdout.print(f"records  {folder}")
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    if len(numbers) != len(text.split(",")) or not all(numbers):
+        raise DataError(
+            f"-k takes numbers from 1, separated by commas, for example 3,10; given {text!r}"
+        )
+    return sorted(set(numbers))

@@ -1,0 +1,186 @@
+"""Fetching a benchmark: from a directory, a file, the Hugging Face hub, or an address.
+
+What is written is our question JSONL, with a manifest that says where it came from and its checksums;
+sealed benchmarks are copied as published. Of a row's metadata only plain values are kept: contexts of
+multi-hop questions would be copied into every record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from innersearch.data.catalogue import Split
+from innersearch.errors import DataError
+from innersearch.readers import read_questions
+from innersearch.records import read_json, write_json
+from innersearch.types import Question
+
+_LFS = b"version https://git-lfs"
+
+
+def fetch(wanted: Split, source: str, folder: Path) -> dict[str, Any]:
+    """Write a split of a benchmark below `folder` and return its manifest.
+
+    Args:
+        wanted: Which one.
+        source: A directory laid out as on the hub, a file, a dataset id on the hub, or an http(s)
+            address; empty for where it was published.
+        folder: Where benchmarks are kept.
+
+    Raises:
+        DataError: It cannot be had from there, its rows are no questions, or other data stands there.
+    """
+    target = wanted.path(folder)
+    with _obtained(wanted, source or wanted.benchmark.source) as (file, origin):
+        manifest: dict[str, Any] = {
+            "name": wanted.name,
+            "split": wanted.split,
+            "source": origin,
+            "source_sha256": sha256(file),
+            "licence": wanted.benchmark.licence,
+            "expected_n": wanted.n,
+        }
+        if _is_there(wanted, folder, manifest["source_sha256"]):
+            return dict(read_json(wanted.manifest(folder)))
+        questions = read_questions(file)
+        partial = target.with_name(target.name + ".part")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        if wanted.benchmark.sealed:
+            shutil.copyfile(file, partial)
+        else:
+            _write(questions, partial, wanted.benchmark.name)
+        manifest |= {"n": len(questions), "sha256": sha256(partial)}
+        # In this order: without its manifest a file would be taken for somebody else's.
+        write_json(wanted.manifest(folder), manifest)
+        partial.replace(target)
+    return manifest
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_unchanged(wanted: Split, folder: Path) -> bool:
+    """Whether a fetched file is still the one that was written."""
+    manifest = wanted.manifest(folder)
+    return manifest.is_file() and read_json(manifest)["sha256"] == sha256(wanted.path(folder))
+
+
+def _is_there(wanted: Split, folder: Path, source_sha256: str) -> bool:
+    target = wanted.path(folder)
+    if not target.exists():
+        return False
+    known = wanted.manifest(folder)
+    same_source = known.is_file() and read_json(known)["source_sha256"] == source_sha256
+    if same_source and is_unchanged(wanted, folder):
+        return True
+    raise DataError(f"{target} holds other data: delete it, or give another directory with --output")
+
+
+def _write(questions: list[Question], path: Path, name: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for question in questions:
+            file.write(json.dumps(_row(question, name), ensure_ascii=False) + "\n")
+
+
+def _row(question: Question, name: str) -> dict[str, Any]:
+    """Ids are made unique over all benchmarks, so that runs on one compare with runs on several."""
+    given = str(question.metadata.get("data_source", name))
+    source = given if given in _MERGED else name
+    plain = {k: v for k, v in question.metadata.items() if isinstance(v, str | int | float | bool)}
+    return {
+        "id": f"{source}:{question.id.removeprefix(given + ':')}",
+        "question": question.question,
+        "golden_answers": list(question.golden_answers),
+        "data_source": source,
+        "metadata": {k: v for k, v in plain.items() if k not in ("data_source", "split", "group")},
+    }
+
+
+_MERGED = ("nq", "hotpotqa")
+"""What Search-R1's training file is made of."""
+
+
+@contextmanager
+def _obtained(wanted: Split, source: str) -> Iterator[tuple[Path, str]]:
+    """The file of a split on this machine, and how to name where it came from."""
+    if Path(source).expanduser().exists():
+        file = _local(wanted, Path(source).expanduser())
+        yield file, str(file)
+    elif source.startswith(("http://", "https://")):
+        address = source if source.endswith(Path(wanted.file).suffix) else f"{source}/{wanted.file}"
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / Path(wanted.file).name
+            _download(address, file)
+            yield file, address
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        yield _from_hub(source, wanted.file), f"{source}/{wanted.file}"
+    else:
+        raise DataError(
+            f"no directory, file, dataset id (OWNER/NAME) or address: {source!r}, to fetch "
+            f"{wanted.name} from"
+        )
+
+
+def _local(wanted: Split, place: Path) -> Path:
+    """Directories are laid out as on the hub: nq/test.jsonl, or test.jsonl in a directory of its own."""
+    tried = [place]
+    if place.is_dir():
+        name = Path(wanted.file).name
+        tried = [place / wanted.file, place / name]
+        if place.name != wanted.benchmark.name and "/" in wanted.file:
+            tried.pop()
+    for file in tried:
+        if file.is_file():
+            with file.open("rb") as opened:
+                if opened.read(len(_LFS)) == _LFS:
+                    raise DataError(f"{file} is a Git LFS pointer: run `git lfs pull` in its repository")
+            return file
+    raise DataError(f"no {' or '.join(map(str, tried))} to fetch {wanted.name} from")
+
+
+def _from_hub(repository: str, file: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise DataError(
+            "fetching from the hub needs huggingface_hub: pip install huggingface_hub, or give a local "
+            "copy with --from DIR"
+        ) from error
+    try:
+        return Path(hf_hub_download(repository, file, repo_type="dataset"))
+    except Exception as error:
+        # Whatever the hub's client and its network library raise, it is this that failed.
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise DataError(
+            f"cannot fetch {file} of {repository} from the hub: {reason[0]}; download it elsewhere and "
+            "give it with --from DIR"
+        ) from error
+
+
+def _download(address: str, file: Path) -> None:
+    import httpx2
+
+    try:
+        with (
+            httpx2.stream("GET", address, follow_redirects=True, timeout=60.0) as answer,
+            file.open("wb") as out,
+        ):
+            answer.raise_for_status()
+            for part in answer.iter_bytes():
+                out.write(part)
+    except httpx2.HTTPError as error:
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise DataError(
+            f"cannot fetch {address}: {reason[0]}; download it elsewhere and give it with --from FILE"
+        ) from error

@@ -1,0 +1,128 @@
+"""Corpus coverage: for how many questions a search with the question itself finds a gold answer.
+
+It bounds what an agent can get from a corpus and an engine, before any agent is trained on them. Whether
+a document is a gold document is `innersearch.search.evidence.is_gold`: one that the question names, or
+one that holds a gold answer. The latter is generous to answers of one short word and to yes and no, so
+the summary counts those questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from innersearch.errors import SearchError
+from innersearch.metrics import normalise, wilson
+from innersearch.progress import Progress, silent
+from innersearch.readers import fingerprint
+from innersearch.records import LineWriter, claim, read_lines, write_json
+from innersearch.search.base import USED_UP, Engine, SearchResult
+from innersearch.search.evidence import is_gold
+from innersearch.types import ALL_GROUPS, Question
+
+_BATCH = 64
+"""Questions that are asked between two writes to disk."""
+
+
+def coverage(
+    questions: Sequence[Question],
+    engine: Engine,
+    ks: Sequence[int],
+    path: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Search for every question's own text, write a record each, and return the summary.
+
+    A record holds the rank of the first gold document among the most of `ks`, or null.
+
+    Raises:
+        RunError: `path` is not empty and `resume` is not given, or other questions or engines wrote it.
+        SearchError: Searches failed; `resume` asks those again.
+    """
+    identity = {
+        "engine": dict(engine.identity),
+        "k": max(ks),
+        "questions_sha256": fingerprint(questions),
+    }
+    otherwise = "was written with another engine, k or other questions"
+    claim(path, identity, resume=resume, what="audit", otherwise=otherwise)
+    file = path / "coverage.jsonl"
+    done = {record["id"] for record in read_lines(file)}
+    todo = [question for question in questions if question.id not in done]
+    progress("coverage", len(done), len(questions))
+    writer = LineWriter(file)
+    try:
+        failed = asyncio.run(_ask_all(todo, engine, max(ks), writer, len(questions), progress))
+    finally:
+        writer.close()
+    if failed:
+        raise SearchError(
+            f"{len(failed)} of {len(questions)} searches failed ({failed[0]}): run again with --resume, "
+            "which asks those again"
+        )
+    summary = summarise(questions, list(read_lines(file)), ks) | {"engine": dict(engine.identity)}
+    write_json(path / "summary.json", summary)
+    return summary
+
+
+async def _ask_all(
+    todo: Sequence[Question],
+    engine: Engine,
+    k: int,
+    writer: LineWriter,
+    total: int,
+    progress: Progress,
+) -> list[str]:
+    """Ask what is left, and return the errors of failed searches."""
+    failed: list[str] = []
+    try:
+        for start in range(0, len(todo), _BATCH):
+            batch = todo[start : start + _BATCH]
+            results = await engine.search([question.question for question in batch], k)
+            pairs = list(zip(batch, results, strict=True))
+            writer.write(*(_record(q, result) for q, result in pairs if result.error is None))
+            failed += [result.error for _, result in pairs if result.error is not None]
+            progress("coverage", total - len(todo) + start + len(batch) - len(failed), total)
+            if failed and failed[-1].startswith(USED_UP):
+                break
+    finally:
+        await engine.close()
+    return failed
+
+
+def _record(question: Question, result: SearchResult) -> dict[str, Any]:
+    ranks = (rank for rank, document in enumerate(result.documents, 1) if is_gold(document, question))
+    return {
+        "id": question.id,
+        "group": question.group,
+        "rank": next(ranks, None),
+        "documents": len(result.documents),
+    }
+
+
+def summarise(
+    questions: Sequence[Question], records: Sequence[dict[str, Any]], ks: Sequence[int]
+) -> dict[str, Any]:
+    """Shares of questions with a gold document among the first k, per k and group, with intervals."""
+    groups = list(dict.fromkeys(record["group"] for record in records))
+    shares: dict[str, Any] = {}
+    for k in sorted(set(ks)):
+        shares[str(k)] = {}
+        for group in [*groups, ALL_GROUPS] if len(groups) > 1 else groups:
+            ranks = [r["rank"] for r in records if group in (ALL_GROUPS, r["group"])]
+            found = sum(rank is not None and rank <= k for rank in ranks)
+            shares[str(k)][group] = wilson(found, len(ranks))._asdict()
+    lenient = sum(_is_lenient(question) for question in questions)
+    return {"n": len(records), "coverage": shares, "short_answers": lenient}
+
+
+def _is_lenient(question: Question) -> bool:
+    """Whether almost any page of text holds a gold answer."""
+    return any(
+        len(normalise(answer)) <= 2 or normalise(answer) in ("yes", "no")
+        for answer in question.golden_answers
+    )
