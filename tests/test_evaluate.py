@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from innersearch.errors import RunError
-from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.evaluate.run import BEGUN, EvalSettings, evaluate
 from innersearch.evaluate.scores import summarise
 from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_model, load_tokenizer
@@ -147,3 +150,48 @@ def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_p
             assert overlap(summary["pass_at_k"][group][k], manifest["pass_at_k"][group][k]), (group, k)
     assert summary["em"]["two_hop_common"]["value"] <= 0.25
     assert summary["pass_at_k"]["two_hop_common"]["16"]["value"] >= 0.6
+
+
+def test_a_kill_within_a_question_loses_no_finished_sample(model, tokenizer, tmp_path: Path) -> None:
+    """Killed for good, in a process of its own, while the samples of a question come in."""
+    chosen = TEST[::600]
+    settings = EvalSettings(prompt="world", samples=24, max_new_tokens=32, max_batch=16, seed=1)
+    whole = evaluate(model, tokenizer, chosen, tmp_path / "whole", settings)
+    assert not (tmp_path / "whole" / BEGUN).exists()
+    cut = tmp_path / "cut"
+    code = f"""
+import os
+from pathlib import Path
+from innersearch.evaluate import run
+from tests.test_evaluate import SHIPPED, TEST, load_model, load_tokenizer
+
+written = 0
+
+class Killing(run.LineWriter):
+    def write(self, *records):
+        global written
+        super().write(*records)
+        written += self._path.name == run.BEGUN
+        if written == 30:
+            os.kill(os.getpid(), 9)
+
+run.LineWriter = Killing
+model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
+run.evaluate(model, tokenizer, TEST[::600], Path({str(cut)!r}), run.{settings!r})
+"""
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -9
+    assert len(list(read_lines(cut / "samples.jsonl"))) == 1
+    assert len(list(read_lines(cut / BEGUN))) == 30
+    seen = []
+
+    def watch(what: str, done: int, total: int, note: str = "") -> None:
+        seen.append((what, done))
+
+    again = evaluate(model, tokenizer, chosen, cut, settings, resume=True, progress=watch)
+    assert again == whole
+    assert seen[1:3] == [("samples", 1), ("samples", 2)]
+    for name in ("greedy", "samples", "trajectories"):
+        files = (folder / f"{name}.jsonl" for folder in (cut, tmp_path / "whole"))
+        assert list(read_lines(next(files))) == list(read_lines(next(files)))

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 import re
 import string
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -162,6 +163,22 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
     draws = rng.integers(data.size, size=(_BOOTSTRAP_SAMPLES, data.size))
     low, high = np.quantile(data[draws].mean(axis=1), [0.025, 0.975])
     return Estimate(float(data.mean()), float(low), float(high), data.size)
+
+
+def generator(seed: int, group: str) -> np.random.Generator:
+    """One for each group, so that its interval does not depend on which others there are."""
+    return np.random.default_rng([seed, zlib.crc32(group.encode())])
+
+
+def mean_of_groups(values: Mapping[str, Sequence[float]], seed: int = 0) -> Estimate:
+    """The mean of the groups' means, each group resampled by itself; n counts all values."""
+    means = [
+        resampled_means(members, _BOOTSTRAP_SAMPLES, generator(seed, group))
+        for group, members in values.items()
+    ]
+    low, high = np.quantile(np.mean(means, axis=0), [0.025, 0.975])
+    value = float(np.mean([np.mean(members) for members in values.values()]))
+    return Estimate(value, float(low), float(high), sum(map(len, values.values())))
 
 
 def resampled_means(values: Sequence[float], resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -16,6 +16,8 @@ from typing import Any
 
 ALL_GROUPS = "all"
 """The group of questions that name none, and of all questions together."""
+MEAN_OF_GROUPS = "mean of groups"
+"""The average that papers print: every group counts the same, whatever its size."""
 
 
 class Kind(StrEnum):

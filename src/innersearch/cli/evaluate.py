@@ -13,6 +13,7 @@ from cyclopts.types import NonNegativeInt, PositiveFloat
 from innersearch.cli.console import stdout
 from innersearch.cli.engines import SELF, SearchOptions, announce_cost, open_plan, with_default_cache
 from innersearch.cli.progress import Display
+from innersearch.cli.protocols import Choices, ProtocolOptions
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
@@ -30,7 +31,7 @@ app = App(name="eval", help_format="plaintext")
 def evaluate_command(
     model: str,
     *,
-    data: str,
+    data: str = "",
     n: Annotated[NonNegativeInt, Parameter(alias="-n")] = 0,
     sample_questions: NonNegativeInt = 0,
     policy: str = "transformers",
@@ -43,6 +44,7 @@ def evaluate_command(
     output: Path | None = None,
     resume: bool = False,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
+    asked: Annotated[ProtocolOptions, Parameter(name="*")] = ProtocolOptions(),  # noqa: B008
 ) -> None:
     """Evaluate a model: greedy exact match and F1, and pass@k from n samples per question.
 
@@ -52,6 +54,8 @@ def evaluate_command(
         innersearch eval ~/models/Qwen2.5-1.5B-Instruct --data bamboogle.jsonl -n 8
         innersearch eval runs/demo/model --data world:test --search hybrid
         innersearch eval ~/models/agent --data nq.jsonl --search bm25:runs/wiki --policy vllm
+        innersearch eval ~/models/agent --protocol ssrl
+        innersearch eval ~/models/agent --protocol search-r1 --search bm25:runs/wiki --subset 500
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
@@ -69,24 +73,32 @@ def evaluate_command(
         output: Directory of the records; runs/eval-<model>-<data> by default.
         resume: Go on with what is in that directory.
         options: Who answers the queries.
+        asked: Which questions, and by which protocol.
     """
-    kind = [] if options.search == SELF else [options.search]
-    folder = output or default_folder("eval", model, Path(data).stem, *kind)
-    choices = {
+    used = asked.choices(data, prompt, max_new_tokens, options)
+    parts = [asked.protocol, Path(data).stem, "" if options.search == SELF else options.search]
+    folder = output or default_folder("eval", model, *filter(None, parts))
+    choices = used.record | {
         "direct": direct,
         "samples": n,
         "sample_questions": sample_questions,
         "temperature": temperature,
-        "max_new_tokens": max_new_tokens,
+        "max_new_tokens": used.max_new_tokens,
         "seed": seed,
     }
-    rows, real = load_questions(data, groups, allow_sealed=True), options.only_real
-    evaluation = Evaluation(model, rows, prompt, choices, resume=resume, real=real, policy=policy)
-    settings = evaluation.search_settings(options)
-    announce_cost(settings, len(rows) * (1 + n))
+    rows = used.select(load_questions(used.data, groups, allow_sealed=True))
+    wording = prompt if direct else used.prompt
+    real = options.only_real
+    evaluation = Evaluation(model, rows, wording, choices, resume=resume, real=real, policy=policy)
+    _run(evaluation, used, folder, n)
+
+
+def _run(evaluation: Evaluation, used: Choices, folder: Path, samples: int) -> None:
+    settings = used.limit(evaluation.search_settings(used.options))
+    announce_cost(settings, len(evaluation.questions) * (1 + samples))
     with Display() as display:
         summary = evaluation.run(folder, with_default_cache(settings, folder), display)
-    stdout.print(evaluation_table(summary))
+    stdout.print(evaluation_table(summary, first=used.metric))
     stdout.print(f"records  {folder}")
 
 

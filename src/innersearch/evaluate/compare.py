@@ -6,7 +6,6 @@ the same question with the same gold answers, and the same protocol must have as
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -16,14 +15,12 @@ from typing import Any
 import numpy as np
 
 from innersearch.errors import DataError, RunError
-from innersearch.metrics import difference, pass_at_k, resampled_means
+from innersearch.metrics import difference, generator, pass_at_k, resampled_means
 from innersearch.records import read_json, read_lines
-from innersearch.types import ALL_GROUPS
+from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
 
 Record = dict[str, Any]
 
-MEAN_OF_GROUPS = "mean of groups"
-"""The average that papers print: every group counts the same, whatever its size."""
 METRICS = ("em", "f1", "cover_em", "searches")
 
 
@@ -136,21 +133,16 @@ def _by_group(groups: Pairs, resamples: int, seed: int) -> dict[str, Any]:
     """Of every group; of all questions together; and of the mean of the groups."""
     entries, means = {}, []
     for group, scores in groups.items():
-        entries[group], drawn = _entry(scores, resamples, _generator(seed, group))
+        entries[group], drawn = _entry(scores, resamples, generator(seed, group))
         means.append(drawn)
     if len(groups) > 1:
         pooled = np.hstack(list(groups.values()))
-        entries[ALL_GROUPS], _ = _entry(pooled, resamples, _generator(seed, ALL_GROUPS))
+        entries[ALL_GROUPS], _ = _entry(pooled, resamples, generator(seed, ALL_GROUPS))
         averages = np.array([scores.mean(axis=1) for scores in groups.values()]).T
         whole = difference(averages[1] - averages[0], np.mean(means, axis=0))
         n = sum(scores.shape[1] for scores in groups.values())
         entries[MEAN_OF_GROUPS] = _json(whole._replace(n=n), averages)
     return entries
-
-
-def _generator(seed: int, group: str) -> np.random.Generator:
-    """One of its own, so that a group's interval does not depend on which others there are."""
-    return np.random.default_rng([seed, zlib.crc32(group.encode())])
 
 
 def _entry(

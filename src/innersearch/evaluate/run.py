@@ -51,6 +51,10 @@ class EvalSettings:
     max_new_tokens: int = 256
     max_batch: int = 384
     seed: int = 0
+    protocol: str = ""
+    """The published protocol that was followed; see innersearch.evaluate.protocols."""
+    departures: str = ""
+    """Where it was not, in words."""
 
 
 def evaluate(

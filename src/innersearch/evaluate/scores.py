@@ -18,6 +18,7 @@ from innersearch.metrics import (
     cover_match,
     exact_match,
     majority,
+    mean_of_groups,
     pass_at_k,
     token_f1,
     wilson,
@@ -68,9 +69,13 @@ Record = dict[str, Any]
 def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
     """Estimates per group from the per-question records that evaluation writes."""
     groups = list(dict.fromkeys(record["group"] for record in greedy))
-    if len(groups) > 1:
-        groups.append(ALL_GROUPS)
     summary: dict[str, Any] = {"n": len(greedy), "em": {}, "cover_em": {}, "f1": {}}
+    if len(groups) > 1:
+        summary["mean_of_groups"] = {
+            name: _json(mean_of_groups({g: [r[name] for r in _members(greedy, g)] for g in groups}))
+            for name in ("em", "cover_em", "f1")
+        }
+        groups.append(ALL_GROUPS)
     for group in groups:
         members = _members(greedy, group)
         summary["em"][group] = _json(wilson(sum(r["em"] for r in members), len(members)))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from innersearch.types import ALL_GROUPS
+from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
 
 Summary = Mapping[str, Any]
 
@@ -26,8 +26,11 @@ def percent(estimate: Mapping[str, float]) -> str:
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def evaluation_table(summary: Summary) -> str:
-    """One evaluation, a line per group: greedy scores, pass@k where it was sampled."""
+def evaluation_table(summary: Summary, first: str = "em") -> str:
+    """One evaluation, a line per group: greedy scores, that of `first` before the others, and pass@k
+    where it was sampled; then the mean of the groups.
+    """
+    scores = sorted(("em", "cover_em", "f1"), key=lambda name: name != first)
     passes = summary.get("pass_at_k", {})
     computed = list(next(iter(passes.values()), {}))
     ks = [k for k in computed if k in _SHOWN or k == computed[-1]]
@@ -35,19 +38,30 @@ def evaluation_table(summary: Summary) -> str:
         [
             group,
             str(em["n"]),
-            *(percent(summary[name][group]) for name in ("em", "cover_em", "f1")),
+            *(percent(summary[name][group]) for name in scores),
             *(percent(passes[group][k]) for k in ks),
         ]
         for group, em in summary["em"].items()
     ]
-    heads = ["%, 95 % interval", "n", "EM", "cover EM", "F1", *(f"pass@{k}" for k in ks)]
+    if means := summary.get("mean_of_groups"):
+        cells = [str(means["em"]["n"]), *(percent(means[name]) for name in scores)]
+        rows.append([MEAN_OF_GROUPS, *cells, *[""] * len(ks)])
+    heads = ["%, 95 % interval", "n", *(_METRICS[name] for name in scores), *(f"pass@{k}" for k in ks)]
     return (
         markdown(heads, rows)
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
         f"({summary.get('calls', 0):.2f} real) and {summary['tokens']:.0f} tokens per greedy trajectory"
         + (f" · {failed:.2f} failed searches" if (failed := summary.get("failed", 0)) else "")
         + _sampled_note({"": summary})
+        + _protocol_note(summary["settings"])
     )
+
+
+def _protocol_note(settings: Mapping[str, Any]) -> str:
+    if not settings.get("protocol"):
+        return ""
+    but = f", but {settings['departures']}" if settings["departures"] else ""
+    return f"\nprotocol {settings['protocol']}{but}; greedy, every question scored"
 
 
 def comparison_table(rows: Mapping[str, Summary]) -> str:

@@ -1,0 +1,114 @@
+"""What `--protocol` of `innersearch eval` stands for, with the options that are given instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt
+
+from innersearch.cli.engines import SELF, SearchOptions
+from innersearch.config import SearchSettings
+from innersearch.errors import ConfigError
+from innersearch.evaluate.protocols import Protocol, draw, protocol
+from innersearch.types import Question
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOptions:
+    """Which questions are asked, and how."""
+
+    protocol: str = ""
+    """Evaluate as a paper did: ssrl, zerosearch or search-r1. It chooses data, subset, prompt, lengths
+    and limits where they are not given, and what is reported first; see docs/reproduce.md."""
+    subset: NonNegativeInt | None = None
+    """Questions per group, drawn by the hash of their ids; 0 takes all."""
+
+    def choices(
+        self, data: str, prompt: str | None, max_new_tokens: int, options: SearchOptions
+    ) -> Choices:
+        """What is given, with what the protocol says where it is not.
+
+        Raises:
+            ConfigError: There is no such protocol, or it searches and no engine is given.
+        """
+        given = Choices(
+            data=data,
+            prompt=prompt,
+            max_new_tokens=max_new_tokens,
+            subset=self.subset,
+            options=options,
+        )
+        return _filled(given, self.protocol) if self.protocol else given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How an evaluation is to be done, before its model is known."""
+
+    data: str
+    prompt: str | None
+    max_new_tokens: int
+    subset: int | None
+    """Questions per group; 0 takes all."""
+    options: SearchOptions
+    protocol: Protocol | None = None
+    departures: str = ""
+
+    def select(self, questions: Sequence[Question]) -> list[Question]:
+        """The questions that are asked."""
+        if self.protocol is None:
+            return draw(questions, self.subset or 0)
+        return self.protocol.select(questions, self.subset)
+
+    def limit(self, settings: SearchSettings | None) -> SearchSettings | None:
+        """The search settings with what has no option of its own."""
+        if self.protocol is None or settings is None:
+            return settings
+        return settings.model_copy(update={"max_tokens": self.protocol.max_tokens})
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the settings of the evaluation keep of the protocol."""
+        return {"protocol": self.protocol.name if self.protocol else "", "departures": self.departures}
+
+    @property
+    def metric(self) -> str:
+        """What is reported first."""
+        return self.protocol.metric if self.protocol else "em"
+
+
+def _filled(given: Choices, name: str) -> Choices:
+    """The choices with those of a protocol where nothing is given."""
+    preset, options = protocol(name), given.options
+    if preset.engine and options.search == SELF:
+        raise ConfigError(
+            f"protocol {name} asks an engine for every query (published: {preset.engine}): name "
+            "yours with --search, for example bm25:DIR or remote:URL; for self-search there is protocol "
+            "ssrl"
+        )
+    departures = preset.departures(
+        prompt=given.prompt,
+        max_new_tokens=given.max_new_tokens or None,
+        subset=given.subset,
+        k=options.k or None,
+        max_searches=options.max_searches or None,
+    )
+    of_sets = ",".join(preset.sets)
+    other = [f"data {given.data}"] if given.data not in ("", of_sets) else []
+    other += [f"search {options.search}"] if options.search != SELF and not preset.engine else []
+    return replace(
+        given,
+        data=given.data or of_sets,
+        prompt=given.prompt or preset.prompt,
+        max_new_tokens=given.max_new_tokens or preset.max_new_tokens,
+        options=replace(
+            options,
+            k=options.k or preset.k,
+            max_searches=options.max_searches or preset.max_searches,
+        ),
+        protocol=preset,
+        departures=", ".join([*other, *filter(None, [departures])]),
+    )
