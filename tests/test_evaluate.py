@@ -154,16 +154,16 @@ def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_p
 
 def test_a_kill_within_a_question_loses_no_finished_sample(model, tokenizer, tmp_path: Path) -> None:
     """Killed for good, in a process of its own, while the samples of a question come in."""
-    chosen = TEST[::600]
+    chosen, policy = TEST[::600], TransformersPolicy.of(model, tokenizer)
     settings = EvalSettings(prompt="world", samples=24, max_new_tokens=32, max_batch=16, seed=1)
-    whole = evaluate(model, tokenizer, chosen, tmp_path / "whole", settings)
+    whole = evaluate(policy, tokenizer, chosen, tmp_path / "whole", settings)
     assert not (tmp_path / "whole" / BEGUN).exists()
     cut = tmp_path / "cut"
     code = f"""
 import os
 from pathlib import Path
 from innersearch.evaluate import run
-from tests.test_evaluate import SHIPPED, TEST, load_model, load_tokenizer
+from tests.test_evaluate import SHIPPED, TEST, TransformersPolicy, load_model, load_tokenizer
 
 written = 0
 
@@ -177,7 +177,8 @@ class Killing(run.LineWriter):
 
 run.LineWriter = Killing
 model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
-run.evaluate(model, tokenizer, TEST[::600], Path({str(cut)!r}), run.{settings!r})
+policy = TransformersPolicy.of(model, tokenizer)
+run.evaluate(policy, tokenizer, TEST[::600], Path({str(cut)!r}), run.{settings!r})
 """
     root = Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
@@ -189,7 +190,7 @@ run.evaluate(model, tokenizer, TEST[::600], Path({str(cut)!r}), run.{settings!r}
     def watch(what: str, done: int, total: int, note: str = "") -> None:
         seen.append((what, done))
 
-    again = evaluate(model, tokenizer, chosen, cut, settings, resume=True, progress=watch)
+    again = evaluate(policy, tokenizer, chosen, cut, settings, resume=True, progress=watch)
     assert again == whole
     assert seen[1:3] == [("samples", 1), ("samples", 2)]
     for name in ("greedy", "samples", "trajectories"):

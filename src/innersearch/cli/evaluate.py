@@ -78,17 +78,11 @@ def evaluate_command(
     used = asked.choices(data, prompt, max_new_tokens, options)
     parts = [asked.protocol, Path(data).stem, "" if options.search == SELF else options.search]
     folder = output or default_folder("eval", model, *filter(None, parts))
-    choices = used.record | {
-        "direct": direct,
-        "samples": n,
-        "sample_questions": sample_questions,
-        "temperature": temperature,
-        "max_new_tokens": used.max_new_tokens,
-        "seed": seed,
-    }
+    choices: dict[str, Any] = used.record | {"direct": direct, "samples": n}
+    choices |= {"sample_questions": sample_questions, "seed": seed}
+    choices |= {"temperature": temperature, "max_new_tokens": used.max_new_tokens}
     rows = used.select(load_questions(used.data, groups, allow_sealed=True))
-    wording = prompt if direct else used.prompt
-    real = options.only_real
+    wording, real = prompt if direct else used.prompt, options.only_real
     evaluation = Evaluation(model, rows, wording, choices, resume=resume, real=real, policy=policy)
     _run(evaluation, used, folder, n)
 
