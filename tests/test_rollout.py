@@ -23,7 +23,7 @@ from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
-from innersearch.rollout.scheduler import in_order
+from innersearch.rollout.scheduler import AHEAD, in_order
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.bm25 import BM25Engine
@@ -644,3 +644,29 @@ def test_questions_are_not_mixed_up_between_trajectories() -> None:
         for call, span in zip(trajectory.calls, injected(trajectory), strict=False):
             assert content(span) == call.documents[0].text
     assert isinstance(TEST[0], Question)
+
+
+def test_one_slow_task_does_not_let_results_pile_up() -> None:
+    begun: list[int] = []
+
+    async def run() -> list[int]:
+        free = asyncio.Event()
+
+        async def work(task: int) -> int:
+            begun.append(task)
+            if task == 0:
+                await free.wait()
+            elif len(begun) == AHEAD * 5:
+                # Nothing else can begin; give it the chance before the slow one ends.
+                asyncio.get_running_loop().call_later(0.05, free.set)
+            return task
+
+        results = []
+        async for result in in_order(range(200), work, 5):
+            if not results:
+                assert len(begun) == AHEAD * 5
+            results.append(result)
+        return results
+
+    assert asyncio.run(run()) == list(range(200))
+    assert sorted(begun) == list(range(200))

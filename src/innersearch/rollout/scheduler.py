@@ -12,6 +12,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+AHEAD = 4
+"""Results begun and not yet handed over, per task at work."""
 
 
 async def in_order(
@@ -20,15 +22,20 @@ async def in_order(
     """Yield `work(task)` of all tasks in their order, with at most `limit` at work at once.
 
     Tasks are taken from the iterable as places become free. What finished early is held back until its
-    turn. The first exception of any task ends the others and is raised; closing the iterator early
-    cancels what is in flight and waits until it has ended.
+    turn; none is begun that is further ahead of the next result than `AHEAD` times the limit, so that
+    neither one slow task nor a slow consumer fills the memory. The first exception of any task ends the
+    others and is raised; closing the iterator early cancels what is in flight and waits until it has
+    ended.
     """
     source = enumerate(tasks)
     results: dict[int, R] = {}
     news = asyncio.Event()
+    # First come, first served: the tasks with a place are always the next ones in order.
+    places = asyncio.Semaphore(AHEAD * limit)
 
     async def worker(entries: Iterator[tuple[int, T]]) -> None:
         for index, task in entries:
+            await places.acquire()
             results[index] = await work(task)
             news.set()
 
@@ -49,6 +56,7 @@ async def in_order(
             while turn in results:
                 yield results.pop(turn)
                 turn += 1
+                places.release()
             if supervisor.done():
                 _raise_first(supervisor)
                 return
