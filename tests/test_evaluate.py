@@ -154,7 +154,7 @@ def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_p
 
 def test_a_kill_within_a_question_loses_no_finished_sample(model, tokenizer, tmp_path: Path) -> None:
     """Killed for good, in a process of its own, while the samples of a question come in."""
-    chosen, policy = TEST[::600], TransformersPolicy.of(model, tokenizer)
+    chosen, policy = TEST[::900], TransformersPolicy.of(model, tokenizer)
     settings = EvalSettings(prompt="world", samples=24, max_new_tokens=32, max_batch=16, seed=1)
     whole = evaluate(policy, tokenizer, chosen, tmp_path / "whole", settings)
     assert not (tmp_path / "whole" / BEGUN).exists()
@@ -178,7 +178,7 @@ class Killing(run.LineWriter):
 run.LineWriter = Killing
 model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
 policy = TransformersPolicy.of(model, tokenizer)
-run.evaluate(policy, tokenizer, TEST[::600], Path({str(cut)!r}), run.{settings!r})
+run.evaluate(policy, tokenizer, TEST[::900], Path({str(cut)!r}), run.{settings!r})
 """
     root = Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
