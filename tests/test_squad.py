@@ -9,7 +9,7 @@ from collections import Counter
 
 from innersearch.metrics import exact_match, normalise, token_f1
 
-PAIRS = 20_000
+PAIRS = 12_000
 PUNCTUATION = set(string.punctuation)
 WORDS = [
     *("the", "a", "an", "The", "AN", "anthem", "theatre", "Paris", "paris", "PARIS", "new", "York"),
