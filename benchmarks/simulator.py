@@ -80,6 +80,11 @@ class Size(NamedTuple):
     trajectories: int
     turns: int
 
+    def reduced(self, share: int) -> Size:
+        """The same with fewer searches, though with as many at once."""
+        searches = {workers: max(workers, n // share) for workers, n in self.searches.items()}
+        return self._replace(searches=searches, trajectories=max(1, self.trajectories // share))
+
 
 FULL = Size(7, {1: 256, 16: 768, 128: 1024}, 256, 3)
 SMALL = Size(2, {1: 8, 4: 24}, 16, 2)
@@ -365,6 +370,7 @@ def main() -> None:
     parser.add_argument("--simulator", default="runs/simulator", help="directory of a trained simulator")
     parser.add_argument("--rounds", type=int, help=f"{FULL.rounds} by default")
     parser.add_argument("--small", action="store_true", help="to see whether it runs")
+    parser.add_argument("--share", type=int, default=1, help="one in so many searches, for large models")
     parser.add_argument("--output", type=Path, help="file for the tables")
     parser.add_argument("--serve", nargs=2, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -374,7 +380,7 @@ def main() -> None:
         asyncio.run(serve(Simulator(options.simulator, slots)))
         return
     size = SMALL if options.small else FULL
-    size = size._replace(rounds=options.rounds or size.rounds)
+    size = size.reduced(options.share)._replace(rounds=options.rounds or size.rounds)
     simulator = Simulator(options.simulator, max(size.trajectories, *size.searches))
     searches = simulator.searches()
     needed = size.trajectories * size.turns
