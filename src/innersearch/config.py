@@ -188,7 +188,7 @@ class SamplingSettings(_Settings):
 
 
 class TrainerSettings(_Settings):
-    """GRPO as TRL runs it."""
+    """How the policy is trained, whichever engine does it."""
 
     steps: int = Field(100, ge=1)
     """Optimizer steps."""
@@ -198,9 +198,12 @@ class TrainerSettings(_Settings):
     """Rollouts per question."""
     micro_batch: int = Field(16, ge=1)
     """Trajectories per forward and backward pass."""
-    advantage: Literal["group", "rloo"] = "group"
+    engine: Literal["trl", "verl"] = "trl"
+    """trl: in this process, or several of them on one node. verl: on a Ray cluster."""
+    advantage: Literal["group", "rloo", "reinforce++", "gae"] = "group"
     """group: reward minus the group's mean, over its deviation (GRPO). rloo: without the deviation,
-    which is the leave-one-out baseline of RLOO times (G − 1)/G."""
+    which is the leave-one-out baseline of RLOO times (G − 1)/G. With verl also reinforce++, and gae:
+    PPO with a critic."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for weight matrices with AdamW for the rest."""
     learning_rate: float = Field(1e-6, gt=0)
@@ -239,6 +242,33 @@ class TrainerSettings(_Settings):
         return self
 
 
+class VerlSettings(_Settings):
+    """How verl lays a run out over a Ray cluster."""
+
+    nodes: int = Field(1, ge=1)
+    """Machines."""
+    gpus_per_node: int = Field(8, ge=1)
+    """GPUs of each."""
+    workers: int = Field(8, ge=1)
+    """Processes that run episodes; each has the engine open. One where a budget counts its calls."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one copy of the policy while it samples."""
+    gpu_memory: float = Field(0.5, gt=0, lt=1)
+    """Share of a GPU's memory that vLLM takes."""
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    """auto: flash_attention_2 where flash-attn is installed, else sdpa without removing padding."""
+    seeded: bool = True
+    """Give each request a seed of its own, so that sampling can be repeated; costs vLLM some speed."""
+    offload: bool = False
+    """Keep parameters and optimizer in the memory of the CPU while sampling."""
+    critic_learning_rate: float = Field(1e-5, gt=0)
+    """Learning rate of the critic, for the advantage gae."""
+    max_error_rate: float = Field(0.05, ge=0, le=1)
+    """The run stops when more than this share of all rollouts failed."""
+    overrides: tuple[str, ...] = ()
+    """Further settings of verl's own, as hydra writes them: KEY=VALUE."""
+
+
 class GuardSettings(_Settings):
     """When a run counts as collapsed."""
 
@@ -275,4 +305,5 @@ class Recipe(_Settings):
     mask: MaskSettings = MaskSettings()
     sampling: SamplingSettings = SamplingSettings()
     trainer: TrainerSettings = TrainerSettings()
+    verl: VerlSettings = VerlSettings()
     guard: GuardSettings = GuardSettings()

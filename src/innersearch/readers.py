@@ -60,7 +60,7 @@ def read_each(path: Path) -> Iterator[Question | DataError]:
         raise DataError(f"{path} ends in {path.suffix!r}; questions are read from {', '.join(readers)}")
     for n, row in readers[path.suffix](path):
         try:
-            yield _question(row, f"{path}, row {n}", n)
+            yield as_question(row, f"{path}, row {n}", n)
         except DataError as error:
             yield error
 
@@ -109,7 +109,12 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
             raise DataError(f"{path} is no readable table: {error}") from error
 
 
-def _question(row: Row, place: str, number: int) -> Question:
+def as_question(row: Row, place: str, number: int) -> Question:
+    """The question of a row in either format; `place` and `number` name it where it says nothing else.
+
+    Raises:
+        DataError: It has no question or no gold answer.
+    """
     text = row.get("question")
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{place} has no 'question'; its columns are {sorted(row)}")

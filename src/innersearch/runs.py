@@ -6,6 +6,7 @@
       trajectories.jsonl               one record per trajectory
       checkpoints/checkpoint-<step>/   model, optimizer, random state, data position
       model/                           the result
+  verl/                            on a cluster: questions, configuration, log and metrics of verl
       summary.json report.html         written by the report
 
 A checkpoint counts once it is marked complete, so a kill in the middle of saving costs only that one.
@@ -26,7 +27,10 @@ from innersearch.errors import RunError
 from innersearch.records import begun, keep_lines, read_json, write_json
 
 _MARK = "innersearch.json"
-_PACKAGES = ("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
+_PACKAGES = (
+    *("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy"),
+    *("verl", "ray", "vllm"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -79,6 +83,21 @@ class Run:
         """The resolved recipe."""
         return self.path / "recipe.json"
 
+    @property
+    def questions(self) -> Path:
+        """The questions of a run on a cluster, in verl's format."""
+        return self.path / "verl" / "questions.parquet"
+
+    @property
+    def agent_loop(self) -> Path:
+        """What tells verl of our agent loop."""
+        return self.path / "verl" / "agent_loop.yaml"
+
+    @property
+    def stopped(self) -> Path:
+        """Why a worker on a cluster gave up."""
+        return self.path / "verl" / "stopped.json"
+
     @classmethod
     def start(cls, path: Path, recipe: Recipe, *, resume: bool) -> Run:
         """Open a fresh directory, or with `resume` the one that a run left.
@@ -110,7 +129,7 @@ class Run:
 
     def _cut_back(self) -> None:
         latest = self.latest()
-        step = latest.step if latest else 0
+        step = latest.step if latest else self.verl_step()
         for records in (self.metrics, self.trajectories):
             keep_lines(records, lambda record: record["step"] <= step)
         if self.checkpoints.is_dir():
@@ -118,6 +137,11 @@ class Run:
             for path in self.checkpoints.glob("checkpoint-*"):
                 if path not in complete:
                     shutil.rmtree(path)
+
+    def verl_step(self) -> int:
+        """The step of verl's latest checkpoint, which verl writes down once it is complete; else 0."""
+        mark = self.checkpoints / "latest_checkpointed_iteration.txt"
+        return int(mark.read_text()) if mark.is_file() else 0
 
     def complete(self) -> list[Checkpoint]:
         """All complete checkpoints, oldest first."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
@@ -16,7 +18,9 @@ from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
+from innersearch.runs import Run
 from innersearch.search.noise import Curriculum
+from innersearch.types import Question
 
 app = App(name="train", help_format="plaintext")
 
@@ -44,6 +48,8 @@ def train(
     *,
     output: Path | None = None,
     resume: bool = False,
+    engine: Literal["trl", "verl"] | None = None,
+    show: Annotated[bool, Parameter(name="--print", negative=())] = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
 ) -> None:
     """Train a model by self-search or with an engine, as a recipe says.
@@ -56,11 +62,15 @@ def train(
         innersearch train recipes/search-r1-world.toml
         innersearch train recipes/zerosearch-world.toml
         innersearch train recipes/ssrl-world.toml --resume
+        innersearch train recipes/ssrl.toml --engine verl --model ~/models/Qwen2.5-7B --data nq.jsonl
 
     Args:
         recipe: A .toml file.
         output: Run directory; runs/<name of the recipe> by default.
         resume: Go on from the latest checkpoint of that directory.
+        engine: What trains, trl or verl (on a Ray cluster, see docs/scaling.md); as in the recipe by
+            default, which is trl.
+        show: Only print how verl would be started.
         settings: The recipe with overrides.
     """
     if recipe.suffix != ".toml":
@@ -68,18 +78,26 @@ def train(
     path = output or Path("runs") / settings.name
     questions = load_questions(settings.data, settings.groups)
     resolved = settings.model_copy(update={"model": model_path(settings.model)})
+    if engine is not None:
+        trainer = settings.trainer.model_copy(update={"engine": engine})
+        resolved = resolved.model_copy(update={"trainer": trainer})
+    if resolved.trainer.engine == "verl":
+        _train_with_verl(resolved, questions, path, resume=resume, show=show)
+        return
+    if show:
+        raise ConfigError("--print shows how verl would be started: add --engine verl")
     # Imported late: help and errors should not wait for torch.
     from innersearch.train.run import train as run_training
     from innersearch.view.report import write_report
 
-    engine = None
+    searched = None
     if resolved.search.router != SELF:
-        trajectories = resolved.trainer.steps * resolved.trainer.prompts_per_step
-        stderr.print(forecast_table(resolved), soft_wrap=True)
-        announce_cost(resolved.search, trajectories * resolved.trainer.group_size)
+        _announce(resolved)
         curriculum = Curriculum(resolved.search.noise, resolved.trainer.steps, resolved.seed)
         others = [question.question for question in questions]
-        engine = open_named(resolved.search, path / "budget.json", curriculum=curriculum, others=others)
+        searched = open_named(
+            resolved.search, path / "budget.json", curriculum=curriculum, others=others
+        )
     with Display() as display:
         steps = resolved.trainer.steps
         display.update("training", 0, steps)
@@ -87,11 +105,50 @@ def train(
             resolved,
             questions,
             path,
-            engine=engine,
+            engine=searched,
             resume=resume,
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )
-    report = write_report(run.path)
+    _say_where(run, write_report(run.path))
+
+
+def _train_with_verl(
+    recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool, show: bool
+) -> None:
+    from innersearch.train.verl import launch
+    from innersearch.train.verl.cluster import check_keys, demand_verl
+    from innersearch.view.report import write_report
+
+    if show:
+        chosen = launch.check(recipe, questions)
+        arguments = launch.command(recipe, Run(path), len(chosen))
+        stdout.print(" \\\n  ".join(map(shlex.quote, arguments)), soft_wrap=True)
+        demand_verl()
+        check_keys(launch.overrides(recipe, Run(path), len(chosen)))
+        return
+    if recipe.search.router != SELF:
+        _announce(recipe)
+    with Display() as display:
+        steps = recipe.trainer.steps
+        display.update("training", 0, steps)
+        run = launch.train(
+            recipe,
+            questions,
+            path,
+            resume=resume,
+            observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
+        )
+    _say_where(run, write_report(run.path))
+
+
+def _announce(recipe: Recipe) -> None:
+    """Say what the searches of a run may cost."""
+    trajectories = recipe.trainer.steps * recipe.trainer.prompts_per_step
+    stderr.print(forecast_table(recipe), soft_wrap=True)
+    announce_cost(recipe.search, trajectories * recipe.trainer.group_size)
+
+
+def _say_where(run: Run, report: Path) -> None:
     stdout.print(f"model   {run.model}")
     stdout.print(f"report  {report}")
     stdout.print(f"next    innersearch eval {run.model} --data FILE -n 16")

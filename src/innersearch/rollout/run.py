@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from innersearch.errors import ConfigError
 from innersearch.grammar import MaskRule
-from innersearch.policy.base import Policy
+from innersearch.policy.base import Policy, Sampler
 from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
 from innersearch.rollout.scheduler import in_order
 from innersearch.types import Sampling, Trajectory
@@ -82,23 +82,24 @@ class Rollout:
             SearchError: Too many searches failed; see `SearchSettings.max_error_rate`.
         """
         async with self.policy.session(self.sampling) as sampler:
-
-            async def roll_out(task: Task) -> Trajectory:
-                episode = Episode(
-                    task,
-                    sampler,
-                    self.tokenizer,
-                    self.sampling,
-                    self.rule,
-                    self.plan,
-                    self._stops,
-                    self.tally,
-                )
-                return self._scored(await episode.run())
-
+            roll_out = partial(self.one, sampler)
             async with aclosing(in_order(tasks, roll_out, self.in_flight)) as trajectories:
                 async for trajectory in trajectories:
                     yield trajectory
+
+    async def one(self, sampler: Sampler, task: Task) -> Trajectory:
+        """The trajectory of one task over an open session; errors as `finished`."""
+        episode = Episode(
+            task,
+            sampler,
+            self.tokenizer,
+            self.sampling,
+            self.rule,
+            self.plan,
+            self._stops,
+            self.tally,
+        )
+        return self._scored(await episode.run())
 
     @cached_property
     def _stops(self) -> Stops | None:

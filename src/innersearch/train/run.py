@@ -11,15 +11,13 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
-from innersearch import prompts
 from innersearch.config import Recipe
-from innersearch.errors import CollapseError, DataError, ModelError
+from innersearch.errors import CollapseError, ConfigError, ModelError
 from innersearch.grammar import MaskRule
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
-from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Checkpoint, Run
@@ -28,8 +26,9 @@ from innersearch.search.router import parse_router
 from innersearch.train.colocated import comparison
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
+from innersearch.train.tasks import demand_a_full_step, encode_prompts, score
 from innersearch.train.trl import build_trainer
-from innersearch.types import Question, Sampling, Trajectory
+from innersearch.types import Question, Sampling
 
 
 def train(
@@ -52,14 +51,19 @@ def train(
         observer: Told about every step.
 
     Raises:
+        ConfigError: TRL cannot do what the recipe asks for.
         ModelError: The model or its tokenizer cannot be used.
         DataError: There are too few questions, or one does not fit the prompt limit.
         RunError: `path` is in the way, or belongs to another recipe.
         SearchError: Too many searches failed.
         CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
     """
+    if recipe.trainer.advantage in ("reinforce++", "gae"):
+        raise ConfigError(
+            f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --engine verl"
+        )
     questions = balanced(questions) if recipe.balance_groups else questions
-    _demand_a_full_step(recipe, questions)
+    demand_a_full_step(recipe, questions)
     tokenizer = load_tokenizer(recipe.model)
     encoded = encode_prompts(tokenizer, recipe, questions)
     model = load_model(recipe.model)
@@ -119,38 +123,6 @@ def _rollout(
         plan=SearchPlan(engine, router, recipe.search) if engine else None,
         in_flight=2 * sampling.max_batch,
     )
-
-
-def _demand_a_full_step(recipe: Recipe, questions: Sequence[Question]) -> None:
-    needed = recipe.trainer.prompts_per_step
-    if len(questions) < needed:
-        raise DataError(
-            f"{len(questions)} questions cannot fill a step of trainer.prompts_per_step = {needed}: "
-            "lower it (trainer.micro_batch must divide prompts_per_step × group_size) or give more"
-        )
-
-
-def encode_prompts(
-    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question]
-) -> list[tuple[int, ...]]:
-    """Prompt tokens of every question.
-
-    Raises:
-        DataError: A prompt is longer than the recipe allows.
-    """
-    encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
-    for question, ids in zip(questions, encoded, strict=True):
-        if len(ids) > recipe.prompt.max_tokens:
-            raise DataError(
-                f"the prompt of question {question.id!r} has {len(ids)} tokens, more than "
-                f"prompt.max_tokens = {recipe.prompt.max_tokens}: raise the limit or drop the question"
-            )
-    return encoded
-
-
-def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
-    """The reward of a trajectory by the settings of a recipe."""
-    return outcome_reward(transcript(trajectory), trajectory.question.golden_answers, recipe.reward)
 
 
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:

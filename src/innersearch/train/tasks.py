@@ -1,0 +1,52 @@
+"""What every trainer makes of a recipe: prompts, rewards, and enough questions for a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from innersearch import prompts
+from innersearch.config import Recipe
+from innersearch.errors import DataError
+from innersearch.rewards import outcome_reward, transcript
+from innersearch.types import Question, Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def demand_a_full_step(recipe: Recipe, questions: Sequence[Question]) -> None:
+    """Refuse questions that are fewer than a step takes.
+
+    Raises:
+        DataError: They are.
+    """
+    needed = recipe.trainer.prompts_per_step
+    if len(questions) < needed:
+        raise DataError(
+            f"{len(questions)} questions cannot fill a step of trainer.prompts_per_step = {needed}: "
+            "lower it (trainer.micro_batch must divide prompts_per_step × group_size) or give more"
+        )
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question]
+) -> list[tuple[int, ...]]:
+    """Prompt tokens of every question.
+
+    Raises:
+        DataError: A prompt is longer than the recipe allows.
+    """
+    encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
+    for question, ids in zip(questions, encoded, strict=True):
+        if len(ids) > recipe.prompt.max_tokens:
+            raise DataError(
+                f"the prompt of question {question.id!r} has {len(ids)} tokens, more than "
+                f"prompt.max_tokens = {recipe.prompt.max_tokens}: raise the limit or drop the question"
+            )
+    return encoded
+
+
+def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
+    """The reward of a trajectory by the settings of a recipe."""
+    return outcome_reward(transcript(trajectory), trajectory.question.golden_answers, recipe.reward)

@@ -1,0 +1,97 @@
+"""Trajectories as verl takes them: per segment token ids, one mask, log-probabilities, one reward.
+
+verl puts the reward on the last response token, and two of its advantages go astray there. GAE and
+REINFORCE++ are zero everywhere if that token is masked (core_algos.py 213-262, 680-735 of 0.9.1), and
+with several outputs GRPO reads the last one's advantage at its first trained token
+(trainer/ppo/v1/utils.py 208-213). So masked tokens at the end are left out, which changes no gradient
+since attention is causal, and a segment with something to train comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from innersearch.config import Recipe
+from innersearch.rewards import outcome_reward
+from innersearch.rollout.episode import Task
+from innersearch.types import Finish, Sampling, Segment, Source, Trajectory
+
+Columns = dict[str, Any]
+"""Fields of verl's `AgentLoopOutput`."""
+
+
+def to_outputs(trajectory: Trajectory, extra: Mapping[str, Any] | None = None) -> list[Columns]:
+    """One output per segment, the last of them with a trained token if any has one.
+
+    `extra` goes into the `extra_fields` of each.
+    """
+    # Stable, so that segments stay in order otherwise.
+    segments = sorted(trajectory.segments, key=lambda segment: any(segment.loss_mask))
+    fields = _extra_fields(trajectory) | dict(extra or {})
+    turns = 2 + 2 * sum(call.source is not Source.SELF_SEARCH for call in trajectory.calls)
+    return [
+        _tokens(segment)
+        | {
+            "reward_score": float(trajectory.reward or 0.0),
+            "num_turns": turns,
+            # A copy for each: verl writes into it.
+            "extra_fields": dict(fields),
+        }
+        for segment in segments
+    ]
+
+
+def failed(
+    recipe: Recipe, task: Task, sampling: Sampling, end_id: int, tokenizer_id: str, error: str
+) -> Trajectory:
+    """The trajectory of a rollout that failed: an end token that is not trained on, and no reward."""
+    prompt = list(task.prompt_ids)
+    nothing: list[float | None] = [None] * (len(prompt) + 1)
+    masked = [False] * (len(prompt) + 1)
+    segment = Segment([*prompt, end_id], len(prompt), masked, masked, nothing, [], Finish.ERROR)
+    _, components = outcome_reward("", task.question.golden_answers, recipe.reward)
+    return Trajectory(
+        uid=f"{task.group}/{task.repetition}",
+        group_id=task.group,
+        repetition=task.repetition,
+        question=task.question,
+        segments=[segment],
+        calls=[],
+        sampling=sampling,
+        stop_reason=Finish.ERROR,
+        step=task.step,
+        reward=0.0,
+        components=components,
+        tokenizer_id=tokenizer_id,
+        error=error,
+    )
+
+
+def _tokens(segment: Segment) -> Columns:
+    """Tokens up to the last one that carries loss, at least one: verl takes no empty response."""
+    start = segment.prompt_len
+    trained = [i for i, loss in enumerate(segment.loss_mask) if loss]
+    end = max(trained[-1] + 1 if trained else 0, start + 1)
+    return {
+        "prompt_ids": segment.token_ids[:start],
+        "response_ids": segment.token_ids[start:end],
+        "response_mask": [int(loss) for loss in segment.loss_mask[start:end]],
+        "response_logprobs": [value or 0.0 for value in segment.logprobs[start:end]],
+    }
+
+
+def _extra_fields(trajectory: Trajectory) -> dict[str, Any]:
+    """What goes along with a trajectory; the same names for all, failed ones too."""
+    components = {name: float(value) for name, value in trajectory.components.items()}
+    failed = trajectory.error is not None
+    return {
+        "trajectory": trajectory.uid,
+        "stop_reason": str(trajectory.stop_reason),
+        "error": trajectory.error or "",
+        "calls": len(trajectory.calls),
+        # verl reports the means of these, and reads them where several outputs share a reward.
+        "reward_extra_info": {**components, "failed": float(failed)},
+        "turn_scores": [],
+        "tool_rewards": [],
+    }
