@@ -162,3 +162,7 @@ class _SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return -1
+
+    def get_max_cache_shape(self) -> int:
+        # The name of `get_max_length` in older releases, verl's among them.
+        return self.get_max_length()
