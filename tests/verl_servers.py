@@ -39,7 +39,9 @@ class Repeating:
         return output(segment.token_ids[start:end], segment.logprobs[start:end])
 
 
-def output(token_ids: Sequence[int], logprobs: Sequence[float | None] | None = None, **other: Any) -> Any:
+def output(
+    token_ids: Sequence[int], logprobs: Sequence[float | None] | None = None, **other: Any
+) -> Any:
     """Fields of verl's `TokenOutput`."""
     values = [-1.0] * len(token_ids) if logprobs is None else list(logprobs)
     fields = {"stop_reason": "completed", "num_preempted": None, "extra_fields": {"min_global_steps": 3}}
