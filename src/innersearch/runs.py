@@ -118,7 +118,9 @@ class Run:
     def _demand_same(self, recipe: Recipe) -> None:
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run (no recipe.json): give another --output")
-        before, now = _flat(read_json(self.recipe)), _flat(recipe.model_dump(mode="json"))
+        # Settings that came later had their defaults.
+        before = _flat(Recipe().model_dump(mode="json")) | _flat(read_json(self.recipe))
+        now = _flat(recipe.model_dump(mode="json"))
         changed = sorted(key for key in before | now if before.get(key) != now.get(key))
         if changed:
             details = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in changed)
