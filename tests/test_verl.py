@@ -391,7 +391,25 @@ def test_an_unknown_opener_is_an_error(tmp_path) -> None:
     tokenizer = load_tokenizer(str(SHIPPED))
     policy = ServerPolicy(Repeating([]), frozenset({0}), 512)
     with pytest.raises(ConfigError, match=r"my\.engines\.make"):
-        Worker.open(tmp_path, tokenizer, policy, 64, "my.engines.make")
+        Worker.open(tmp_path, tokenizer, policy, 64, opener="my.engines.make")
+
+
+def test_relative_paths_begin_where_the_run_was_started(tmp_path, monkeypatch) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "contents": "Nemie\\nNemie taught Bulak."}\n')
+    monkeypatch.chdir(tmp_path)
+    assert main(["index", "corpus.jsonl", "index"]) == 0
+    search = SEARCHING.search.model_copy(update={"engine": "bm25:index"})
+    recipe = SEARCHING.model_copy(update={"search": search})
+    write_json(tmp_path / "recipe.json", recipe.model_dump(mode="json"))
+    tokenizer = load_tokenizer(str(SHIPPED))
+    policy = ServerPolicy(Repeating([]), frozenset({0}), 512)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(SearchError):
+        Worker.open(tmp_path, tokenizer, policy, 64)
+    worker = Worker.open(tmp_path, tokenizer, policy, 64, started_in=tmp_path)
+    [found] = asyncio.run(worker.rollout.plan.engine.search(["Bulak"], 1))
+    assert found.documents[0].title == "Nemie"
 
 
 def test_several_workers_write_one_file(tmp_path) -> None:

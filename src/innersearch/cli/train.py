@@ -119,6 +119,9 @@ def _train_with_verl(
     from innersearch.train.verl.cluster import check_keys, demand_verl
     from innersearch.view.report import write_report
 
+    if Path(recipe.model).is_dir():
+        # The processes of a cluster have working directories of their own.
+        recipe = recipe.model_copy(update={"model": str(Path(recipe.model).resolve())})
     if show:
         chosen = launch.check(recipe, questions)
         arguments = launch.command(recipe, Run(path), len(chosen))

@@ -30,14 +30,20 @@ _workers: dict[str, Worker] = {}
 class SearchAgentLoop(AgentLoopBase):  # type: ignore[misc]
     """One rollout."""
 
-    def __init__(self, *args: Any, run: str, opener: str = OPENER, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, run: str, opener: str = OPENER, started_in: str = ".", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.directory = Path(run)
         with self._word_left():
             if run not in _workers:
-                limit = self.rollout_config.response_length
                 _workers[run] = Worker.open(
-                    self.directory, self.tokenizer, self._policy(), limit, opener
+                    self.directory,
+                    self.tokenizer,
+                    self._policy(),
+                    self.rollout_config.response_length,
+                    opener=opener,
+                    started_in=Path(started_in),
                 )
         self.worker = _workers[run]
 

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from transformers import AutoConfig
 
 from innersearch.config import Recipe
-from innersearch.errors import CollapseError, RunError
+from innersearch.errors import CollapseError, ModelError, RunError
 from innersearch.policy.loading import load_tokenizer
 from innersearch.readers import balanced
 from innersearch.records import LineWriter, read_json, read_lines
@@ -89,10 +89,11 @@ def check(recipe: Recipe, questions: Sequence[Question]) -> list[Question]:
 
     Raises:
         ConfigError: verl cannot do what the recipe asks for.
-        ModelError: The tokenizer cannot be used.
+        ModelError: The tokenizer cannot be used, or there are no weights.
         DataError: There are too few questions, or one does not fit the prompt limit.
     """
     settings.refuse(recipe)
+    _demand_weights(recipe.model)
     chosen = balanced(questions) if recipe.balance_groups else list(questions)
     demand_a_full_step(recipe, chosen)
     encode_prompts(load_tokenizer(recipe.model), recipe, chosen)
@@ -137,10 +138,17 @@ def write_inputs(recipe: Recipe, questions: Sequence[Question], run: Run) -> Non
         "name": "innersearch",
         "_target_": "innersearch.train.verl.agent_loop.SearchAgentLoop",
         "run": str(run.path.absolute()),
+        "started_in": str(Path.cwd()),
         "opener": OPENER,
     }
     run.agent_loop.write_text(json.dumps([loop], indent=2) + "\n", encoding="utf-8")
     run.stopped.unlink(missing_ok=True)
+
+
+def _demand_weights(model: str) -> None:
+    folder = Path(model)
+    if folder.is_dir() and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        raise ModelError(f"{model} holds no weights: it has neither .safetensors nor .bin files")
 
 
 def _context(model: str) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -71,16 +71,21 @@ class Worker:
         tokenizer: PreTrainedTokenizerFast,
         policy: ServerPolicy,
         max_response: int,
+        *,
         opener: str = OPENER,
+        started_in: Path = Path(),
     ) -> Worker:
         """A worker of the run in `path`, with its engine open; responses have `max_response` tokens.
+
+        What the recipe names by a relative path lies below `started_in`.
 
         Raises:
             ConfigError: There is no such opener or engine.
             SearchError: The engine cannot be opened.
         """
         recipe = Recipe.model_validate(read_json(path / "recipe.json"))
-        plan = _open_plan(recipe, path, opener)
+        with chdir(started_in):
+            plan = _open_plan(recipe, path, opener)
         policy = replace(policy, seeded=recipe.verl.seeded)
         rollout = Rollout(
             policy,
