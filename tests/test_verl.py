@@ -212,22 +212,26 @@ class Scripted:
 
 def test_stop_strings_and_seeds_go_to_the_server() -> None:
     stop = StopStrings(load_tokenizer(str(SHIPPED)), ["</search>"])
-    server = Scripted(output([5]), output([5]), output([5]))
+    closing = load_tokenizer(str(SHIPPED)).encode("</search>", add_special_tokens=False)
+    server = Scripted(*(output(closing) for _ in range(2)), output([0]), output([0]))
     request = Request((1, 2), ("3/0", 1, 4), stop=stop, max_new_tokens=20)
     completion, sampler = asyncio.run(ask(server, request))
     asyncio.run(ask(server, request))
     asyncio.run(ask(server, replace(request, stream=("3/0", 2, 4), stop=None, temperature=1.0)))
-    first, again, other = server.parameters
+    asyncio.run(ask(server, replace(request, temperature=0.0)))
+    first, again, other, greedy = server.parameters
+    assert "seed" not in greedy
     assert first["stop"] == ["</search>"]
     assert first["include_stop_str_in_output"]
     assert not first["skip_special_tokens"]
     assert (first["temperature"], first["max_tokens"]) == (0.7, 20)
     assert (first["top_p"], first["top_k"], first["logprobs"]) == (1.0, -1, True)
     assert first["seed"] == again["seed"] != other["seed"]
-    assert 0 <= first["seed"] < 2**63
+    assert 0 <= first["seed"] < 2**31
+    assert first["stop_token_ids"] == [0]
     assert "stop" not in other
     assert other["temperature"] == 1.0
-    assert server.identities == ["3/0/1", "3/0/1", "3/0/2"]
+    assert server.identities == ["3/0/1", "3/0/1", "3/0/2", "3/0/1"]
     assert completion.finish is Finish.STOP
     assert sampler.versions == [3]
 
@@ -241,7 +245,6 @@ def test_the_finish_is_read_from_the_tokens() -> None:
         ([5, *closing], 9, stop, Finish.STOP),
         ([5, *closing], 1 + len(closing), stop, Finish.STOP),
         ([5, 6], 2, stop, Finish.LENGTH),
-        ([5, 6], 9, None, Finish.LENGTH),
     ]:
         request = Request((1,), ("g", 0), stop=stops, max_new_tokens=limit)
         completion, _ = asyncio.run(ask(Scripted(output(tokens)), request))
@@ -254,13 +257,14 @@ def test_the_finish_is_read_from_the_tokens() -> None:
     [
         output([], stop_reason="aborted"),
         output([5], stop_reason="aborted"),
+        output([5]),
         output([5, 6], [-1.0]),
         SimpleNamespace(**(vars(output([5])) | {"log_probs": None})),
     ],
-    ids=["nothing", "aborted", "too few log-probabilities", "none"],
+    ids=["nothing", "aborted", "ended by nothing", "too few log-probabilities", "none"],
 )
 def test_a_server_that_gives_up_is_an_error(given: object) -> None:
-    with pytest.raises(ModelError, match="the server returned"):
+    with pytest.raises(ModelError, match=r"the server returned|the engine took them away"):
         asyncio.run(ask(Scripted(given), Request((1,), ("g", 0))))
 
 

@@ -86,26 +86,29 @@ def train(
         return
     if show:
         raise ConfigError("--print shows how verl would be started: add --engine verl")
+    _train_with_trl(resolved, questions, path, resume=resume)
+
+
+def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool) -> None:
     # Imported late: help and errors should not wait for torch.
     from innersearch.train.run import train as run_training
     from innersearch.view.report import write_report
 
-    searched = None
-    if resolved.search.router != SELF:
-        _announce(resolved)
-        curriculum = Curriculum(resolved.search.noise, resolved.trainer.steps, resolved.seed)
+    engine = None
+    if recipe.search.router != SELF:
+        _announce(recipe)
+        curriculum = Curriculum(recipe.search.noise, recipe.trainer.steps, recipe.seed)
         others = [question.question for question in questions]
-        searched = open_named(
-            resolved.search, path / "budget.json", curriculum=curriculum, others=others
-        )
+        budget = path / "budget.json"
+        engine = open_named(recipe.search, budget, curriculum=curriculum, others=others)
     with Display() as display:
-        steps = resolved.trainer.steps
+        steps = recipe.trainer.steps
         display.update("training", 0, steps)
         run = run_training(
-            resolved,
+            recipe,
             questions,
             path,
-            engine=searched,
+            engine=engine,
             resume=resume,
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 from innersearch.errors import ConfigError, InnersearchError
+from innersearch.policy.loading import configured_context, configured_ends
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
 from innersearch.train.verl.worker import OPENER, Worker, give_up
@@ -80,8 +80,9 @@ class SearchAgentLoop(AgentLoopBase):  # type: ignore[misc]
                 f"actor_rollout_ref.rollout.name is {rollout.name!r}: stop strings are written for vllm"
             )
         model = self.config.actor_rollout_ref.model.path
-        context = rollout.max_model_len or AutoConfig.from_pretrained(model).max_position_embeddings
-        return ServerPolicy(self.server_manager, _end_ids(model, self.tokenizer), int(context))
+        context = rollout.max_model_len or configured_context(model)
+        ends = configured_ends(model, self.tokenizer)
+        return ServerPolicy(self.server_manager, ends, int(context))
 
 
 def _outputs(trajectory: Trajectory, sampler: ServerSampler) -> list[AgentLoopOutput]:
@@ -99,13 +100,3 @@ def _outputs(trajectory: Trajectory, sampler: ServerSampler) -> list[AgentLoopOu
         AgentLoopOutput(metrics=metrics.model_copy(), **columns)
         for columns in to_outputs(trajectory, versions)
     ]
-
-
-def _end_ids(model: str, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a sequence, by the generation config and the tokenizer."""
-    try:
-        configured = GenerationConfig.from_pretrained(model).eos_token_id
-    except OSError:
-        configured = None
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from transformers import AutoConfig
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ModelError, RunError
-from innersearch.policy.loading import load_tokenizer
+from innersearch.policy.loading import configured_context, load_tokenizer
 from innersearch.readers import balanced
 from innersearch.records import LineWriter, read_json, read_lines
 from innersearch.runs import Run
@@ -79,7 +78,7 @@ def overrides(recipe: Recipe, run: Run, questions: int) -> list[str]:
             _log_of_metrics(run).absolute()
         )
     }
-    context = _context(recipe.model)
+    context = configured_context(recipe.model)
     chosen = settings.configuration(recipe, run, questions=questions, context=context) | logged
     return [*settings.as_overrides(chosen), *recipe.verl.overrides]
 
@@ -149,11 +148,6 @@ def _demand_weights(model: str) -> None:
     folder = Path(model)
     if folder.is_dir() and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
         raise ModelError(f"{model} holds no weights: it has neither .safetensors nor .bin files")
-
-
-def _context(model: str) -> int:
-    """Longest sequence of a model, in tokens."""
-    return int(AutoConfig.from_pretrained(model).get_text_config().max_position_embeddings)
 
 
 def _log_of_metrics(run: Run) -> Path:

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 from innersearch.errors import ModelError
 from innersearch.policy.base import Completion, Request, stream_key
-from innersearch.types import Finish, Sampling
+from innersearch.policy.completions import finished
+from innersearch.types import Sampling
 
-_SEEDS = 2**63
-"""vLLM takes seeds of 64 bits with a sign."""
+_SEEDS = 2**31
+"""Seeds are below, as in `innersearch.policy.vllm`."""
 
 
 class Server(Protocol):
@@ -25,7 +26,7 @@ class Server(Protocol):
         """Tokens that follow `prompt_ids`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ServerPolicy:
     """The policy behind verl's servers, whose weights verl changes from step to step."""
 
@@ -35,6 +36,8 @@ class ServerPolicy:
     context: int
     """Longest sequence, in tokens: verl's `max_model_len`."""
     seeded: bool = True
+    name: str = "verl"
+    tells: frozenset[str] = frozenset({"tokens", "logprobs"})
 
     @asynccontextmanager
     async def session(self, sampling: Sampling) -> AsyncIterator[ServerSampler]:
@@ -79,8 +82,9 @@ class ServerSampler:
                 "actor_rollout_ref.rollout.calculate_log_probs at true"
             )
         logprobs = [float(value) for value in output.log_probs]
-        finish = self._finish(request, token_ids, limit)
-        return Completion(token_ids, logprobs, [], finish)
+        # verl says "completed" for all of them.
+        reason = "length" if len(token_ids) >= limit else str(output.stop_reason)
+        return finished(token_ids, logprobs, reason, request, self.policy.end_ids)
 
     def _parameters(self, request: Request, limit: int) -> dict[str, Any]:
         given = self.sampling.temperature if request.temperature is None else request.temperature
@@ -90,8 +94,9 @@ class ServerSampler:
             "top_k": -1,
             "max_tokens": limit,
             "logprobs": True,
+            "stop_token_ids": sorted(self.policy.end_ids),
         }
-        if self.policy.seeded:
+        if self.policy.seeded and given:
             parameters["seed"] = stream_key(self.sampling.seed, request.stream) % _SEEDS
         if request.stop is not None:
             parameters |= {
@@ -99,6 +104,7 @@ class ServerSampler:
                 "include_stop_str_in_output": True,
                 # Tags may be special tokens, and text without them would hide the stop string.
                 "skip_special_tokens": False,
+                "spaces_between_special_tokens": False,
             }
         return parameters
 
@@ -109,10 +115,3 @@ class ServerSampler:
                 self.versions.append(int(extra[name]))
         if output.num_preempted is not None:
             self.preempted = max(self.preempted, 0) + int(output.num_preempted)
-
-    def _finish(self, request: Request, token_ids: list[int], limit: int) -> Finish:
-        if token_ids[-1] in self.policy.end_ids:
-            return Finish.EOS
-        if request.stop is not None and (request.stop.found(token_ids) or len(token_ids) < limit):
-            return Finish.STOP
-        return Finish.LENGTH

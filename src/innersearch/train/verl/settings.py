@@ -18,7 +18,8 @@ from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
 from innersearch.runs import Run
-from innersearch.search.signals import SIGNALS
+from innersearch.search.router import parse_router
+from innersearch.train.verl.server import ServerPolicy
 from innersearch.types import Question
 
 ESTIMATORS = {
@@ -87,12 +88,11 @@ def refuse(recipe: Recipe) -> None:
 
 
 def _refuse_search(recipe: Recipe) -> None:
-    signal = recipe.search.router.split(":")[1:2]
-    if recipe.search.router.startswith("gate:") and signal[0] in ("entropy", "max-entropy"):
-        others = ", ".join(name for name in SIGNALS if "entropy" not in name)
+    reads = parse_router(recipe.search.router).reads
+    if reads and reads not in ServerPolicy.tells:
         raise ConfigError(
-            f"the router {recipe.search.router!r} needs entropies, which verl's servers do not tell: "
-            f"take a signal of {others}"
+            f"the router {recipe.search.router!r} reads {reads}, which verl's servers do not tell: take "
+            "a gate with the signal min-prob or consistency"
         )
 
 
