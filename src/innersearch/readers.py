@@ -31,14 +31,15 @@ _LABELS = ("data_source", "split", "group", "tier")
 """Row keys that group results; they are kept in the metadata."""
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_questions(path: Path, *, labelled: bool = True) -> list[Question]:
     """Read a `.jsonl`, `.parquet`, `.csv` or `.tsv` file of questions.
 
     Raises:
-        DataError: The file is missing or of another kind, or a row has no question or gold answer.
+        DataError: The file is missing or of another kind, or a row has no question, or no gold answer
+            although it is to be `labelled`.
     """
     questions = []
-    for row in read_each(path):
+    for row in read_each(path, labelled=labelled):
         if isinstance(row, DataError):
             raise row
         questions.append(row)
@@ -47,7 +48,7 @@ def read_questions(path: Path) -> list[Question]:
     return with_unique_ids(questions)
 
 
-def read_each(path: Path) -> Iterator[Question | DataError]:
+def read_each(path: Path, *, labelled: bool = True) -> Iterator[Question | DataError]:
     """Each row as a question, or as what is wrong with it.
 
     Raises:
@@ -60,7 +61,7 @@ def read_each(path: Path) -> Iterator[Question | DataError]:
         raise DataError(f"{path} ends in {path.suffix!r}; questions are read from {', '.join(readers)}")
     for n, row in readers[path.suffix](path):
         try:
-            yield as_question(row, f"{path}, row {n}", n)
+            yield as_question(row, f"{path}, row {n}", n, labelled=labelled)
         except DataError as error:
             yield error
 
@@ -109,11 +110,11 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
             raise DataError(f"{path} is no readable table: {error}") from error
 
 
-def as_question(row: Row, place: str, number: int) -> Question:
+def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> Question:
     """The question of a row in either format; `place` and `number` name it where it says nothing else.
 
     Raises:
-        DataError: It has no question or no gold answer.
+        DataError: It has no question, or `labelled` and it has no gold answer.
     """
     text = row.get("question")
     if not isinstance(text, str) or not text.strip():
@@ -123,18 +124,18 @@ def as_question(row: Row, place: str, number: int) -> Question:
         answers = _golden_answers(row)
     except DataError as error:
         raise DataError(f"{place}: {error}") from error
-    if answers is None:
+    if labelled and answers is None:
         raise DataError(
             f"{place} has neither 'golden_answers' nor 'reward_model.ground_truth.target'; "
             f"its columns are {sorted(row)}"
         )
-    if not answers:
+    if labelled and not answers:
         raise DataError(f"{place} has no gold answer: {text[:60]!r}; remove it or add one")
     given = row.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
     identity = str(row.get("id", number))
-    return Question(identity, str(row["question"]).strip(), answers, metadata)
+    return Question(identity, str(row["question"]).strip(), answers or (), metadata)
 
 
 def _opened(row: Row) -> Row:

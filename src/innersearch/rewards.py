@@ -143,13 +143,17 @@ def outcome_reward(
 
     ZeroSearch's is F1 alone (qa_em.py, `trainer.reward_function=f1`). It can teach a policy to answer
     nothing or to search nothing; a penalty of 0.1 for each keeps it from that (arXiv 2602.19526).
+
+    Agreement with the majority is added once the group is complete; gold answers have no part in it
+    then. A question without gold answers, which only that allows, has neither `em` nor `f1`.
     """
     answer, golds = last_answer(text), list(golden_answers)
     em, f1 = float(exact_match(answer, golds)), token_f1(answer, golds)
     well_formed = FORMATS[settings.format](text)
-    value = (1 - settings.format_weight) * (em if settings.answer == "em" else f1)
+    by_answer = {"em": em, "f1": f1, "majority": 0.0}[settings.answer]
+    value = (1 - settings.format_weight) * by_answer
     value += settings.format_weight * well_formed
     value -= settings.no_answer_penalty * (not answer)
     searched = any(b.kind is Kind.SEARCH and b.closed and b.content(text).strip() for b in scan(text))
     value -= settings.no_search_penalty * (not searched)
-    return value, {"em": em, "f1": f1, "format": well_formed}
+    return value, ({"em": em, "f1": f1} if golds else {}) | {"format": well_formed}

@@ -31,7 +31,7 @@ def model_path(name: str) -> str:
 
 
 def load_questions(
-    source: str, groups: Collection[str] = (), *, allow_sealed: bool = False
+    source: str, groups: Collection[str] = (), *, allow_sealed: bool = False, labelled: bool = True
 ) -> list[Question]:
     """Questions of a file, of a fetched benchmark, or of `world:train`, `world:validation`,
     `world:test`; of several, separated by commas.
@@ -40,13 +40,14 @@ def load_questions(
         source: Names them.
         groups: Only questions of these groups.
         allow_sealed: Whether the caller writes no texts of sealed questions in plain words.
+        labelled: Whether those of files must have gold answers.
 
     Raises:
         DataError: There are none.
     """
     if not source:
         raise ConfigError("no data given: add --data FILE, a .jsonl or .parquet file of questions")
-    found = _load(source)
+    found = _load(source, labelled=labelled)
     if any_sealed(found) and not allow_sealed:
         raise DataError(
             f"{source} is sealed, its texts must not be written in plain words: it is for eval, "
@@ -63,13 +64,13 @@ def load_questions(
     return chosen
 
 
-def _load(source: str) -> list[Question]:
+def _load(source: str, *, labelled: bool = True) -> list[Question]:
     prefix, _, split = source.partition(":")
     if "," in source and not Path(source).is_file():
         parts = [part.strip() for part in source.split(",") if part.strip()]
-        return with_unique_ids([question for part in parts for question in _load(part)])
+        return with_unique_ids([q for part in parts for q in _load(part, labelled=labelled)])
     if prefix != WORLD:
-        return read_questions(question_file(source))
+        return read_questions(question_file(source), labelled=labelled)
     if split in list(Split):
         return questions(Encyclopedia.generate(SHIPPED_SEED), Split(split))
     raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")

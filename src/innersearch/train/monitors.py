@@ -9,6 +9,8 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+from innersearch.metrics import normalise
+from innersearch.train.votes import VOTE
 from innersearch.types import Finish, Source, Trajectory
 
 METRICS = {
@@ -27,9 +29,14 @@ METRICS = {
     "policy/tokens": "Sampled tokens per trajectory.",
     "policy/entropy": "Mean entropy of the sampling distribution, nats per sampled token.",
     "policy/trained_share": "Share of sampled tokens that carry loss.",
-    "policy/correct_logprob": "Mean log-probability per trained token of correct trajectories; a fall "
-    "precedes collapse (arXiv 2512.04220).",
+    "policy/correct_logprob": "Mean log-probability per trained token of correct trajectories, or of "
+    "those in the majority where that is the reward; a fall precedes collapse (arXiv 2512.04220).",
     "policy/kl": "k3 divergence from the starting model, nats per trained token.",
+    "vote/share": "Share of a group that agrees with its label, the majority's answer.",
+    "vote/unanimous": "Share of groups that agree without exception: they teach nothing but format.",
+    "vote/none": "Share of trajectories without a vote.",
+    "vote/answers": "Distinct answers per group.",
+    "vote/label_accuracy": "Share of groups whose label is a gold answer; watched, never rewarded.",
     "group/constant_share": "Share of groups whose rewards are all equal: they teach nothing.",
     "stop/length": "Share of trajectories cut off by the token budget.",
     "loss": "The trainer's loss.",
@@ -61,8 +68,11 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     if simulated:
         metrics["search/mended_share"] = _share(bool(call.faults) for call in simulated)
     for name in ("em", "format"):
-        metrics[f"reward/{name}"] = statistics.fmean(t.components[name] for t in trajectories)
-    return metrics | _group_metrics(trajectories) | _token_metrics(trajectories)
+        values = [t.components[name] for t in trajectories if name in t.components]
+        if values:
+            metrics[f"reward/{name}"] = statistics.fmean(values)
+    metrics |= _group_metrics(trajectories) | _token_metrics(trajectories)
+    return metrics | (_vote_metrics(trajectories) if VOTE in trajectories[0].components else {})
 
 
 def _share(flags: Iterable[bool]) -> float:
@@ -81,6 +91,26 @@ def _group_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     }
 
 
+def _vote_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """How the groups voted; gold answers only say whether they were right."""
+    groups: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.group_id, []).append(trajectory)
+    shares = [statistics.fmean(t.components[VOTE] for t in group) for group in groups.values()]
+    winners = [next((t for t in g if t.components[VOTE] == 1.0), g[0]) for g in groups.values()]
+    answers = [{normalise(t.answer or "") for t in group} - {""} for group in groups.values()]
+    metrics = {
+        "vote/share": statistics.fmean(shares),
+        "vote/unanimous": _share(share == 1.0 for share in shares),
+        "vote/none": _share(not normalise(t.answer or "") for t in trajectories),
+        "vote/answers": statistics.fmean(map(len, answers)),
+    }
+    known = [t.components["em"] * t.components[VOTE] for t in winners if "em" in t.components]
+    if known:
+        metrics["vote/label_accuracy"] = statistics.fmean(known)
+    return metrics
+
+
 def _token_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     sampled = trained = 0
     entropies: list[float] = []
@@ -90,7 +120,7 @@ def _token_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
             sampled += sum(segment.sampled_mask)
             trained += sum(segment.loss_mask)
             entropies += [e for e in segment.entropies or () if e is not None]
-            if trajectory.components["em"] == 1.0:
+            if trajectory.components.get(VOTE, trajectory.components.get("em")) == 1.0:
                 pairs = zip(segment.logprobs, segment.loss_mask, strict=True)
                 correct += [logprob for logprob, loss in pairs if loss and logprob is not None]
     metrics = {

@@ -29,14 +29,20 @@ _SMOOTH = 5
 
 
 def reward_curve(metrics: Metrics) -> str:
-    """Reward, exact match and format over the steps; the band is the 95 % interval of each mean."""
+    """Reward, exact match, format and right majorities over the steps; the band is the 95 % interval of
+    each mean.
+    """
     figure, axes = _figure()
     steps = [m["step"] for m in metrics]
-    for colour, (name, label) in zip(
-        _SERIES,
-        {"reward/mean": "reward", "reward/em": "exact match", "reward/format": "format"}.items(),
-        strict=False,
-    ):
+    curves = {
+        "reward/mean": "reward",
+        "reward/em": "exact match",
+        "reward/format": "format",
+        "vote/label_accuracy": "majority right",
+    }
+    for colour, (name, label) in zip(_SERIES, curves.items(), strict=True):
+        if any(name not in m for m in metrics):
+            continue
         values = [m[name] for m in metrics]
         axes.plot(steps, _smoothed(values), color=colour, label=label, linewidth=2)
         axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
