@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test test-build test-vllm test-verl lint bench clean
+.PHONY: demo test test-build test-processes test-vllm test-verl lint bench clean
 
 # Holds the seconds that installing took.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -49,6 +49,10 @@ $(VERL)/installed: pyproject.toml constraints-verl.txt
 # Runs the adapter with verl's own classes, on the CPU (about 3 minutes, installing as long again).
 test-verl: $(VERL)/installed
 	OMP_NUM_THREADS=1 $(VERL)/bin/pytest -m verl tests/test_verl_contract.py
+
+# Two processes that train as one does, also after kills (some minutes).
+test-processes: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m processes
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

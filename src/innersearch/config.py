@@ -29,8 +29,9 @@ class PromptSettings(_Settings):
 class RewardSettings(_Settings):
     """R = (1 − weight)·A + weight·F − penalties, A the answer's exact match or F1."""
 
-    answer: Literal["em", "f1"] = "em"
-    """What answers are scored by."""
+    answer: Literal["em", "f1", "majority"] = "em"
+    """What answers are scored by: exact match, F1, or agreement with the majority of their group, which
+    needs no gold answers (test-time RL)."""
     no_search_penalty: float = Field(0.0, ge=0, le=1)
     """Taken from trajectories without a search; with F1 alone some policies stop searching."""
     no_answer_penalty: float = Field(0.0, ge=0, le=1)
@@ -126,6 +127,12 @@ class TuningSettings(_Settings):
     seed: int = Field(0, ge=0)
     """Of the choice and the order of pairs."""
 
+    @model_validator(mode="after")
+    def _adapters_take_adamw(self) -> TuningSettings:
+        if self.lora and self.optimizer == "muon":
+            raise ValueError("adapters are trained with optimizer adamw, not with muon")
+        return self
+
 
 class SearchSettings(_Settings):
     """Who answers the queries of the policy, and what it reads of the answers."""
@@ -187,6 +194,20 @@ class SamplingSettings(_Settings):
     """Share of the GPU's memory that vllm takes."""
 
 
+class LoraSettings(_Settings):
+    """Low-rank adapters, trained instead of the weights and merged into them at the end."""
+
+    rank: int = Field(0, ge=0)
+    """Rank of the adapters; 0 trains all weights."""
+    alpha: int = Field(0, ge=0)
+    """Their scale is alpha / rank; 0 takes twice the rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of their input that is dropped; rollouts are sampled without."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get one, by the end of their names, such as q_proj; all-linear takes every linear
+    layer but the head."""
+
+
 class TrainerSettings(_Settings):
     """How the policy is trained, whichever engine does it."""
 
@@ -197,7 +218,7 @@ class TrainerSettings(_Settings):
     group_size: int = Field(5, ge=2)
     """Rollouts per question."""
     micro_batch: int = Field(16, ge=1)
-    """Trajectories per forward and backward pass."""
+    """Trajectories per forward and backward pass of one process."""
     engine: Literal["trl", "verl"] = "trl"
     """trl: in this process, or several of them on one node. verl: on a Ray cluster."""
     advantage: Literal["group", "rloo", "reinforce++", "gae"] = "group"
@@ -224,10 +245,13 @@ class TrainerSettings(_Settings):
     """Weight of the k3 divergence from the starting model in the loss."""
     kl_monitor: int = Field(16, ge=0)
     """Trajectories per step on which the divergence is measured when its weight is 0."""
-    bf16: bool = True
-    """Mixed precision; ignored without a GPU."""
-    gradient_checkpointing: bool = True
-    """Recompute activations in the backward pass to save memory."""
+    lora: LoraSettings = LoraSettings()
+    """Adapters instead of all weights."""
+    bf16: bool | None = None
+    """Rollouts and training in bfloat16, with float32 weights, gradients and optimizer states; where
+    there is a GPU by default. With adapters the frozen weights are bfloat16 too."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass to save memory; where there is a GPU by default."""
     save_every: int = Field(20, ge=1)
     """Steps between checkpoints."""
 
@@ -239,6 +263,12 @@ class TrainerSettings(_Settings):
                 f"micro_batch {self.micro_batch} does not divide prompts_per_step × group_size = "
                 f"{self.prompts_per_step} × {self.group_size} = {total}; choose a divisor"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_take_adamw(self) -> TrainerSettings:
+        if self.lora.rank and self.optimizer == "muon":
+            raise ValueError("adapters are trained with optimizer adamw, not with muon")
         return self
 
 

@@ -5,6 +5,7 @@
       metrics.jsonl                    one record per optimizer step
       trajectories.jsonl               one record per trajectory
       checkpoints/checkpoint-<step>/   model, optimizer, random state, data position
+      adapters/                        low-rank adapters, where the recipe trains some
       model/                           the result
   verl/                            on a cluster: questions, configuration, log and metrics of verl
       summary.json report.html         written by the report
@@ -77,6 +78,11 @@ class Run:
     def model(self) -> Path:
         """The trained model."""
         return self.path / "model"
+
+    @property
+    def adapters(self) -> Path:
+        """The trained adapters, apart from the model they are merged into."""
+        return self.path / "adapters"
 
     @property
     def recipe(self) -> Path:

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from innersearch.cli.console import ANOTHER
+
 _PLAIN_INTERVAL_S = 10.0
 _SHOWN = {
     "reward/mean": "reward",
@@ -36,7 +38,7 @@ class Display:
     """Counts one long piece of work after another; use it as a context manager."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, quiet=ANOTHER)
         self._bar = Progress(
             TextColumn("{task.description}", table_column=_fixed()),
             BarColumn(bar_width=10, table_column=_fixed()),

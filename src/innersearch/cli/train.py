@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Dict
 
 from innersearch.cli import sources
-from innersearch.cli.console import stderr, stdout
+from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.engines import SELF, announce_cost, open_named
 from innersearch.cli.progress import Display, describe
@@ -19,6 +19,7 @@ from innersearch.cli.sources import load_questions, model_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
 from innersearch.runs import Run
+from innersearch.search.base import Engine
 from innersearch.search.noise import Curriculum
 from innersearch.types import Question
 
@@ -48,6 +49,7 @@ def train(
     *,
     output: Path | None = None,
     resume: bool = False,
+    dry_run: bool = False,
     engine: Literal["trl", "verl"] | None = None,
     show: Annotated[bool, Parameter(name="--print", negative=())] = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
@@ -60,14 +62,16 @@ def train(
         innersearch train recipes/ssrl-world.toml --trainer.steps 20 --seed 1 --output runs/short
         innersearch train recipes/ssrl.toml --model ~/models/Qwen2.5-1.5B-Instruct --data nq.jsonl
         innersearch train recipes/search-r1-world.toml
-        innersearch train recipes/zerosearch-world.toml
         innersearch train recipes/ssrl-world.toml --resume
+        innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl --dry-run
         innersearch train recipes/ssrl.toml --engine verl --model ~/models/Qwen2.5-7B --data nq.jsonl
+        accelerate launch -m innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl
 
     Args:
         recipe: A .toml file.
         output: Run directory; runs/<name of the recipe> by default.
         resume: Go on from the latest checkpoint of that directory.
+        dry_run: Show settings, work, memory, searches and cost; start and write nothing.
         engine: What trains, trl or verl (on a Ray cluster, see docs/scaling.md); as in the recipe by
             default, which is trl.
         show: Only print how verl would be started.
@@ -76,31 +80,42 @@ def train(
     if recipe.suffix != ".toml":
         raise ConfigError(f"{recipe} is no recipe: give a .toml file, for example one of recipes/")
     path = output or Path("runs") / settings.name
-    questions = load_questions(settings.data, settings.groups)
+    unlabelled = settings.reward.answer == "majority"
+    questions = load_questions(settings.data, settings.groups, labelled=not unlabelled)
     resolved = settings.model_copy(update={"model": model_path(settings.model)})
     if engine is not None:
         trainer = settings.trainer.model_copy(update={"engine": engine})
         resolved = resolved.model_copy(update={"trainer": trainer})
-    if resolved.trainer.engine == "verl":
+    if dry_run:
+        _rehearse(recipe, settings, questions, path)
+    elif resolved.trainer.engine == "verl":
         _train_with_verl(resolved, questions, path, resume=resume, show=show)
-        return
-    if show:
+    elif show:
         raise ConfigError("--print shows how verl would be started: add --engine verl")
-    _train_with_trl(resolved, questions, path, resume=resume)
+    else:
+        _train_with_trl(resolved, questions, path, resume=resume)
+
+
+def _rehearse(recipe: Path, settings: Recipe, questions: Sequence[Question], path: Path) -> None:
+    # Imported late: help and errors should not wait for torch.
+    from innersearch.cli.rehearsal import rehearse
+    from innersearch.train import processes
+
+    processes.join()
+    stdout.print(rehearse(recipe, settings, questions, path))
 
 
 def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool) -> None:
-    # Imported late: help and errors should not wait for torch.
+    from innersearch.policy.loading import load_tokenizer
+    from innersearch.train import processes
+    from innersearch.train.format import notices
     from innersearch.train.run import train as run_training
     from innersearch.view.report import write_report
 
-    engine = None
-    if recipe.search.router != SELF:
-        _announce(recipe)
-        curriculum = Curriculum(recipe.search.noise, recipe.trainer.steps, recipe.seed)
-        others = [question.question for question in questions]
-        budget = path / "budget.json"
-        engine = open_named(recipe.search, budget, curriculum=curriculum, others=others)
+    processes.join()
+    for text in filter(None, [processes.missing(), *notices(load_tokenizer(recipe.model))]):
+        stderr.print(f"note: {text}")
+    engine = None if recipe.search.router == SELF else _open_engine(recipe, questions, path)
     with Display() as display:
         steps = recipe.trainer.steps
         display.update("training", 0, steps)
@@ -112,7 +127,22 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
             resume=resume,
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )
+    if ANOTHER:
+        return
     _say_where(run, write_report(run.path))
+
+
+def _open_engine(recipe: Recipe, questions: Sequence[Question], path: Path) -> Engine:
+    """The engine of a recipe, after what it is going to cost was said."""
+    from innersearch.train import processes
+
+    _announce(recipe)
+    return open_named(
+        processes.budget_share(recipe.search),
+        path / processes.own_name("budget.json"),
+        curriculum=Curriculum(recipe.search.noise, recipe.trainer.steps, recipe.seed),
+        others=[question.question for question in questions],
+    )
 
 
 def _train_with_verl(

@@ -135,6 +135,10 @@ class _SlotLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        device = key_states.device.type
+        if torch.is_autocast_enabled(device):
+            # As attention is going to read them: rotary positions leave keys in float32.
+            key_states = key_states.to(torch.get_autocast_dtype(device))
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         cache = self.cache

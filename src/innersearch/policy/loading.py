@@ -27,8 +27,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     """The tokenizer of a model directory or hub id.
 
     Raises:
-        ModelError: There is none, or it lacks an end-of-sequence or padding token, or it cannot spell
-            the protocol tags.
+        ModelError: There is none, or it lacks an end-of-sequence token, or it cannot spell the protocol
+            tags.
     """
     _check_directory(path)
     try:
@@ -41,10 +41,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
             "'eos_token' in its tokenizer_config.json"
         )
     if tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"the tokenizer at {path} has no padding token, so trajectories cannot be batched: set "
-            "'pad_token' in its tokenizer_config.json, to a token other than the end of sequence"
-        )
+        # As Llama 3 comes. Masks say where a trajectory ends, so that any token can fill the rest.
+        tokenizer.pad_token = tokenizer.eos_token
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"the tokenizer at {path} has no tokenizer.json: convert it to a fast one")
     _check_tags(tokenizer, path)

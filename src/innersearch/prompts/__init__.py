@@ -15,12 +15,18 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from innersearch.errors import ConfigError, did_you_mean
+from jinja2 import TemplateError
+
+from innersearch.errors import ConfigError, ModelError, did_you_mean
+from innersearch.grammar import closing, opening
+from innersearch.types import Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _FOLDER = files(__name__)
+_PREFILL = re.compile(rf"{opening(Kind.THINK)}\s*(?:{closing(Kind.THINK)}\s*)?\Z")
+"""What a chat template may put at the beginning of a reply."""
 
 
 @cache
@@ -64,15 +70,41 @@ def _lines(name: str) -> list[str]:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, name: str, question: str) -> tuple[int, ...]:
-    """Prompt tokens: the user message in the tokenizer's chat template, or plain where it has none."""
-    return encode_message(tokenizer, render(name, question))
+    """Prompt tokens: the user message in the tokenizer's chat template, or plain where it has none.
+
+    Some templates begin the reply: Qwen3's thinking models with an open think tag, others with an empty
+    thought. That is taken off, for every tag of a trajectory is the policy's own: it is sampled, scored
+    and trained on.
+
+    Raises:
+        ModelError: The chat template cannot render a single user message.
+    """
+    if not tokenizer.chat_template:
+        return encode_message(tokenizer, render(name, question))
+    text = _PREFILL.sub("", _templated(tokenizer, render(name, question)))
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def prefilled(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The thought with which a chat template begins the reply; empty where it does not."""
+    found = _PREFILL.search(_templated(tokenizer, "…")) if tokenizer.chat_template else None
+    return found[0] if found else ""
 
 
 def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """The tokens of a user message and of whatever comes before a reply."""
     if not tokenizer.chat_template:
         return tuple(tokenizer.encode(text + "\n"))
-    message = [{"role": "user", "content": text}]
-    text = str(tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
     # In two steps, for one that tokenises as well takes three times as long.
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+    return tuple(tokenizer.encode(_templated(tokenizer, text), add_special_tokens=False))
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    message = [{"role": "user", "content": text}]
+    try:
+        return str(tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:
+        raise ModelError(
+            f"the tokenizer's chat template cannot render a single user message: {error}; correct "
+            "chat_template in its directory, or remove it to put questions as plain text"
+        ) from error

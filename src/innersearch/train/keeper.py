@@ -1,4 +1,8 @@
-"""Keeps the records of a training run while it runs, and watches over it."""
+"""Keeps the records of a training run while it runs, and watches over it.
+
+With several processes the first one writes, for all of them; every process judges the same metrics, so
+that all stop at the same step.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from innersearch.config import Recipe
 from innersearch.records import LineWriter, read_lines, to_json
 from innersearch.runs import Run
 from innersearch.search.noise import Curriculum
+from innersearch.train import processes
 from innersearch.train.drift import Drift
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import step_metrics
@@ -44,10 +49,11 @@ class Keeper(TrainerCallback):
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.recipe.guard)
-        for record in read_lines(self.run.metrics):
+        for record in processes.by_first(lambda: list(read_lines(self.run.metrics))):
             self._judge({key: value for key, value in record.items() if key != "step"})
-        self._metrics = LineWriter(self.run.metrics)
-        self._trajectories = LineWriter(self.run.trajectories)
+        if processes.is_first():
+            self._metrics = LineWriter(self.run.metrics)
+            self._trajectories = LineWriter(self.run.trajectories)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -57,15 +63,20 @@ class Keeper(TrainerCallback):
 
     def on_rollout(self, step: int, trajectories: list[Trajectory]) -> None:
         """Write the trajectories of a step and hold their metrics until it is done."""
-        self._pending = step_metrics(trajectories)
+        everybodys = processes.to_first(trajectories)
+        self._pending = processes.by_first(lambda: self._record(step, everybodys))
+
+    def _record(self, step: int, trajectories: list[Trajectory]) -> dict[str, float]:
+        metrics = step_metrics(trajectories)
         if self.curriculum is not None:
-            self._pending["search/noise_wanted"] = self.curriculum.at(step)
-        self._pending["time/rollout_s"] = time.perf_counter() - self._started
+            metrics["search/noise_wanted"] = self.curriculum.at(step)
+        metrics["time/rollout_s"] = time.perf_counter() - self._started
         if self.drift is not None:
-            self._pending["policy/kl"] = self.drift.measure(trajectories)
+            metrics["policy/kl"] = self.drift.measure(trajectories)
         if self.apart is not None:
-            self._pending["policy/logprob_gap"] = self.apart(trajectories)
+            metrics["policy/logprob_gap"] = self.apart(trajectories)
         self._trajectories.write(*(to_json(_TRAJECTORY, t) for t in trajectories))
+        return metrics
 
     def on_log(
         self,
@@ -84,28 +95,39 @@ class Keeper(TrainerCallback):
         metrics["time/step_s"] = time.perf_counter() - self._started
         self._pending = {}
         self.step = state.global_step
-        self._metrics.write({"step": self.step, **metrics})
-        self.observer(self.step, metrics)
-        self.collapse = self._judge(metrics)
+        self.collapse = self._judge(processes.by_first(lambda: self._report(metrics)))
         if self.collapse:
             control.should_training_stop = True
 
+    def _report(self, metrics: dict[str, float]) -> dict[str, float]:
+        self._metrics.write({"step": self.step, **metrics})
+        self.observer(self.step, metrics)
+        return metrics
+
     def _judge(self, metrics: Mapping[str, float]) -> str | None:
         if self.curriculum is not None:
-            self.curriculum.observe(metrics["reward/em"])
+            self.curriculum.observe(metrics.get("reward/em", 0.0))
         return self.guard.check(metrics)
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
     ) -> None:
         """Declare the checkpoint complete: nothing is written to it after this. A collapsed one is not
         worth resuming from.
         """
         if self.collapse:
             return
-        self.run.mark_complete(state.global_step, self.guard.score())
+        processes.demand_same_weights(model)
+        processes.wait()
+        processes.by_first(lambda: self.run.mark_complete(state.global_step, self.guard.score()))
 
     def close(self) -> None:
         """Close the record files."""
-        self._metrics.close()
-        self._trajectories.close()
+        if processes.is_first():
+            self._metrics.close()
+            self._trajectories.close()

@@ -23,11 +23,12 @@ from innersearch.rollout.run import Rollout
 from innersearch.runs import Checkpoint, Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.router import parse_router
+from innersearch.train import adapters, processes
 from innersearch.train.colocated import comparison
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper, Observer
 from innersearch.train.tasks import demand_a_full_step, encode_prompts, score
-from innersearch.train.trl import build_trainer
+from innersearch.train.trl import build_trainer, uses_bf16
 from innersearch.types import Question, Sampling
 
 
@@ -42,35 +43,35 @@ def train(
 ) -> Run:
     """Train on rollouts and leave the result in `path`/model.
 
+    Where a launcher started several processes, each calls this with the same arguments.
+
     Args:
         recipe: The run; `recipe.model` is a model directory or hub id.
         questions: The training questions.
         path: Run directory.
         engine: What is searched; without one the policy searches its own memory.
         resume: Continue from the latest complete checkpoint in `path`.
-        observer: Told about every step.
+        observer: Told about every step, in the first process.
 
     Raises:
-        ConfigError: TRL cannot do what the recipe asks for.
+        ConfigError: TRL cannot do what the recipe asks for, or the processes cannot share the questions
+            of a step equally.
         ModelError: The model or its tokenizer cannot be used.
         DataError: There are too few questions, or one does not fit the prompt limit.
         RunError: `path` is in the way, or belongs to another recipe.
         SearchError: Too many searches failed.
         CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
     """
-    if recipe.trainer.advantage in ("reinforce++", "gae"):
-        raise ConfigError(
-            f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --engine verl"
-        )
+    processes.join()
     questions = balanced(questions) if recipe.balance_groups else questions
-    demand_a_full_step(recipe, questions)
     tokenizer = load_tokenizer(recipe.model)
-    encoded = encode_prompts(tokenizer, recipe, questions)
-    model = load_model(recipe.model)
-    run = Run.start(path, recipe, resume=resume)
-    latest = run.latest()
+    encoded = check(recipe, questions, tokenizer)
+    model = load_model(recipe.model, dtype=_weights(recipe))
+    adapters.demand_targets(model, recipe.trainer.lora)
+    run = processes.by_first(lambda: Run.start(path, recipe, resume=resume))
+    latest = processes.by_first(run.latest)
     if latest and latest.step >= recipe.trainer.steps:
-        _keep(run, latest)
+        processes.by_first(lambda: _keep(run, recipe, latest.path))
         return run
     torch.manual_seed(recipe.seed)
     rollout = _rollout(recipe, model, tokenizer, engine)
@@ -89,20 +90,27 @@ def train(
         callbacks=[keeper],
     )
     with clear_disk_errors(path), rollout:
-        _fit(trainer, keeper, run, latest)
+        _fit(trainer, keeper, run, recipe, latest)
     return run
 
 
-def _fit(trainer: Trainer, keeper: Keeper, run: Run, latest: Checkpoint | None) -> None:
+def _weights(recipe: Recipe) -> torch.dtype:
+    """What trains is float32; frozen weights under adapters are as exact as what computes with them."""
+    return torch.bfloat16 if recipe.trainer.lora.rank and uses_bf16(recipe) else torch.float32
+
+
+def _fit(trainer: Trainer, keeper: Keeper, run: Run, recipe: Recipe, latest: Checkpoint | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
     except ModelError as error:
         keeper.collapse = str(error)
     keeper.close()
     if keeper.collapse:
-        raise _collapsed(run, keeper)
-    trainer.save_model(str(run.model))
-    _switch_cache_on(run.model)
+        raise processes.by_first(lambda: _collapsed(run, recipe, keeper))
+    folder = run.adapters if recipe.trainer.lora.rank else run.model
+    trainer.save_model(str(folder))
+    processes.wait()
+    processes.by_first(lambda: _keep(run, recipe, folder))
 
 
 def _rollout(
@@ -125,6 +133,25 @@ def _rollout(
     )
 
 
+def check(
+    recipe: Recipe, questions: Sequence[Question], tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[int, ...]]:
+    """Refuse what cannot be trained before anything starts; the prompt tokens of every question.
+
+    Raises:
+        ConfigError: TRL cannot do what the recipe asks for, or the processes cannot share the questions
+            of a step equally.
+        DataError: There are too few questions, or one does not fit the prompt limit.
+    """
+    if recipe.trainer.advantage in ("reinforce++", "gae"):
+        raise ConfigError(
+            f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --engine verl"
+        )
+    demand_a_full_step(recipe, questions)
+    processes.demand_equal_shares(recipe)
+    return encode_prompts(tokenizer, recipe, questions)
+
+
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
     """TRL measures the divergence itself where it is part of the loss."""
     if recipe.trainer.kl or not recipe.trainer.kl_monitor:
@@ -132,12 +159,12 @@ def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
     return Drift(copy.deepcopy(model), recipe.trainer.kl_monitor)
 
 
-def _collapsed(run: Run, keeper: Keeper) -> CollapseError:
+def _collapsed(run: Run, recipe: Recipe, keeper: Keeper) -> CollapseError:
     """Leave the best checkpoint as the result, and say what happened."""
     best = run.best()
     result = "there was no checkpoint yet"
     if best is not None:
-        _keep(run, best)
+        _keep(run, recipe, best.path)
         result = f"the best checkpoint, of step {best.step}, is in {run.model}"
     return CollapseError(
         f"training collapsed at step {keeper.step}: {keeper.collapse}; {result}; "
@@ -145,11 +172,14 @@ def _collapsed(run: Run, keeper: Keeper) -> CollapseError:
     )
 
 
-def _keep(run: Run, checkpoint: Checkpoint) -> None:
-    """Make a checkpoint the result of its run."""
-    state = ("optimizer.pt", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
-    ignored = shutil.ignore_patterns(*state)
-    shutil.copytree(checkpoint.path, run.model, ignore=ignored, dirs_exist_ok=True)
+def _keep(run: Run, recipe: Recipe, folder: Path) -> None:
+    """Make what is in `folder` the result of its run: a model, or adapters to be merged into one."""
+    if adapters.are_in(folder):
+        adapters.merge(recipe.model, folder, run.model)
+    elif folder != run.model:
+        state = ("optimizer*", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
+        ignored = shutil.ignore_patterns(*state)
+        shutil.copytree(folder, run.model, ignore=ignored, dirs_exist_ok=True)
     _switch_cache_on(run.model)
 
 

@@ -4,6 +4,10 @@ TRL calls `rollout_func` with each prompt repeated group-size times and takes to
 log-probabilities and a per-token mask back; the mask multiplies the loss and its normaliser. Prompts
 are row numbers, so that the function finds the question with its gold answers. One optimizer step per
 generation batch keeps training strictly on-policy, as SSRL does.
+
+With several processes TRL hands each rank an equal, consecutive part of the repeated prompts, which
+`processes.demand_equal_shares` made whole groups. Random numbers are named by step, question and
+repetition, so that the trajectories do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -27,12 +31,15 @@ from transformers import (
 from innersearch.config import Recipe
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
+from innersearch.train import processes, votes
+from innersearch.train.adapters import adapters
 from innersearch.train.colocated import (
     colocated_policy,
     engine_of_the_trainers_type,
     vllm_arguments,
 )
 from innersearch.train.optimizer import MuonWithAdamW
+from innersearch.train.sharding import whole
 from innersearch.types import Question, Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -42,7 +49,7 @@ from trl import GRPOConfig, GRPOTrainer
 logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
 
 OnRollout = Callable[[int, list[Trajectory]], None]
-"""Called with the number of the step and its trajectories, before they are trained on."""
+"""Called with the number of the step and this process's trajectories, before they are trained on."""
 
 
 def build_trainer(
@@ -73,8 +80,11 @@ def build_trainer(
             )
             for position, row in enumerate(row_numbers)
         ]
-        trajectories = rollout.run(tasks)
-        on_rollout(step, trajectories)
+        with precision(recipe), whole(trainer) if processes.are_sharded() else nullcontext():
+            trajectories = processes.together(lambda: rollout.run(tasks))
+            if recipe.reward.answer == "majority":
+                trajectories = votes.settle(trajectories, recipe.reward)
+            on_rollout(step, trajectories)
         return to_columns(trajectories)
 
     with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
@@ -87,6 +97,7 @@ def build_trainer(
             rollout_func=roll_out,
             callbacks=list(callbacks),
             optimizers=(_optimizer(recipe, model), None),
+            peft_config=adapters(recipe.trainer.lora) if recipe.trainer.lora.rank else None,
         )
     if recipe.sampling.policy == "vllm":
         rollout.policy = colocated_policy(trainer, recipe, tokenizer)
@@ -114,12 +125,12 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
     """TRL's configuration for a recipe; token-mean loss over the whole step, as verl's token-mean."""
     settings = recipe.trainer
     on_gpu = torch.cuda.is_available()
-    sequences = settings.prompts_per_step * settings.group_size
+    share = settings.prompts_per_step * settings.group_size // processes.count()
     return GRPOConfig(
         output_dir=str(output),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.micro_batch,
-        gradient_accumulation_steps=sequences // settings.micro_batch,
+        gradient_accumulation_steps=share // settings.micro_batch,
         num_generations=settings.group_size,
         max_completion_length=recipe.sampling.max_new_tokens,
         temperature=recipe.sampling.temperature,
@@ -134,8 +145,9 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         lr_scheduler_type=settings.schedule,
         max_grad_norm=settings.max_grad_norm,
         use_cpu=not on_gpu,
-        bf16=settings.bf16 and on_gpu,
-        gradient_checkpointing=settings.gradient_checkpointing and on_gpu,
+        bf16=uses_bf16(recipe),
+        gradient_checkpointing=recomputes(recipe),
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -148,6 +160,24 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         remove_unused_columns=False,
         **vllm_arguments(recipe),
     )
+
+
+def uses_bf16(recipe: Recipe) -> bool:
+    """Whether to compute in bfloat16: as the recipe says, else where there is a GPU."""
+    chosen = recipe.trainer.bf16
+    return torch.cuda.is_available() if chosen is None else chosen
+
+
+def recomputes(recipe: Recipe) -> bool:
+    """Whether to recompute activations: as the recipe says, else where there is a GPU."""
+    chosen = recipe.trainer.gradient_checkpointing
+    return torch.cuda.is_available() if chosen is None else chosen
+
+
+def precision(recipe: Recipe) -> torch.autocast:
+    """Rollouts compute as training does, or the sampled log-probabilities would not be the trainer's."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(device, torch.bfloat16, enabled=uses_bf16(recipe))
 
 
 def _optimizer(recipe: Recipe, model: PreTrainedModel) -> torch.optim.Optimizer | None:

@@ -1,0 +1,71 @@
+"""Low-rank adapters of policies: their configuration, and merging them into the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from innersearch.config import LoraSettings
+from innersearch.errors import ConfigError, ModelError, did_you_mean
+from innersearch.policy.loading import load_model, load_tokenizer
+
+ALL = ("all-linear",)
+"""Targets that stand for every linear layer but the head."""
+_FILE = "adapter_config.json"
+
+
+def adapters(settings: LoraSettings) -> Any:
+    """PEFT's configuration for some settings.
+
+    Raises:
+        ConfigError: PEFT is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise ConfigError("low-rank adapters need peft: pip install 'innersearch[lora]'") from error
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or 2 * settings.rank,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear" if settings.targets == ALL else list(settings.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def demand_targets(model: nn.Module, settings: LoraSettings) -> None:
+    """Check that every target is a linear layer of the model, by the end of its name.
+
+    Raises:
+        ConfigError: One is not; PEFT would leave it out without a word.
+    """
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in () if settings.targets == ALL else settings.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            known = did_you_mean(target, {name.rpartition(".")[2] for name in layers})
+            raise ConfigError(f"trainer.lora.targets: the model has no linear layer {target!r}; {known}")
+
+
+def are_in(folder: Path) -> bool:
+    """Whether a checkpoint holds adapters instead of a whole model."""
+    return (folder / _FILE).is_file()
+
+
+def merge(base: str, folder: Path, output: Path) -> None:
+    """Write the model `base` with the adapters in `folder` merged into its weights, in float32.
+
+    Raises:
+        ModelError: There is no model at `base`, or the adapters belong to another one.
+    """
+    from peft import PeftModel
+
+    model = load_model(base)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder))
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"the adapters in {folder} do not fit {base}: {error}") from error
+    merged: Any = adapted.merge_and_unload()
+    merged.save_pretrained(output)
+    load_tokenizer(base).save_pretrained(output)
