@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,31 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands write below the working directory."""
     monkeypatch.chdir(tmp_path)
+
+
+def _local_text(characters: int) -> Iterator[str]:
+    """Text that lies on any machine with this test suite: the sources of the installed packages."""
+    left = characters
+    for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.py")):
+        if left <= 0:
+            return
+        text = path.read_text(encoding="utf-8", errors="ignore")
+        left -= len(text)
+        yield text
+
+
+@pytest.fixture(scope="session")
+def byte_level_bpe() -> str:
+    """A byte-level BPE of 16,000 entries without any added token, as JSON."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.train_from_iterator(
+        _local_text(4_000_000),
+        trainers.BpeTrainer(
+            vocab_size=16_000,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return backend.to_str()

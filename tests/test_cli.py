@@ -68,7 +68,6 @@ def test_model_without_weights(capsys) -> None:
     ("tokens", "message"),
     [
         ({"pad_token": "<pad>"}, "no end-of-sequence token"),
-        ({"eos_token": "<eos>"}, "no padding token"),
         ({"eos_token": "<eos>", "pad_token": "<pad>"}, "add the protocol tags to its vocabulary"),
     ],
 )
@@ -96,8 +95,8 @@ def test_bad_data_rows(capsys, row: dict, message: str) -> None:
 
 def test_bad_data_files(capsys) -> None:
     assert "no data file at gone.jsonl" in fails(capsys, "eval", "world", "--data", "gone.jsonl")
-    Path("data.csv").write_text("a,b")
-    assert "ends in '.csv'" in fails(capsys, "eval", "world", "--data", "data.csv")
+    Path("data.xml").write_text("a,b")
+    assert "ends in '.xml'" in fails(capsys, "eval", "world", "--data", "data.xml")
     Path("bad.jsonl").write_text('{"question": \n')
     assert "row 1 is no JSON" in fails(capsys, "eval", "world", "--data", "bad.jsonl")
     Path("wide.jsonl").write_text(json.dumps(GOOD_ROW), encoding="utf-16")

@@ -121,3 +121,29 @@ def test_groups_share_a_question_and_differ_in_repetition(tmp_path) -> None:
             members = trajectories[3 * group : 3 * group + 3]
             assert len({t.question.id for t in members}) == 1
             assert [t.repetition for t in members] == [0, 1, 2]
+
+
+def first_gradient(folder: Path, **settings: object) -> dict[str, torch.Tensor]:
+    """Gradient of the first step with some trainer settings; the trajectories may depend on them too."""
+    plan = {"steps": 1, "prompts_per_step": 4, "group_size": 4, "micro_batch": 8, "kl": 0.0}
+    recipe = Recipe(
+        prompt=PromptSettings(name="world"),
+        sampling=SamplingSettings(max_new_tokens=48),
+        trainer=TrainerSettings(**plan | {"max_grad_norm": 1e9} | settings),
+    )
+    spy = GradientSpy()
+    train(recipe, folder, MaskRule(), spy)
+    return spy.gradient
+
+
+def test_checkpointing_changes_no_gradient_and_bf16_little(tmp_path) -> None:
+    plain = first_gradient(tmp_path / "plain", bf16=False, gradient_checkpointing=False)
+    again = first_gradient(tmp_path / "again", gradient_checkpointing=True)
+    largest = max(float(g.abs().max()) for g in plain.values())
+    assert largest > 0
+    assert max(float((again[n] - g).abs().max()) for n, g in plain.items()) <= 1e-5 * largest
+    rough = first_gradient(tmp_path / "rough", bf16=True)
+    assert {g.dtype for g in rough.values()} == {torch.float32}
+    one, other = (torch.cat([grads[n].flatten() for n in plain]) for grads in (plain, rough))
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.7
+    assert not torch.equal(one, other)
