@@ -479,6 +479,8 @@ def test_estimators(advantage: str, estimator: str) -> None:
         ("trainer", {"optimizer": "muon"}, "--trainer.optimizer adamw"),
         ("trainer", {"schedule": "linear"}, "--trainer.schedule"),
         ("trainer", {"bf16": False}, "mixed precision"),
+        ("trainer", {"lora": LoraSettings(rank=8)}, "adapters"),
+        ("reward", {"answer": "majority"}, "whole groups"),
         ("verl", {"gpus_per_node": 3}, "3 GPUs do not divide"),
         ("verl", {"tensor_parallel": 3, "gpus_per_node": 4}, "tensor_parallel"),
         ("search", {"router": "gate:entropy:1.0"}, "min-prob"),

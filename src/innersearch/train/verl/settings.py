@@ -62,8 +62,17 @@ def refuse(recipe: Recipe) -> None:
             f"verl has no schedule {settings.schedule!r}: add --trainer.schedule "
             f"{' or '.join(_SCHEDULES)}"
         )
-    if not settings.bf16:
+    if settings.bf16 is False:
         raise ConfigError("verl trains in mixed precision: leave trainer.bf16 at true")
+    if settings.lora.rank:
+        raise ConfigError(
+            "adapters are not written for verl: leave trainer.lora.rank at 0, or give verl's own settings "
+            "with --verl.overrides actor_rollout_ref.model.lora_rank=…"
+        )
+    if recipe.reward.answer == "majority":
+        raise ConfigError(
+            "verl hands out rewards one by one, and votes need whole groups: train with trl"
+        )
     sequences = settings.prompts_per_step * settings.group_size
     gpus = recipe.verl.nodes * recipe.verl.gpus_per_node
     if sequences % gpus:
@@ -178,7 +187,8 @@ def _model(recipe: Recipe) -> dict[str, Any]:
         "actor_rollout_ref.model.path": recipe.model,
         "+actor_rollout_ref.model.override_config.attn_implementation": kind,
         "actor_rollout_ref.model.use_remove_padding": kind == "flash_attention_2",
-        "actor_rollout_ref.model.enable_gradient_checkpointing": recipe.trainer.gradient_checkpointing,
+        "actor_rollout_ref.model.enable_gradient_checkpointing": recipe.trainer.gradient_checkpointing
+        is not False,
     }
 
 
@@ -246,7 +256,7 @@ def _critic(recipe: Recipe) -> dict[str, Any]:
         "model.path": recipe.model,
         "+model.override_config.attn_implementation": kind,
         "model.use_remove_padding": kind == "flash_attention_2",
-        "model.enable_gradient_checkpointing": settings.gradient_checkpointing,
+        "model.enable_gradient_checkpointing": settings.gradient_checkpointing is not False,
         "optim.lr": recipe.verl.critic_learning_rate,
         "optim.weight_decay": settings.weight_decay,
         "optim.clip_grad": settings.max_grad_norm,
