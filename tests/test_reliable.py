@@ -230,7 +230,7 @@ def test_during_an_outage_one_call_at_a_time_goes_out() -> None:
             raise TransientError("away")
 
     index = Index(behave)
-    reliable = Reliable(index, replace(QUICK, in_flight=40, probe_s=0.001, probe_max_s=0.002))
+    reliable = Reliable(index, replace(QUICK, in_flight=40, probe_s=0.03, probe_max_s=0.03))
     results = asyncio.run(reliable.search([str(n) for n in range(100)], 3))
     assert [result.error for result in results] == [None] * 100
     assert reliable.counts.outages == 1

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from innersearch.cli import main
 from innersearch.config import (
     GuardSettings,
+    LoraSettings,
     NoiseSettings,
     PromptSettings,
     Recipe,

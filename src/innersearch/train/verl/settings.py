@@ -66,8 +66,8 @@ def refuse(recipe: Recipe) -> None:
         raise ConfigError("verl trains in mixed precision: leave trainer.bf16 at true")
     if settings.lora.rank:
         raise ConfigError(
-            "adapters are not written for verl: leave trainer.lora.rank at 0, or give verl's own settings "
-            "with --verl.overrides actor_rollout_ref.model.lora_rank=…"
+            "adapters are not written for verl: leave trainer.lora.rank at 0, or give verl's own "
+            "settings with --verl.overrides actor_rollout_ref.model.lora_rank=…"
         )
     if recipe.reward.answer == "majority":
         raise ConfigError(
@@ -94,6 +94,11 @@ def refuse(recipe: Recipe) -> None:
                 f"verl.overrides sets {key} to {value}, with which log-probabilities or records would "
                 f"be wrong: leave it at {allowed[0]}"
             )
+
+
+def _recomputes(recipe: Recipe) -> bool:
+    """On GPUs activations are computed again unless the recipe says otherwise."""
+    return recipe.trainer.gradient_checkpointing is not False
 
 
 def _refuse_search(recipe: Recipe) -> None:
@@ -187,8 +192,7 @@ def _model(recipe: Recipe) -> dict[str, Any]:
         "actor_rollout_ref.model.path": recipe.model,
         "+actor_rollout_ref.model.override_config.attn_implementation": kind,
         "actor_rollout_ref.model.use_remove_padding": kind == "flash_attention_2",
-        "actor_rollout_ref.model.enable_gradient_checkpointing": recipe.trainer.gradient_checkpointing
-        is not False,
+        "actor_rollout_ref.model.enable_gradient_checkpointing": _recomputes(recipe),
     }
 
 
@@ -256,7 +260,7 @@ def _critic(recipe: Recipe) -> dict[str, Any]:
         "model.path": recipe.model,
         "+model.override_config.attn_implementation": kind,
         "model.use_remove_padding": kind == "flash_attention_2",
-        "model.enable_gradient_checkpointing": settings.gradient_checkpointing is not False,
+        "model.enable_gradient_checkpointing": _recomputes(recipe),
         "optim.lr": recipe.verl.critic_learning_rate,
         "optim.weight_decay": settings.weight_decay,
         "optim.clip_grad": settings.max_grad_norm,
