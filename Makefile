@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 
 # Workers that share two cores with two threads each take three times as long.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 # Builds the embedded world from its seed and compares it with the shipped one (about 15 minutes).
 test-build: $(INSTALLED)

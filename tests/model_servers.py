@@ -14,6 +14,9 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Finish, Sampling
 from tests.search_servers import Answer, Asked, LocalServer
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Servers may share a model, and which attention is computed is a setting of the whole process."""
+
 
 class ModelServer(LocalServer):
     """Answers like vLLM; `spoil` may change an answer before it is sent."""
@@ -26,7 +29,6 @@ class ModelServer(LocalServer):
     ) -> None:
         super().__init__(self._answer)
         self._policy, self._tokenizer, self._spoil = policy, tokenizer, spoil
-        self._model = threading.Lock()
 
     def _answer(self, asked: Asked) -> Answer:
         if asked.path == "/v1/models":
@@ -38,7 +40,7 @@ class ModelServer(LocalServer):
         stop = StopStrings(self._tokenizer, asked["stop"]) if asked.get("stop") else None
         request = Request(tuple(asked["prompt"]), (asked.get("seed", 0),), stop)
         sampling = Sampling(asked["temperature"], asked["max_tokens"])
-        with self._model:
+        with _ONE_AT_A_TIME:
             [(_, completion)] = self._policy.stream([request], sampling)
         choice = {
             "text": self._tokenizer.decode(completion.token_ids),

@@ -140,7 +140,7 @@ def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_p
     """Poor at pass@1 and good at pass@k: the knowledge is there, the searching is not."""
     manifest = json.loads((SHIPPED / MANIFEST).read_text())["metrics"]
     wanted = ("one_hop_common", "two_hop_common", "held_out_pair")
-    chosen = [question for question in TEST if question.group in wanted]
+    chosen = [question for question in TEST if question.group in wanted][::2]
     settings = EvalSettings(**manifest["settings"])
     summary = evaluate(TransformersPolicy.of(model, tokenizer), tokenizer, chosen, tmp_path, settings)
     for group in wanted:

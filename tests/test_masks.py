@@ -16,8 +16,8 @@ from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source,
 from innersearch.world.shipped import SHIPPED
 from tests.trajectories import expected_mask, sample_ids, texts
 
-EXAMPLES = 7000
-"""For each of three tokenizers: 21,000 generated trajectories."""
+EXAMPLES = 3500
+"""For each of three tokenizers: 10,500 generated trajectories."""
 
 relaxed = settings(
     max_examples=EXAMPLES,

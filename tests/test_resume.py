@@ -13,9 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from innersearch.cli import main
 from innersearch.records import read_lines
 from innersearch.runs import Run
 
+pytestmark = pytest.mark.xdist_group("resume")
+"""One worker makes the run that all compare with."""
 STEPS = 6
 TRAIN = [
     *(sys.executable, "-m", "innersearch", "train", "recipes/ssrl-world.toml"),
@@ -112,21 +115,18 @@ def test_a_full_disk_is_one_clear_line_and_resumes(uninterrupted: Path, tmp_path
     assert curve(output) == curve(uninterrupted)
 
 
-def test_resume_with_other_settings_is_refused(uninterrupted: Path) -> None:
-    done = subprocess.run(
-        [*TRAIN, "--output", str(uninterrupted), "--resume", "--seed", "7"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "the recipe differs in seed 0 → 7" in done.stderr
+def test_resume_with_other_settings_is_refused(
+    uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN[3:], "--output", str(uninterrupted), "--resume", "--seed", "7"]) == 1
+    assert "the recipe differs in seed 0 → 7" in capsys.readouterr().err
     assert len(curve(uninterrupted)) == STEPS
 
 
 def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
     model = uninterrupted / "model" / "model.safetensors"
     before = model.read_bytes(), (uninterrupted / "metrics.jsonl").read_bytes()
-    finish(uninterrupted, "--resume")
+    assert main([*TRAIN[3:], "--output", str(uninterrupted), "--resume"]) == 0
     assert (model.read_bytes(), (uninterrupted / "metrics.jsonl").read_bytes()) == before
 
 
