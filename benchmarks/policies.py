@@ -127,13 +127,12 @@ def main() -> None:
         share = middle([m.rate / t.rate for m, t in pairs], 3)
         rates = (f"{statistics.median(x.rate for x in side):,.0f}" for side in zip(*pairs, strict=True))
         rows.append([name, f"{len(requests):,}", f"{pairs[-1][0].tokens:,}", *rates, share])
-    size = sum(w.numel() for w in policy.llm.apply_model(lambda model: list(model.parameters()))[0])
     table = markdown(["", "requests", "tokens", "ours, tokens/s", "vLLM alone", "share"], rows)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     text = (
         f"benchmarks/policies.py, {processor()}, {os.cpu_count()} cores, {device}, vLLM "
         f"{vllm.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; "
-        f"{size / 1e6:.2f} million parameters, {options.slots} slots\n\n{table}\n"
+        f"model {Path(options.model).name}, {options.slots} slots\n\n{table}\n"
     )
     print(text)
     if options.output:
