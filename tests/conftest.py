@@ -90,7 +90,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _local_text(characters: int) -> Iterator[str]:
+def local_text(characters: int) -> Iterator[str]:
     """Text that lies on any machine with this test suite: the sources of the installed packages."""
     left = characters
     for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.py")):
@@ -108,7 +108,7 @@ def byte_level_bpe() -> str:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.train_from_iterator(
-        _local_text(4_000_000),
+        local_text(4_000_000),
         trainers.BpeTrainer(
             vocab_size=16_000,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

@@ -7,8 +7,6 @@ source text of the installed packages.
 from __future__ import annotations
 
 import json
-import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from innersearch.cli import main
 from innersearch.records import read_lines
+from tests.conftest import local_text
 
 TRIVIA = Path(__file__).parent / "data" / "trivia.jsonl"
 
@@ -32,24 +31,13 @@ CHATML = (
 """The part of Qwen2.5's template that a single user message takes."""
 
 
-def local_text() -> Iterator[str]:
-    """About 24 MB of text that lies on any machine with this test suite."""
-    left = 24_000_000
-    for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.py")):
-        if left <= 0:
-            return
-        text = path.read_text(encoding="utf-8", errors="ignore")
-        left -= len(text)
-        yield text
-
-
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory) -> Path:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.train_from_iterator(
-        local_text(),
+        local_text(24_000_000),
         trainers.BpeTrainer(
             vocab_size=32_000,
             special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],

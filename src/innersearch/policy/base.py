@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from innersearch.errors import DataError
 from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
 
@@ -27,6 +28,20 @@ class Request:
     sequence: str | None = None
     """Name under which its keys and values are kept when it stops at a stop string. The next request
     of that name computes only what differs from there on."""
+
+    def room(self, context: int) -> int:
+        """Tokens that may follow its prompt in a model's context.
+
+        Raises:
+            DataError: There is no prompt, or no room.
+        """
+        length = len(self.prompt_ids)
+        if not 0 < length < context:
+            raise DataError(
+                f"the prompt of {self.stream or 'a request'} has {length} tokens; the model's context "
+                f"of {context} takes 1 to {context - 1}: shorten the question, or drop it"
+            )
+        return context - length
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from innersearch.errors import DataError, ModelError
+from innersearch.errors import ModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
 from innersearch.policy.cache import TILE, Extension, Kept, Prefill, SlotCache, tiled
 from innersearch.policy.stops import StopStrings
@@ -106,13 +106,7 @@ class Batch:
         Raises:
             DataError: The prompt is empty or leaves no room in the model's context.
         """
-        length = len(request.prompt_ids)
-        if not 0 < length < self.context:
-            raise DataError(
-                f"the prompt of {request.stream or 'a request'} has {length} tokens; the model's "
-                f"context of {self.context} takes 1 to {self.context - 1}: "
-                "shorten the question, or drop it"
-            )
+        request.room(self.context)
 
     def admit(self, newcomers: Sequence[tuple[int, Request]]) -> None:
         """Give slots to sequences, and compute what precedes their next token."""

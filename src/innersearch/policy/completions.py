@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from innersearch.errors import DataError, ModelError, PolicyError
+from innersearch.errors import ModelError, PolicyError
 from innersearch.policy.base import Completion, Request, stream_key
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Sampling
@@ -86,13 +86,8 @@ class _Session:
         self._policy, self._servers, self._sampling = policy, servers, sampling
 
     async def generate(self, request: Request) -> Completion:
-        room = self.context - len(request.prompt_ids)
-        if not request.prompt_ids or room < 1:
-            raise DataError(
-                f"a prompt of {len(request.prompt_ids)} tokens leaves no room to write: the model's "
-                f"context has {self.context}"
-            )
-        answer = await self._servers.post("completions", self._body(request, room), request.sequence)
+        body = self._body(request, request.room(self.context))
+        answer = await self._servers.post("completions", body, request.sequence)
         return read_completion(answer, request, self._policy.end_ids)
 
     def _body(self, request: Request, room: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from innersearch.errors import ConfigError, DataError, ModelError
+from innersearch.errors import ConfigError, ModelError
 from innersearch.policy.base import Completion, Request, stream_key
 from innersearch.policy.completions import finished
 from innersearch.policy.loading import configured_ends
@@ -105,12 +105,7 @@ class _Session:
     async def generate(self, request: Request) -> Completion:
         if self._failure is not None:
             raise self._failure
-        room = self.context - len(request.prompt_ids)
-        if not request.prompt_ids or room < 1:
-            raise DataError(
-                f"a prompt of {len(request.prompt_ids)} tokens leaves no room to write: the model's "
-                f"context has {self.context}"
-            )
+        request.room(self.context)
         ticket = str(next(self._tickets))
         self._fresh.append((ticket, request))
         self._work.set()
@@ -174,10 +169,9 @@ def parameters(request: Request, sampling: Sampling, policy: VllmPolicy) -> Samp
 
     temperature = sampling.temperature if request.temperature is None else request.temperature
     stops = list(request.stop.strings) if request.stop else []
-    room = policy.context - len(request.prompt_ids)
     return SamplingParams(
         temperature=temperature,
-        max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, room),
+        max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, request.room(policy.context)),
         seed=stream_key(sampling.seed, request.stream) % 2**31 if temperature else None,
         stop=stops,
         include_stop_str_in_output=True,
