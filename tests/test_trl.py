@@ -14,7 +14,7 @@ from innersearch.grammar import MaskRule
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rollout.run import Rollout
-from innersearch.train.run import encode_prompts, score
+from innersearch.train.tasks import encode_prompts, score
 from innersearch.train.trl import build_trainer
 from innersearch.types import Sampling, Trajectory
 from innersearch.world.encyclopedia import Encyclopedia, Split

@@ -11,7 +11,7 @@ from innersearch.cli import main
 from innersearch.config import Recipe, RewardSettings
 from innersearch.records import read_lines
 from innersearch.train.monitors import METRICS, step_metrics
-from innersearch.train.run import score
+from innersearch.train.tasks import score
 from innersearch.train.votes import VOTE, label_of, settle
 from innersearch.types import Finish, Question, Sampling, Segment, Source, Span, Trajectory
 from innersearch.types import Kind as K

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from innersearch.config import Recipe
 from innersearch.errors import RunError
@@ -125,8 +126,8 @@ class Run:
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run (no recipe.json): give another --output")
         # Settings that came later had their defaults.
-        before = _flat(Recipe().model_dump(mode="json")) | _flat(read_json(self.recipe))
-        now = _flat(recipe.model_dump(mode="json"))
+        before = dotted(Recipe().model_dump(mode="json")) | dotted(read_json(self.recipe))
+        now = dotted(recipe.model_dump(mode="json"))
         changed = sorted(key for key in before | now if before.get(key) != now.get(key))
         if changed:
             details = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in changed)
@@ -176,12 +177,12 @@ class Run:
                 shutil.rmtree(checkpoint.path)
 
 
-def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted names of nested settings."""
-    flat: dict[str, object] = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            flat |= dotted(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -17,7 +17,7 @@ from cyclopts.validators import Number
 
 from innersearch.cli.console import stderr
 from innersearch.cli.sources import WORLD
-from innersearch.config import NoiseSettings, SearchSettings, SimulatorSettings
+from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorSettings
 from innersearch.errors import ConfigError
 from innersearch.search.base import Engine
 from innersearch.search.noise import Curriculum
@@ -184,6 +184,13 @@ def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
         stderr.print(
             f"searches without retries: at most {most} at ${1000 * price:g} per 1,000 (limit: {limit})"
         )
+
+
+def announce_calls(recipe: Recipe) -> None:
+    """The same for a training run."""
+    plan = recipe.trainer
+    if recipe.search.router != SELF:
+        announce_cost(recipe.search, plan.steps * plan.prompts_per_step * plan.group_size)
 
 
 def world_engine() -> Engine:

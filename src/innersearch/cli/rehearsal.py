@@ -8,9 +8,10 @@ from typing import Any
 
 from innersearch.cli import sources
 from innersearch.cli.cost import forecast_table
-from innersearch.cli.engines import SELF, announce_cost
+from innersearch.cli.engines import announce_calls
 from innersearch.config import Recipe
 from innersearch.readers import balanced
+from innersearch.runs import Run, dotted
 from innersearch.types import Question
 from innersearch.view.tables import markdown
 
@@ -39,18 +40,16 @@ def rehearse(recipe: Path, settings: Recipe, questions: Sequence[Question], outp
         memory_text(resolved, max(lengths)),
         forecast_table(resolved),
     ]
-    if resolved.search.router != SELF:
-        trajectories = resolved.trainer.steps * resolved.trainer.prompts_per_step
-        announce_cost(resolved.search, trajectories * resolved.trainer.group_size)
+    announce_calls(resolved)
     return "\n\n".join([*parts, *notices(tokenizer), "nothing was started and nothing written"])
 
 
 def settings_rows(settings: Recipe, given: Mapping[str, Any]) -> list[list[str]]:
     """Name, value and source of every setting; one that the command line repeats is the recipe's."""
-    defaults = dict(_flat(Recipe().model_dump()))
-    from_recipe = dict(_flat(Recipe.model_validate(given).model_dump(exclude_unset=True)))
+    defaults = dotted(Recipe().model_dump())
+    from_recipe = dotted(Recipe.model_validate(given).model_dump(exclude_unset=True))
     rows = []
-    for name, value in _flat(settings.model_dump()):
+    for name, value in dotted(settings.model_dump()).items():
         if name in from_recipe and from_recipe[name] == value:
             source = "recipe"
         elif name not in from_recipe and defaults[name] == value:
@@ -59,14 +58,6 @@ def settings_rows(settings: Recipe, given: Mapping[str, Any]) -> list[list[str]]
             source = "command line"
         rows.append([name, _shown(value), source])
     return rows
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _shown(value: Any) -> str:
@@ -99,8 +90,6 @@ def work_lines(recipe: Recipe, lengths: Sequence[int], output: Path) -> Iterator
 
 
 def _state(output: Path) -> str:
-    from innersearch.runs import Run
-
     if not output.exists() or not any(output.iterdir()):
         return ""
     latest = Run(output).latest()

@@ -13,7 +13,7 @@ from cyclopts.config import Dict
 from innersearch.cli import sources
 from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
-from innersearch.cli.engines import SELF, announce_cost, open_named
+from innersearch.cli.engines import SELF, announce_calls, open_named
 from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path
 from innersearch.config import Recipe
@@ -86,6 +86,8 @@ def train(
     if engine is not None:
         trainer = settings.trainer.model_copy(update={"engine": engine})
         resolved = resolved.model_copy(update={"trainer": trainer})
+    if dry_run and resolved.trainer.engine == "verl":
+        raise ConfigError("--dry-run shows a run of TRL: look at verl's with --engine verl --print")
     if dry_run:
         _rehearse(recipe, settings, questions, path)
     elif resolved.trainer.engine == "verl":
@@ -179,9 +181,8 @@ def _train_with_verl(
 
 def _announce(recipe: Recipe) -> None:
     """Say what the searches of a run may cost."""
-    trajectories = recipe.trainer.steps * recipe.trainer.prompts_per_step
     stderr.print(forecast_table(recipe), soft_wrap=True)
-    announce_cost(recipe.search, trajectories * recipe.trainer.group_size)
+    announce_calls(recipe)
 
 
 def _say_where(run: Run, report: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innersearch.errors import DataError
+from innersearch.grammar import TAGGED, opening
 from innersearch.metrics import normalise
 from innersearch.readers import read_each, with_unique_ids
 from innersearch.types import Question
@@ -127,7 +128,7 @@ _ODDITIES: dict[str, Callable[[Question], bool]] = {
     ),
     "the question has fewer than 3 words": lambda question: len(question.question.split()) < 3,
     "the question holds protocol tags": lambda question: any(
-        f"<{tag}>" in question.question for tag in ("think", "search", "information", "answer")
+        opening(kind) in question.question for kind in TAGGED
     ),
 }
 

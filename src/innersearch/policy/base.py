@@ -92,6 +92,11 @@ class Policy(Protocol):
         """Sample under `sampling` while the session is open."""
 
 
+def endpoint_seed(seed: int, stream: tuple[str | int, ...]) -> int:
+    """The seed of one generation for engines that take 31 bits of it."""
+    return stream_key(seed, stream) % 2**31
+
+
 def stream_key(seed: int, stream: tuple[str | int, ...]) -> int:
     """A 128-bit key for the random numbers of one generation.
 

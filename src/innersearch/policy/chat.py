@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ModelError
 from innersearch.grammar import closing, opening, scan
-from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Kind, Sampling
 
@@ -77,7 +77,7 @@ class _Session:
             "messages": [{"role": "user", "content": asked.strip()}, *_dialogue(written)],
             "max_tokens": request.max_new_tokens or sampling.max_new_tokens,
             "temperature": sampling.temperature if temperature is None else temperature,
-            "seed": stream_key(sampling.seed, request.stream) % 2**31,
+            "seed": endpoint_seed(sampling.seed, request.stream),
         }
         return body | ({"stop": list(request.stop.strings)} if request.stop else {})
 

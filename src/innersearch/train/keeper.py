@@ -21,11 +21,8 @@ from innersearch.search.noise import Curriculum
 from innersearch.train import processes
 from innersearch.train.drift import Drift
 from innersearch.train.guard import Guard
-from innersearch.train.monitors import step_metrics
+from innersearch.train.monitors import Observer, step_metrics
 from innersearch.types import Trajectory
-
-Observer = Callable[[int, Mapping[str, float]], None]
-"""Called with each finished step and its metrics."""
 
 _TRAJECTORY = TypeAdapter(Trajectory)
 _FROM_TRAINER = ("loss", "grad_norm", "learning_rate")

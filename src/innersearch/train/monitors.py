@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from innersearch.metrics import normalise
 from innersearch.train.votes import VOTE
@@ -45,6 +45,9 @@ METRICS = {
     "time/rollout_s": "Seconds spent sampling.",
     "time/step_s": "Seconds of the whole step.",
 }
+
+Observer = Callable[[int, Mapping[str, float]], None]
+"""Called with each finished step and its metrics."""
 
 
 def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:

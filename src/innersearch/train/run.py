@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +12,6 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, T
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
-from innersearch.grammar import MaskRule
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import balanced
@@ -26,10 +24,11 @@ from innersearch.search.router import parse_router
 from innersearch.train import adapters, processes
 from innersearch.train.colocated import comparison
 from innersearch.train.drift import Drift
-from innersearch.train.keeper import Keeper, Observer
-from innersearch.train.tasks import demand_a_full_step, encode_prompts, score
+from innersearch.train.keeper import Keeper
+from innersearch.train.monitors import Observer
+from innersearch.train.tasks import demand_a_full_step, encode_prompts, rollout_of
 from innersearch.train.trl import build_trainer, uses_bf16
-from innersearch.types import Question, Sampling
+from innersearch.types import Question
 
 
 def train(
@@ -119,18 +118,10 @@ def _rollout(
     tokenizer: PreTrainedTokenizerFast,
     engine: Engine | None,
 ) -> Rollout:
-    sampling = recipe.sampling
+    policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch)
     router = parse_router(recipe.search.router)
-    return Rollout(
-        TransformersPolicy.of(model, tokenizer, sampling.max_batch),
-        tokenizer,
-        Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
-        partial(score, recipe),
-        MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
-        tokenizer_id=recipe.model,
-        plan=SearchPlan(engine, router, recipe.search) if engine else None,
-        in_flight=2 * sampling.max_batch,
-    )
+    plan = SearchPlan(engine, router, recipe.search) if engine else None
+    return rollout_of(recipe, policy, tokenizer, plan)
 
 
 def check(

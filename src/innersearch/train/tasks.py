@@ -1,15 +1,20 @@
-"""What every trainer makes of a recipe: prompts, rewards, and enough questions for a step."""
+"""What every trainer makes of a recipe: prompts, rewards, rollouts, and enough questions for a step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import DataError
+from innersearch.grammar import MaskRule
+from innersearch.policy.base import Policy
 from innersearch.rewards import outcome_reward, transcript
-from innersearch.types import Question, Trajectory
+from innersearch.rollout.episode import SearchPlan
+from innersearch.rollout.run import Rollout
+from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -50,3 +55,20 @@ def encode_prompts(
 def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
     """The reward of a trajectory by the settings of a recipe."""
     return outcome_reward(transcript(trajectory), trajectory.question.golden_answers, recipe.reward)
+
+
+def rollout_of(
+    recipe: Recipe, policy: Policy, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan | None
+) -> Rollout:
+    """The rollouts that a recipe asks for, scored by its rewards."""
+    sampling = recipe.sampling
+    return Rollout(
+        policy,
+        tokenizer,
+        Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
+        partial(score, recipe),
+        MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
+        tokenizer_id=recipe.model,
+        plan=plan,
+        in_flight=2 * sampling.max_batch,
+    )

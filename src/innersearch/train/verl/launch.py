@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from innersearch.readers import balanced
 from innersearch.records import LineWriter, read_json, read_lines
 from innersearch.runs import Run
 from innersearch.train.guard import Guard
-from innersearch.train.monitors import step_metrics
+from innersearch.train.monitors import Observer, step_metrics
 from innersearch.train.tasks import demand_a_full_step, encode_prompts
 from innersearch.train.verl import settings
 from innersearch.train.verl.cluster import (
@@ -39,9 +39,6 @@ from innersearch.train.verl.cluster import (
 )
 from innersearch.train.verl.worker import OPENER
 from innersearch.types import Question, Trajectory
-
-Observer = Callable[[int, Mapping[str, float]], None]
-"""Called with each finished step and its metrics."""
 
 _TRAJECTORY = TypeAdapter(Trajectory)
 _NAMES = {

@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from innersearch.errors import ModelError
-from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.completions import finished
 from innersearch.types import Sampling
-
-_SEEDS = 2**31
-"""Seeds are below, as in `innersearch.policy.vllm`."""
 
 
 class Server(Protocol):
@@ -97,7 +94,7 @@ class ServerSampler:
             "stop_token_ids": sorted(self.policy.end_ids),
         }
         if self.policy.seeded and given:
-            parameters["seed"] = stream_key(self.sampling.seed, request.stream) % _SEEDS
+            parameters["seed"] = endpoint_seed(self.sampling.seed, request.stream)
         if request.stop is not None:
             parameters |= {
                 "stop": list(request.stop.strings),

@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ from pydantic import TypeAdapter
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, InnersearchError, RunError, SearchError
-from innersearch.grammar import MaskRule
 from innersearch.readers import as_question, read_questions
 from innersearch.records import LineWriter, read_json, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
@@ -31,7 +29,7 @@ from innersearch.runs import Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.noise import Curriculum
 from innersearch.search.router import parse_router
-from innersearch.train.tasks import score
+from innersearch.train.tasks import rollout_of
 from innersearch.train.verl.outputs import failed
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
 from innersearch.types import Sampling, Trajectory
@@ -87,15 +85,7 @@ class Worker:
         with chdir(started_in):
             plan = _open_plan(recipe, path, opener)
         policy = replace(policy, seeded=recipe.verl.seeded)
-        rollout = Rollout(
-            policy,
-            tokenizer,
-            Sampling(recipe.sampling.temperature, recipe.sampling.max_new_tokens, recipe.seed),
-            partial(score, recipe),
-            MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
-            tokenizer_id=recipe.model,
-            plan=plan,
-        )
+        rollout = rollout_of(recipe, policy, tokenizer, plan)
         engine = plan.engine if plan else None
         curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
         return cls(Run(path), recipe, rollout, policy, max_response, curriculum)
