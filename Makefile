@@ -30,7 +30,7 @@ test-build: $(INSTALLED)
 
 # Installs vLLM for the CPU beside everything else (3.5 GB) and runs the tests that need one.
 test-vllm: .venv-vllm/installed
-	OMP_NUM_THREADS=1 VLLM_LOGGING_LEVEL=WARNING .venv-vllm/bin/pytest -m vllm
+	OMP_NUM_THREADS=1 VLLM_LOGGING_LEVEL=WARNING .venv-vllm/bin/pytest -m vllm tests/test_vllm.py
 
 # torchvision and its like come built for CUDA and then break the import of vLLM.
 .venv-vllm/installed: pyproject.toml constraints-vllm.txt
