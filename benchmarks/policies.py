@@ -2,16 +2,20 @@
 
 Rolls questions of the embedded world out through the policy `vllm`, with self-search and with BM25 over
 several turns, then lets `vllm.LLM.generate` write for the very same requests, all known beforehand and
-handed over at once: what no rollout can beat, since a second turn depends on the first. Needs vLLM.
+handed over at once: what no rollout can beat, since a second turn depends on the first. Idle feed-forward units
+add nothing: such a model writes what it wrote before, and costs what a larger one costs. Needs vLLM.
 
     .venv-vllm/bin/python benchmarks/policies.py --questions 400 --repetitions 4
+    .venv-vllm/bin/python benchmarks/policies.py --idle-units 31000     # 48 million parameters
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -31,7 +35,7 @@ from innersearch.cli.engines import open_plan
 from innersearch.cli.sources import default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Completion, Request, Sampler
-from innersearch.policy.loading import load_tokenizer
+from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.vllm import VllmPolicy, parameters
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
@@ -96,10 +100,27 @@ def raw(policy: VllmPolicy, requests: Sequence[Request], sampling: Sampling) -> 
     return Taken(sum(len(o.outputs[0].token_ids) for o in outputs), time.perf_counter() - started)
 
 
+def enlarge(path: str, units: int, workspace: str) -> str:
+    """Save the model with `units` more feed-forward units per layer, whose sum is nought."""
+    small = load_model(path)
+    config = copy.deepcopy(small.config)
+    config.intermediate_size += units
+    large = type(small)(config)
+    for name, weight in large.state_dict().items():
+        known = small.state_dict()[name]
+        if name.endswith("down_proj.weight"):
+            weight.zero_()
+        weight[tuple(map(slice, known.shape))] = known
+    large.save_pretrained(workspace)
+    load_tokenizer(path).save_pretrained(workspace)
+    return workspace
+
+
 def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--model", default="world", help="one that answers the world's questions")
+    parser.add_argument("--idle-units", type=int, default=0, help="more feed-forward units per layer")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--repetitions", type=int, default=4)
     parser.add_argument("--slots", type=int, default=128)
@@ -107,6 +128,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     path = model_path(options.model)
+    workspace = tempfile.TemporaryDirectory()
+    if options.idle_units:
+        path = enlarge(path, options.idle_units, workspace.name)
     tokenizer = load_tokenizer(path)
     policy = VllmPolicy.load(path, tokenizer, max_batch=options.slots)
     prompt, sampling = default_prompt(tokenizer), Sampling(1.0, 96)
@@ -128,11 +152,13 @@ def main() -> None:
         rates = (f"{statistics.median(x.rate for x in side):,.0f}" for side in zip(*pairs, strict=True))
         rows.append([name, f"{len(requests):,}", f"{pairs[-1][0].tokens:,}", *rates, share])
     table = markdown(["", "requests", "tokens", "ours, tokens/s", "vLLM alone", "share"], rows)
+    size = load_model(path).num_parameters() / 1e6
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     text = (
         f"benchmarks/policies.py, {processor()}, {os.cpu_count()} cores, {device}, vLLM "
         f"{vllm.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; "
-        f"model {Path(options.model).name}, {options.slots} slots\n\n{table}\n"
+        f"model {Path(options.model).name}, {size:.1f} million parameters, "
+        f"{options.slots} slots\n\n{table}\n"
     )
     print(text)
     if options.output:

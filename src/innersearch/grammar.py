@@ -29,6 +29,7 @@ TAGGED = (Kind.THINK, Kind.SEARCH, Kind.INFORMATION, Kind.ANSWER)
 
 _NAMES = "|".join(TAGGED)
 _TAG = re.compile(rf"<(?P<slash>/?)(?P<name>{_NAMES})>")
+_KINDS = {kind.value: kind for kind in TAGGED}
 _ANGLES = ("<＜﹤≮‹˂ᐸ〈〈⟨❬❮❰", ">＞﹥≯›˃ᐳ〉〉⟩❭❯❱")
 """Characters that a reader, or a tokenizer that normalises, may take for angle brackets."""
 _SQUARES = ("[［", "]］")
@@ -240,7 +241,7 @@ def scan(text: str) -> list[Block]:
             blocks.append(Block(*current, content_end, end, closed))
 
     for tag in _TAG.finditer(text):
-        kind, opens = Kind(tag["name"]), not tag["slash"]
+        kind, opens = _KINDS[tag["name"]], not tag["slash"]
         if current.kind is Kind.INFORMATION:
             if kind is not Kind.INFORMATION:
                 continue
@@ -320,21 +321,35 @@ def label(pieces: Sequence[str], blocks: Sequence[Block], rule: MaskRule) -> lis
     A token is masked if any of its characters is, and returned if any of its characters is; it
     belongs to the block of its first returned character, or else of its first character.
     """
-    length = sum(map(len, pieces))
-    owner: list[int | None] = [None] * (length + 1)
-    returned, masked = bytearray(length + 1), bytearray(length + 1)
+    labels, regions = _regions(sum(map(len, pieces)) + 1, blocks, rule)
+    found = []
+    for start, end in intervals(pieces):
+        first = regions[start]
+        if first == regions[end - 1]:
+            found.append(labels[first])
+            continue
+        across = [labels[region] for region in dict.fromkeys(regions[start:end])]
+        block = next((entry.block for entry in across if entry.returned), across[0].block)
+        returned, masked = any(e.returned for e in across), any(e.masked for e in across)
+        found.append(Label(block, returned, masked))
+    return found
+
+
+def _regions(length: int, blocks: Sequence[Block], rule: MaskRule) -> tuple[list[Label], list[int]]:
+    """Runs of characters that are labelled alike, in order, and the run of each character."""
+    labels, regions = [Label(None, returned=False, masked=False)], [0] * length
+
+    def add(start: int, end: int, entry: Label) -> None:
+        regions[start:end] = [len(labels)] * (end - start)
+        labels.append(entry)
+
     for index, block in enumerate(blocks):
         # What is still open at the end also owns the tokens that complete no character there.
-        end = block.end if block.closed else length + 1
-        owner[block.start : end] = [index] * (end - block.start)
+        end = block.end if block.closed else length
+        add(block.start, end, Label(index, returned=False, masked=False))
         if block.kind is Kind.INFORMATION:
-            returned[block.content_start : end] = b"\1" * (end - block.content_start)
             first = rule.first_masked(block)
-            if first is not None:
-                masked[first:end] = b"\1" * (end - first)
-    labels = []
-    for start, end in intervals(pieces):
-        offset = returned.find(1, start, end)
-        block_index = owner[offset if offset >= 0 else start]
-        labels.append(Label(block_index, offset >= 0, 1 in masked[start:end]))
-    return labels
+            if first is not None and first < block.content_start:
+                add(first, block.content_start, Label(index, returned=False, masked=True))
+            add(block.content_start, end, Label(index, returned=True, masked=first is not None))
+    return labels, regions

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -175,19 +177,27 @@ def demand_vllm(wanted_by: str) -> None:
 
 def parameters(request: Request, sampling: Sampling, policy: VllmPolicy) -> SamplingParams:
     """VLLM's parameters for a request."""
+    temperature = sampling.temperature if request.temperature is None else request.temperature
+    chosen = copy(_parameters(temperature, request.stop.strings if request.stop else (), policy.end_ids))
+    chosen.max_tokens = min(
+        request.max_new_tokens or sampling.max_new_tokens, request.room(policy.context)
+    )
+    chosen.seed = endpoint_seed(sampling.seed, request.stream) if temperature else None
+    return chosen
+
+
+@lru_cache(maxsize=16)
+def _parameters(temperature: float, stops: Sequence[str], end_ids: frozenset[int]) -> SamplingParams:
+    """What requests of a kind have in common; vLLM checks new parameters at length."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    temperature = sampling.temperature if request.temperature is None else request.temperature
-    stops = list(request.stop.strings) if request.stop else []
     return SamplingParams(
         temperature=temperature,
-        max_tokens=min(request.max_new_tokens or sampling.max_new_tokens, request.room(policy.context)),
-        seed=endpoint_seed(sampling.seed, request.stream) if temperature else None,
-        stop=stops,
+        stop=list(stops),
         include_stop_str_in_output=True,
         detokenize=bool(stops),
-        stop_token_ids=sorted(policy.end_ids),
+        stop_token_ids=sorted(end_ids),
         skip_special_tokens=False,
         spaces_between_special_tokens=False,
         logprobs=0,

@@ -68,6 +68,17 @@ def encode_document(
     return Injected([], [])
 
 
+def encode_markup(tokenizer: PreTrainedTokenizerFast, text: str) -> Injected:
+    """The tokens of a tag, or of what a style puts around tags; one object for all who ask."""
+    return _markup(tokenizer, len(tokenizer), text)
+
+
+@lru_cache(maxsize=64)
+def _markup(tokenizer: PreTrainedTokenizerFast, size: int, text: str) -> Injected:
+    token_ids = tokenizer.encode(text, add_special_tokens=False)
+    return Injected(token_ids, pieces(tokenizer, token_ids))
+
+
 def _cut(token_ids: list[int], spelled: list[str], max_tokens: int | None) -> Injected:
     end = len(spelled[:max_tokens])
     while end and not spelled[end - 1]:

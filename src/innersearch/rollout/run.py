@@ -62,10 +62,23 @@ class Rollout:
         finished = self.finished(tasks)
         self._streams.append(finished)
         try:
-            while (trajectory := self._runner.run(_next(finished))) is not None:
-                yield trajectory
+            while arrived := self._next(finished):
+                yield arrived.pop()
         finally:
             self._end(finished)
+
+    def _next(self, stream: AsyncGenerator[Trajectory]) -> list[Trajectory]:
+        """The next trajectory; empty at the end."""
+        arrived: list[Trajectory] = []
+
+        # Not its result: a runner spells out a task that is done, with its result, time and again.
+        async def take() -> None:
+            async for trajectory in stream:
+                arrived.append(trajectory)
+                return
+
+        self._runner.run(take())
+        return arrived
 
     def _end(self, stream: AsyncGenerator[Trajectory]) -> None:
         """Cancel what is in flight, unless `close` came first."""
@@ -130,10 +143,6 @@ class Rollout:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-async def _next(trajectories: AsyncGenerator[Trajectory]) -> Trajectory | None:
-    return await anext(trajectories, None)
 
 
 async def _close(trajectories: AsyncGenerator[Trajectory]) -> None:

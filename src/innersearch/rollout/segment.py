@@ -10,9 +10,10 @@ and spans and masks from the characters each token stands for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from innersearch.grammar import (
@@ -26,7 +27,7 @@ from innersearch.grammar import (
     scan,
 )
 from innersearch.policy.base import Completion
-from innersearch.rollout.injection import Injected, encode_document
+from innersearch.rollout.injection import Injected, encode_document, encode_markup
 from innersearch.spelling import pieces
 from innersearch.types import Document, Finish, Kind, SearchCall, Segment, Source, Span
 
@@ -37,7 +38,9 @@ _HIDDEN = "\0"
 """Stands for each character of injected content while the grammar reads a segment."""
 
 
-class _Token(NamedTuple):
+class _Part(NamedTuple):
+    """What a run of tokens is."""
+
     kind: Kind
     source: Source
     call_id: int | None
@@ -170,8 +173,7 @@ class SegmentBuilder:
         return next(tag[n:] for n in range(len(tag), -1, -1) if end.endswith(tag[:n]))
 
     def _append_text(self, text: str, source: Source) -> None:
-        token_ids = self._tokenizer.encode(text, add_special_tokens=False)
-        self._append_injected(Injected(token_ids, pieces(self._tokenizer, token_ids)), source)
+        self._append_injected(encode_markup(self._tokenizer, text), source)
 
     def _append_injected(self, injected: Injected, source: Source, *, hidden: bool = False) -> None:
         spelled = "".join(injected.pieces)
@@ -196,9 +198,10 @@ class SegmentBuilder:
         blocks = scan(text)
         call_ids = _number_calls(blocks)
         labels = label(self._pieces, blocks, self._rule)
-        tokens = [
-            _describe(entry, author, blocks, call_ids)
-            for entry, author in zip(labels, self._authors, strict=True)
+        authored = list(zip(labels, self._authors, strict=True))
+        runs = [(pair, sum(1 for _ in run)) for pair, run in groupby(authored)]
+        parts = [
+            (_describe(entry, author, blocks, call_ids), length) for (entry, author), length in runs
         ]
         prompt = len(self._prompt_ids)
         nothing: list[None] = [None] * prompt
@@ -206,14 +209,13 @@ class SegmentBuilder:
             token_ids=self._prompt_ids + self._ids,
             prompt_len=prompt,
             sampled_mask=[False] * prompt + [a is Source.POLICY for a in self._authors],
-            loss_mask=[False] * prompt + [token.loss for token in tokens],
+            loss_mask=[False] * prompt + [part.loss for part, length in parts for _ in range(length)],
             logprobs=[*nothing, *self._logprobs],
             entropies=[*nothing, *self._entropies],
-            spans=[Span(0, prompt, Kind.PROMPT, Source.TEMPLATE), *self._spans(tokens)],
+            spans=[Span(0, prompt, Kind.PROMPT, Source.TEMPLATE), *self._spans(parts)],
             finish=finish,
         )
-        pairs = zip(labels, self._authors, strict=True)
-        injected = {entry.block for entry, author in pairs if author is not Source.POLICY}
+        injected = {entry.block for (entry, author), _ in runs if author is not Source.POLICY}
         return segment, self._searches(text, blocks, call_ids, injected)
 
     def _searches(
@@ -232,13 +234,12 @@ class SegmentBuilder:
                 calls.append(replace(call, id=call_id, query=query))
         return calls
 
-    def _spans(self, tokens: Sequence[_Token]) -> Iterator[Span]:
-        start = 0
-        for token, run in groupby(tokens):
-            end = start + len(list(run))
-            offset = len(self._prompt_ids)
+    def _spans(self, parts: Iterable[tuple[_Part, int]]) -> Iterator[Span]:
+        start, offset = 0, len(self._prompt_ids)
+        for part, run in groupby(parts, itemgetter(0)):
+            end = start + sum(length for _, length in run)
             text = "".join(self._pieces[start:end])
-            yield Span(start + offset, end + offset, token.kind, token.source, text, token.call_id)
+            yield Span(start + offset, end + offset, part.kind, part.source, text, part.call_id)
             start = end
 
 
@@ -254,13 +255,13 @@ def _number_calls(blocks: Sequence[Block]) -> dict[int, int]:
     return call_ids
 
 
-def _describe(entry: Label, author: Source, blocks: Sequence[Block], call_ids: dict[int, int]) -> _Token:
+def _describe(entry: Label, author: Source, blocks: Sequence[Block], call_ids: dict[int, int]) -> _Part:
     kind = Kind.TEXT if entry.block is None else blocks[entry.block].kind
     call_id = None if entry.block is None else call_ids.get(entry.block)
     if author is not Source.POLICY:
-        return _Token(Kind.INFORMATION, author, call_id, loss=False)
+        return _Part(Kind.INFORMATION, author, call_id, loss=False)
     source = Source.SELF_SEARCH if entry.returned else Source.POLICY
-    return _Token(kind, source, call_id, loss=not entry.masked)
+    return _Part(kind, source, call_id, loss=not entry.masked)
 
 
 def _own_information(
