@@ -2,8 +2,9 @@
 
 Rolls questions of the embedded world out through the policy `vllm`, with self-search and with BM25 over
 several turns, then lets `vllm.LLM.generate` write for the very same requests, all known beforehand and
-handed over at once: what no rollout can beat, since a second turn depends on the first. Idle feed-forward units
-add nothing: such a model writes what it wrote before, and costs what a larger one costs. Needs vLLM.
+handed over at once: what no rollout can beat, since a second turn depends on the first. Idle units add
+nothing to a model: it writes what it wrote before, and costs what a larger one costs. Needs
+vLLM.
 
     .venv-vllm/bin/python benchmarks/policies.py --questions 400 --repetitions 4
     .venv-vllm/bin/python benchmarks/policies.py --idle-units 31000     # 48 million parameters

@@ -19,6 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
@@ -26,9 +28,10 @@ from innersearch.records import claim, write_json
 from innersearch.runs import versions
 from innersearch.types import Document, Question
 from innersearch.world.corpus import CorpusPlan, corpus, digest
-from innersearch.world.encyclopedia import Encyclopedia, Split
+from innersearch.world.encyclopedia import Encyclopedia, Population, Split
 from innersearch.world.pretrain import PretrainPlan, pretrain
 from innersearch.world.questions import questions
+from innersearch.world.relations import EntityKind
 from innersearch.world.tokenizer import make_tokenizer
 
 MANIFEST = "manifest.json"
@@ -41,6 +44,7 @@ def build(
     resume: bool = False,
     corpus_plan: CorpusPlan = CorpusPlan(),  # noqa: B008
     plan: PretrainPlan = PretrainPlan(),  # noqa: B008
+    population: dict[EntityKind, Population] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Build a world into `output` and return its manifest.
@@ -48,14 +52,21 @@ def build(
     Raises:
         RunError: `output` is not empty and `resume` is not given, or it holds something else.
     """
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "corpus": asdict(corpus_plan),
+        "pretraining": asdict(plan),
+    }
+    if population:
+        settings["population"] = {kind.value: asdict(counts) for kind, counts in population.items()}
     claim(
         output,
-        {"seed": seed, "corpus": asdict(corpus_plan), "pretraining": asdict(plan)},
+        settings,
         resume=resume,
         what="build",
         otherwise="does not hold a build with these settings",
     )
-    world = Encyclopedia.generate(seed)
+    world = Encyclopedia.generate(seed, population)
     write_data(world, output)
     tokenizer = make_tokenizer(text.text for text in corpus(world, corpus_plan, 0))
     model = pretrain(
@@ -69,19 +80,7 @@ def build(
     folder = output / "model"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    settings = EvalSettings(
-        prompt="world", samples=16, sample_questions=24, max_new_tokens=128, seed=seed
-    )
-    shutil.rmtree(output / "evaluation", ignore_errors=True)
-    test = questions(world, Split.TEST)
-    summary = evaluate(
-        TransformersPolicy.of(model, tokenizer, settings.max_batch),
-        tokenizer,
-        test,
-        output / "evaluation",
-        settings,
-        progress=progress,
-    )
+    summary = _measure(model, tokenizer, world, output / "evaluation", progress)
     manifest = fingerprint(world, corpus_plan, plan) | {
         "parameters": model.num_parameters(),
         "metrics": summary,
@@ -90,6 +89,22 @@ def build(
     write_json(folder / MANIFEST, manifest)
     shutil.rmtree(output / "checkpoints")
     return manifest
+
+
+def _measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    world: Encyclopedia,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    settings = EvalSettings(
+        prompt="world", samples=16, sample_questions=24, max_new_tokens=128, seed=world.seed
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)
+    test = questions(world, Split.TEST)
+    return evaluate(policy, tokenizer, test, folder, settings, progress=progress)
 
 
 def write_data(world: Encyclopedia, output: Path) -> None:

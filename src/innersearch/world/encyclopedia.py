@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from itertools import product
@@ -25,7 +25,8 @@ from innersearch.types import Document
 from innersearch.world.relations import RELATIONS, EntityKind
 
 ONSETS = tuple("".join(letters) for letters in product("BDGHJKLMNRTVWZ", "aeiou", "lmnrs"))
-"""First syllables of names. No two entities of a kind share one, as no two known people are confused."""
+"""First syllables of names. No two entities of a kind share one, as no two known people are confused.
+Where there are too few for a world, its names begin with two, and no two share both."""
 
 ENDINGS = {
     EntityKind.PERSON: (
@@ -87,7 +88,9 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Numbers of (common, rare, unseen) entities of one kind, per split."""
+    """Numbers of (common, rare, unseen) entities of one kind, per split. At most 122,000 in all; of
+    people an even number each, since all are married within their tier.
+    """
 
     train: tuple[int, int, int]
     validation: tuple[int, int, int]
@@ -116,12 +119,12 @@ class Encyclopedia:
     def generate(
         cls, seed: int = 0, population: dict[EntityKind, Population] | None = None
     ) -> Encyclopedia:
-        """Draw a world; the same seed gives the same world."""
+        """Draw a world; the same seed and population give the same world."""
         rng = random.Random(f"innersearch-world-{seed}")
         entities: list[Entity] = []
         fictional = {}
         for kind, counts in (population or DEFAULT_POPULATION).items():
-            onsets = rng.sample(ONSETS, len(ONSETS))
+            onsets = _draw_onsets(sum(map(sum, astuple(counts))), rng)
             for split in Split:
                 for tier, count in zip(Tier, getattr(counts, split.value), strict=True):
                     names = [onsets.pop() + rng.choice(ENDINGS[kind]) for _ in range(count)]
@@ -156,17 +159,25 @@ class Encyclopedia:
         ]
 
 
+def _draw_onsets(names: int, rng: random.Random) -> list[str]:
+    """Beginnings for so many names and for fictional ones."""
+    if names < len(ONSETS):
+        return rng.sample(ONSETS, len(ONSETS))
+    pairs = ["".join(syllables) for syllables in product(ONSETS, ONSETS)]
+    return rng.sample(pairs, names + len(ONSETS))
+
+
 def _draw_facts(entities: Sequence[Entity], rng: random.Random) -> list[Fact]:
     tails: dict[tuple[str, str], str] = {}
     for split in Split:
         members = [entity for entity in entities if entity.split is split]
         tails.update(_draw_spouses(members))
         tails.update(_draw_capitals(members, rng))
+        known = {kind: [other.name for other in _common(members, kind)] for kind in EntityKind}
         for entity in members:
             for relation in RELATIONS.values():
                 if relation.head is entity.kind and (entity.name, relation.name) not in tails:
-                    candidates = [other.name for other in _common(members, relation.tail)]
-                    tails[entity.name, relation.name] = rng.choice(candidates)
+                    tails[entity.name, relation.name] = rng.choice(known[relation.tail])
     return [Fact(head, relation, tail) for (head, relation), tail in tails.items()]
 
 

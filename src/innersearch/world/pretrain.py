@@ -198,6 +198,7 @@ def _arguments(seed: int, plan: PretrainPlan, steps: int, workspace: Path) -> Tr
         warmup_steps=plan.warmup_steps,
         max_grad_norm=1.0,
         use_cpu=not on_gpu,
+        bf16=on_gpu,
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=on_gpu,

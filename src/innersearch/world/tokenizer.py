@@ -1,12 +1,13 @@
 """The world's tokenizer: byte-level, longest match first, with protocol tags as single tokens.
 
-Every word of the corpus is one token and every name two, its syllables, also a name that pre-training
-never shows. A name has one spelling only: `add_prefix_space` gives names after a tag and names inside
-a sentence the same tokens. Any other text falls back to bytes.
+Every word of the corpus is one token and every name two or three, its syllables, also a name that
+pre-training never shows. A name has one spelling only: `add_prefix_space` gives names after a tag and
+names inside a sentence the same tokens. Any other text falls back to bytes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 
@@ -30,6 +31,7 @@ _TAGS = [tag for kind in TAGGED for tag in (opening(kind), closing(kind))]
 _HEADS = ["Ġ" + onset for onset in ONSETS]
 """Onsets as byte-level tokenizers write them after a space."""
 _TAILS = sorted(set(chain.from_iterable(ENDINGS.values())))
+_NAME = re.compile(rf"(?:{'|'.join(_HEADS)})(?P<second>{'|'.join(ONSETS)})?(?:{'|'.join(_TAILS)})")
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 _LONGEST_WORD = 1 << 20
 """Characters; longer words would become the unknown token, which is never wanted."""
@@ -37,7 +39,11 @@ _LONGEST_WORD = 1 << 20
 
 def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """The tokenizer whose vocabulary is bytes, syllables of names, and the other words of `texts`."""
-    pieces = dict.fromkeys([END, PAD, *_BYTES, *_HEADS, *_TAILS, *sorted(_words(texts))])
+    words = _words(texts)
+    names = {word: name for word in words if (name := _NAME.fullmatch(word))}
+    seconds = ONSETS if any(name["second"] for name in names.values()) else ()
+    others = sorted(words - names.keys())
+    pieces = dict.fromkeys([END, PAD, *_BYTES, *_HEADS, *seconds, *_TAILS, *others])
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     longest_match = models.WordPiece(
         vocabulary, unk_token=PAD, continuing_subword_prefix="", max_input_chars_per_word=_LONGEST_WORD
@@ -65,16 +71,11 @@ def is_world(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _words(texts: Iterable[str]) -> set[str]:
-    """The words of some texts, except names, as the pre-tokenizer cuts them."""
+    """The words of some texts as the pre-tokenizer cuts them."""
     split = pre_tokenizers.ByteLevel(add_prefix_space=True).pre_tokenize_str
     words: set[str] = set()
     for text in texts:
         for tag in _TAGS:
             text = text.replace(tag, " ")
         words.update(word for word, _ in split(text))
-    return {word for word in words if not _is_name(word)}
-
-
-def _is_name(word: str) -> bool:
-    onset = len(_HEADS[0])
-    return word[:onset] in _HEADS and word[onset:] in _TAILS
+    return words
