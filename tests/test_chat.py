@@ -12,6 +12,7 @@ from innersearch.cli import main
 from innersearch.errors import ConfigError, ModelError
 from innersearch.policy.chat import ChatPolicy
 from innersearch.policy.servers import Patience
+from innersearch.prompts import render
 from innersearch.records import read_json, read_lines
 from innersearch.rollout.run import Rollout
 from innersearch.types import Finish, Sampling, Source, Trajectory
@@ -77,8 +78,29 @@ def test_endings() -> None:
     [empty, *_], _ = roll(lambda asked: said(""))
     assert empty.stop_reason is Finish.EOS
     assert empty.answer is None
-    with pytest.raises(ModelError, match="no text"):
-        roll(lambda asked: said(None))
+    with pytest.raises(ModelError, match="no text, but a list"):
+        roll(lambda asked: Answer(["?"]))
+
+
+def test_a_filtered_answer_is_refused_like_a_request() -> None:
+    filtered = iter([said(None, "content_filter")])
+    trajectories, _ = roll(lambda asked: next(filtered, None) or said("<answer>x</answer>"), "self")
+    [refused] = [t for t in trajectories if t.stop_reason is Finish.ERROR]
+    assert "content_filter" in str(refused.error)
+
+
+def test_an_api_that_writes_on_after_a_stop_is_cut_there() -> None:
+    def deaf(asked: Asked) -> Answer:
+        if len(asked.values["messages"]) > 1:
+            return two_turns(asked)
+        return said(
+            "<think>Let me see.</think><search>where was Nemie born</search>"
+            "<information>Nowhere.</information><answer>Nowhere</answer>",
+            "length",
+        )
+
+    texts = [[s.text for t in roll(f)[0] for s in t.segments[0].spans] for f in (two_turns, deaf)]
+    assert texts[0] == texts[1]
 
 
 def test_signals_that_need_tokens_are_refused() -> None:
@@ -102,5 +124,6 @@ def test_an_evaluation_is_marked_as_retokenised(tmp_path: Path) -> None:
     assert summary["em"]["all"]["value"] == 0.5
     assert summary["settings"]["prompt"] == "search-r1"
     [first, _] = read_lines(tmp_path / "e" / "trajectories.jsonl")
-    assert "Where was Nemie born?" in server.asked[0].values["messages"][0]["content"]
+    sent = [asked.values["messages"][0]["content"] for asked in server.asked]
+    assert render("search-r1", "Where was Nemie born?") in sent
     assert first["answer"] == "Malgate"

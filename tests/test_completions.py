@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cache
+import time
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_lines
 from innersearch.rollout.run import Rollout
 from innersearch.types import Finish, Sampling
+from innersearch.view.tables import evaluation_table
 from innersearch.world.shipped import SHIPPED
 from tests.model_servers import ModelServer
 from tests.search_servers import Answer, Asked
@@ -40,7 +42,8 @@ def server(**spoiled: Any) -> ModelServer:
 
 
 def remote(*servers: ModelServer, patience: Patience = QUICK) -> CompletionsPolicy:
-    return CompletionsPolicy([s.url for s in servers], "tiny", local().end_ids, 256, patience=patience)
+    urls, ends = [s.url for s in servers], local().end_ids
+    return CompletionsPolicy(urls, "tiny", ends, 256, vocabulary=len(tokenizer()), patience=patience)
 
 
 def generate(policy: CompletionsPolicy, *requests: Request) -> list[Any]:
@@ -108,11 +111,99 @@ def test_refused_trajectories_are_recorded_and_too_many_stop_the_run() -> None:
     with server(spoil=lambda asked, body: Answer({"error": "no"}, 400)) as one:
         rollout = Rollout(remote(one), tokenizer(), Sampling(0.0, 8))
         with rollout:
-            trajectories = rollout.run(chosen)
+            trajectories = []
+            with pytest.raises(PolicyError, match=f"refused {len(chosen)} of {len(chosen)} .*HTTP 400"):
+                trajectories.extend(rollout.stream(chosen))
             assert {t.stop_reason for t in trajectories} == {Finish.ERROR}
             assert all("HTTP 400" in str(t.error) for t in trajectories)
             with pytest.raises(PolicyError, match="refused 20 of 20"):
                 rollout.run(chosen)
+
+
+def test_what_was_refused_is_counted_and_asked_again_on_resume(tmp_path: Path) -> None:
+    def picky(asked: Asked, body: dict[str, Any]) -> Answer | None:
+        return Answer({"error": "no"}, 400) if asked.values["prompt"] == unwanted else None
+
+    questions, record = TEST[::150], tmp_path / "e"
+    unwanted = list(tasks(150)[3].prompt_ids)
+    with server(spoil=picky) as one:
+        summary = evaluate(remote(one, patience=Patience()), tokenizer(), questions, record, SETTINGS)
+    assert summary["unfinished"] == 1
+    assert "1 trajectory ended by an error and counts as wrong" in evaluation_table(summary)
+    with server() as one:
+        whole = evaluate(
+            remote(one, patience=Patience()), tokenizer(), questions, record, SETTINGS, resume=True
+        )
+        assert len(one.asked) == 1
+    assert whole["unfinished"] == 0
+    fresh = evaluate(local(), tokenizer(), questions, tmp_path / "fresh", SETTINGS)
+    assert whole["em"] == fresh["em"]
+
+
+def test_an_evaluation_of_few_questions_is_none_if_most_were_refused(tmp_path: Path) -> None:
+    for resume in (False, True):
+        with (
+            server(spoil=lambda asked, body: Answer({"error": "no"}, 400)) as one,
+            pytest.raises(PolicyError, match="refused 3 of 3"),
+        ):
+            evaluate(remote(one), tokenizer(), TEST[:3], tmp_path, SETTINGS, resume=resume)
+        assert not (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(b"<html>busy</html>"), Answer(b'{"choices": [{'), Answer({}, 302, {"Location": "/else"})],
+    ids=["html", "torn", "moved"],
+)
+def test_a_broken_server_is_no_refusal(answer: Answer) -> None:
+    with server(spoil=lambda asked, body: answer) as one:
+        [error] = generate(remote(one), HELLO)
+    assert type(error) is PolicyError
+
+
+def test_a_server_that_asks_for_time_gets_it() -> None:
+    failures = iter([Answer({}, 429, {"Retry-After": "1"})])
+    with server(spoil=lambda asked, body: next(failures, None)) as one:
+        started = time.monotonic()
+        [answer] = generate(remote(one), HELLO)
+    assert answer.finish is Finish.LENGTH
+    assert time.monotonic() - started >= 1.0
+
+
+def test_a_key_may_be_any_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNERSEARCH_POLICY_KEY", "EMPTY")
+    with server() as one:
+        [answer] = generate(remote(one), HELLO)
+    assert answer.finish is Finish.LENGTH
+    assert one.asked[0].headers["authorization"] == "Bearer EMPTY"
+
+
+class Deaf(ModelServer):
+    """Writes on after a stop string and after the end."""
+
+    def _complete(self, asked: dict[str, Any]) -> dict[str, Any]:
+        body = super()._complete(asked | {"stop": None})
+        for values, more in zip(
+            (body["choices"][0]["token_ids"], body["choices"][0]["logprobs"]["token_logprobs"]),
+            (5, -1.0),
+            strict=True,
+        ):
+            values += [more] * (len(values) < asked["max_tokens"])
+        return body
+
+
+def test_a_server_that_writes_on_after_a_stop_is_cut_there() -> None:
+    calm = partial(remote, patience=Patience())
+    policies, found = (calm, lambda _: local()), []
+    for policy in policies:
+        with Deaf(local(), tokenizer()) as deaf:
+            rollout = Rollout(policy(deaf), tokenizer(), Sampling(0.0, 60), plan=plan("always", index()))
+            with rollout:
+                found.append(rollout.run(tasks(150)))
+    for theirs, ours in zip(*found, strict=True):
+        assert theirs.segments[0].token_ids == ours.segments[0].token_ids
+        assert theirs.stop_reason == ours.stop_reason
+    assert any(t.calls for t in found[0])
 
 
 def test_a_wrong_key_is_no_matter_of_one_trajectory() -> None:
@@ -141,6 +232,48 @@ def without(name: str) -> Any:
 def test_a_server_that_cannot_be_a_policy_is_found_out_at_once(spoil: Any, message: str) -> None:
     with server(spoil=spoil) as one, pytest.raises(ModelError, match=message):
         open_policy(f"http:{one.url}", str(SHIPPED), tokenizer())
+
+
+def instead(name: str, values: list[Any]) -> Any:
+    def spoil(asked: Asked, body: dict[str, Any]) -> Answer:
+        [choice] = body["choices"]
+        (choice["logprobs"] if name == "token_logprobs" else choice)[name] = values
+        return Answer(body)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("token_ids", [10**6] * 4, "none of the"),
+        ("token_ids", [-3] * 4, "none of the"),
+        ("token_ids", [5.0] * 4, "none of the"),
+        ("token_ids", "5678", "none of the"),
+        ("token_ids", [5] * 9, "9 tokens where 4 were asked for"),
+        ("token_logprobs", [float("nan")] * 4, "nan as a log-probability"),
+        ("token_logprobs", [5.0] * 4, "5.0 as a log-probability"),
+        ("token_logprobs", ["x"] * 4, "'x' as a log-probability"),
+    ],
+)
+def test_impossible_tokens_are_refused(name: str, values: Any, message: str) -> None:
+    with server(spoil=instead(name, values)) as one:
+        [error] = generate(remote(one), HELLO)
+    assert isinstance(error, ModelError)
+    assert message in str(error)
+
+
+@pytest.mark.parametrize("length", ["256", -1, None, 0])
+def test_an_odd_length_of_a_served_model_is_taken_from_its_directory(length: Any) -> None:
+    class Odd(ModelServer):
+        def _answer(self, asked: Asked) -> Answer:
+            if asked.path == "/v1/models":
+                return Answer({"data": [{"id": "tiny", "max_model_len": length}]})
+            return super()._answer(asked)
+
+    with Odd(local(), tokenizer()) as one:
+        policy = open_policy(f"http:{one.url}", str(SHIPPED), tokenizer())
+    assert policy.context == 512
 
 
 def test_a_stop_string_that_a_server_took_away_is_noticed() -> None:

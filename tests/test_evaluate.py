@@ -126,6 +126,7 @@ def test_every_question_counts() -> None:
         "calls": 0,
         "failed": 0,
         "tokens": 1,
+        "unfinished": False,
     }
     greedy = [base | {"group": "a", "em": True}, base | {"group": "b", "em": False}] * 3
     summary = summarise(greedy, [], [])

@@ -106,7 +106,8 @@ def evaluate(
         )
         for name in ("greedy", "samples")
     )
-    summary = {"settings": asdict(settings), "retokenised": "tokens" not in policy.tells}
+    summary: dict[str, Any] = {"model": policy.name, "settings": asdict(settings)}
+    summary["retokenised"] = "tokens" not in policy.tells
     summary |= {"search": plan.identity} if plan else {}
     summary |= summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
@@ -116,11 +117,17 @@ def evaluate(
 
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
-    return asdict(settings) | {"model": policy.name, "questions_sha256": fingerprint(questions)}
+    told = {"model": policy.name, "tells": sorted(policy.tells)}
+    return asdict(settings) | told | {"questions_sha256": fingerprint(questions)}
 
 
 def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
-    """Trajectories are written as they end, questions once all of theirs have ended."""
+    """Trajectories are written as they end, questions once all of theirs have ended. What ended by an
+    error is done again.
+    """
+    for name in ("greedy", "samples"):
+        if any(record["unfinished"] for record in read_lines(path / f"{name}.jsonl")):
+            keep_lines(path / f"{name}.jsonl", lambda record: not record["unfinished"])
     done = {
         (_kept(temperature), record["id"])
         for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
@@ -169,7 +176,13 @@ class _Records:
         samples = LineWriter(self.path / BEGUN) if name == "samples" else None
         # Made one by one: a hundred thousand tasks at once would cost memory for nothing.
         tasks = (
-            Task(question, self.prompt_ids[question.id], question.id, repetition)
+            Task(
+                question,
+                self.prompt_ids[question.id],
+                question.id,
+                repetition,
+                message=prompts.render(self.settings.prompt, question.question),
+            )
             for question in questions
             if question.id not in done
             for repetition in range(len(begun.get(question.id, ())), repetitions)
@@ -223,4 +236,5 @@ def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> di
         "answers": [entry.answer for entry in scores],
         "format": sum(entry.format for entry in scores) / len(scores),
         "searches": sum(entry.searches for entry in scores) / len(scores),
+        "unfinished": sum(entry.unfinished for entry in scores),
     }

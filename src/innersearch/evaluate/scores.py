@@ -24,7 +24,7 @@ from innersearch.metrics import (
     wilson,
 )
 from innersearch.rewards import strict_format, transcript
-from innersearch.types import ALL_GROUPS, Trajectory
+from innersearch.types import ALL_GROUPS, Finish, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Score:
     failed: int
     """Those of them that failed."""
     tokens: int
+    unfinished: bool
+    """Whether it ended by an error: the policy refused to go on, or time ran out."""
 
 
 def score(trajectory: Trajectory, *, direct: bool) -> Score:
@@ -60,6 +62,7 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         len(real),
         sum(call.error is not None for call in real),
         sum(sum(segment.sampled_mask) for segment in trajectory.segments),
+        trajectory.stop_reason is Finish.ERROR,
     )
 
 
@@ -85,6 +88,7 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
     for name in ("searches", "calls", "failed"):
         summary[name] = statistics.fmean(r[name] for r in greedy)
     summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
+    summary["unfinished"] = sum(int(r["unfinished"]) for r in (*greedy, *samples))
     if samples:
         summary["pass_at_k"] = {g: _passes(_members(samples, g), ks) for g in groups}
         summary["majority_em"] = {g: _majority(_members(samples, g)) for g in groups}

@@ -29,6 +29,9 @@ class Request:
     """Name under which its keys and values are kept when it stops at a stop string. The next request
     of that name computes only what differs from there on."""
 
+    message: str = ""
+    """The user message in its prompt, where that is known: for policies that take text, not tokens."""
+
     def room(self, context: int) -> int:
         """Tokens that may follow its prompt in a model's context.
 

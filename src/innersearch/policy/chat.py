@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from innersearch.errors import ModelError
+from innersearch.errors import ModelError, Refusal
 from innersearch.grammar import closing, opening, scan
 from innersearch.policy.base import Completion, Request, endpoint_seed
+from innersearch.policy.completions import outline
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Kind, Sampling
 
@@ -65,7 +66,7 @@ class _Session:
         # A trajectory's first request is its prompt.
         prompt = self._prompts.setdefault(request.stream[:2], len(request.prompt_ids))
         decode = self._policy.tokenizer.decode
-        asked = str(decode(list(request.prompt_ids[:prompt])))
+        asked = request.message or str(decode(list(request.prompt_ids[:prompt])))
         written = str(decode(list(request.prompt_ids[prompt:])))
         answer = await self._servers.post("chat/completions", self._body(request, asked, written))
         return self._read(answer, request)
@@ -87,9 +88,14 @@ class _Session:
             text, reason = choice["message"]["content"], choice.get("finish_reason")
         except (KeyError, TypeError, ValueError):
             text = reason = None
+        if text is None and reason is not None:
+            raise Refusal(f"the chat API sent no text, and {reason!r} as the reason")
         if not isinstance(text, str):
-            raise ModelError(f"the chat API sent no text: {str(answer)[:200]}")
-        stop = _taken(text, request.stop.strings if request.stop else ())
+            raise ModelError(f"the chat API sent no text, but {outline(answer)}")
+        stops = request.stop.strings if request.stop else ()
+        if len(kept := _cut(text, stops)) < len(text):
+            text, reason = kept, "stop"
+        stop = _taken(text, stops)
         finish = Finish.LENGTH if reason == "length" else Finish.EOS if stop is None else Finish.STOP
         tokenizer = self._policy.tokenizer
         text += (stop or "") * (finish is Finish.STOP)
@@ -113,6 +119,12 @@ def _dialogue(written: str) -> Iterator[dict[str, str]]:
             said += text
     if said.strip():
         yield {"role": "assistant", "content": said.strip()}
+
+
+def _cut(text: str, stops: tuple[str, ...]) -> str:
+    """A text up to its first stop string: some APIs write on."""
+    ends = [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(ends, default=len(text))]
 
 
 def _taken(text: str, stops: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ sampling distribution only if the server was told so (`vllm serve --logprobs-mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,10 @@ _NO_IDS = (
 )
 
 
+_ROUNDING = 1e-3
+"""How far above 0 a log-probability may come out."""
+
+
 class CompletionsPolicy:
     """Samples from a model that servers hold; the weights are theirs."""
 
@@ -39,6 +44,7 @@ class CompletionsPolicy:
         end_ids: Iterable[int],
         context: int,
         *,
+        vocabulary: int,
         in_flight: int = 256,
         patience: Patience | None = None,
     ) -> None:
@@ -47,6 +53,7 @@ class CompletionsPolicy:
             model: The name that the servers give the model.
             end_ids: Tokens that end a sequence.
             context: Longest sequence of the model, in tokens.
+            vocabulary: Number of tokens that it may sample.
             in_flight: Requests under way at most, over all servers.
             patience: How long failing servers are waited for.
 
@@ -54,7 +61,7 @@ class CompletionsPolicy:
             PolicyError: An address cannot be used, or there is none.
         """
         self.name, self.end_ids, self.context = model, frozenset(end_ids), context
-        self.urls = tuple(map(base_address, urls))
+        self.urls, self.vocabulary = tuple(map(base_address, urls)), vocabulary
         self._in_flight, self._patience = in_flight, patience or Patience()
         if not urls:
             raise PolicyError("no address given: write http:URL or http:URL,URL")
@@ -66,6 +73,7 @@ class CompletionsPolicy:
             self.name,
             self.end_ids,
             self.context,
+            vocabulary=self.vocabulary,
             in_flight=self._in_flight,
             patience=patience,
         )
@@ -88,7 +96,7 @@ class _Session:
     async def generate(self, request: Request) -> Completion:
         body = self._body(request, request.room(self.context))
         answer = await self._servers.post("completions", body, request.sequence)
-        return read_completion(answer, request, self._policy.end_ids)
+        return read_completion(answer, request, self._policy, body["max_tokens"])
 
     def _body(self, request: Request, room: int) -> dict[str, Any]:
         sampling, temperature = self._sampling, request.temperature
@@ -114,24 +122,60 @@ class _Session:
         return body
 
 
-def read_completion(answer: Any, request: Request, end_ids: frozenset[int]) -> Completion:
-    """The completion in the answer of a server.
+def read_completion(answer: Any, request: Request, policy: CompletionsPolicy, budget: int) -> Completion:
+    """The completion in the answer of a server, without what a server wrote on where it had to end.
 
     Raises:
-        ModelError: It holds no token ids or log-probabilities, or ended for no reason that is known.
+        ModelError: It holds no token ids or log-probabilities, or impossible ones, or ended for no
+            reason that is known.
     """
     try:
         [choice] = answer["choices"]
         token_ids = choice.get("token_ids")
-        logprobs = (choice.get("logprobs") or {}).get("token_logprobs")
+        logprobs: Any = (choice.get("logprobs") or {}).get("token_logprobs")
         reason = choice.get("finish_reason")
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ModelError(f"the server sent no completion: {str(answer)[:200]}") from None
+        raise ModelError(f"the server sent no completion, but {outline(answer)}") from None
     if token_ids is None:
         raise ModelError(f"the server cannot be a policy: {_NO_IDS}")
-    if logprobs is None or len(logprobs) != len(token_ids) or None in logprobs:
+    _check_tokens(token_ids, policy.vocabulary, budget)
+    _check_logprobs(logprobs, len(token_ids))
+    end = _end(token_ids, request, policy.end_ids)
+    return finished(token_ids[:end], logprobs[:end], reason, request, policy.end_ids)
+
+
+def outline(answer: Any) -> str:
+    """What an answer is, without the texts in it, which may be those of a sealed benchmark."""
+    if isinstance(answer, dict):
+        return f"an object with {', '.join(map(repr, sorted(answer)[:8])) or 'nothing in it'}"
+    return f"a {type(answer).__name__}"
+
+
+def _check_tokens(token_ids: Any, vocabulary: int, budget: int) -> None:
+    if not isinstance(token_ids, list) or any(
+        type(i) is not int or not 0 <= i < vocabulary for i in token_ids
+    ):
+        raise ModelError(
+            f"the server sent tokens that are none of the {vocabulary:,} of the model here: is it "
+            "another model?"
+        )
+    if len(token_ids) > budget:
+        raise ModelError(f"the server sent {len(token_ids)} tokens where {budget} were asked for")
+
+
+def _check_logprobs(logprobs: Any, tokens: int) -> None:
+    if not isinstance(logprobs, list) or len(logprobs) != tokens or None in logprobs:
         raise ModelError("the server sent no log-probability for each token it sampled")
-    return finished(list(token_ids), list(logprobs), reason, request, end_ids)
+    for value in logprobs:
+        if type(value) not in (int, float) or not -math.inf < value <= _ROUNDING:
+            raise ModelError(f"the server sent {value!r} as a log-probability")
+
+
+def _end(token_ids: list[int], request: Request, end_ids: frozenset[int]) -> int:
+    """Tokens before which nothing ended the generation, the one that did included."""
+    stopped = request.stop.first(token_ids) if request.stop else 0
+    ends = (number for number, token_id in enumerate(token_ids, 1) if token_id in end_ids)
+    return min(stopped or len(token_ids), next(ends, len(token_ids)))
 
 
 def finished(

@@ -108,6 +108,14 @@ def configured_context(path: str) -> int:
     return int(context)
 
 
+def configured_vocabulary(path: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of tokens that a model may sample that is not loaded: often more than have a name."""
+    try:
+        return max(len(tokenizer), int(AutoConfig.from_pretrained(path).get_text_config().vocab_size))
+    except (OSError, ValueError, AttributeError):
+        return len(tokenizer)
+
+
 def _check_directory(path: str) -> None:
     """A path that looks local must be a model directory; anything else is left to the hub."""
     local = Path(path)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ConfigError, PolicyError, did_you_mean
@@ -24,6 +23,8 @@ from innersearch.types import Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+_PROBE_S = 60.0
+"""How long a server may take for its first word."""
 POLICIES = ("transformers", "vllm", "http", "chat")
 
 
@@ -81,21 +82,28 @@ def _in_memory(path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int) ->
 def _completions(
     urls: Sequence[str], model: str, path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int
 ) -> CompletionsPolicy:
-    from innersearch.policy.loading import configured_context, configured_ends
+    from innersearch.policy.loading import configured_context, configured_ends, configured_vocabulary
 
     served = _served(urls)
     if model and model not in served:
         raise PolicyError(f"{urls[0]} serves no model {model!r}; {did_you_mean(model, served)}")
     model = model or next(iter(served))
     context = served[model] or configured_context(path)
-    return CompletionsPolicy(urls, model, configured_ends(path, tokenizer), context, in_flight=max_batch)
+    return CompletionsPolicy(
+        urls,
+        model,
+        configured_ends(path, tokenizer),
+        context,
+        vocabulary=configured_vocabulary(path, tokenizer),
+        in_flight=max_batch,
+    )
 
 
 def _served(urls: Sequence[str]) -> dict[str, int | None]:
     """Name and longest sequence of each model at the first address."""
 
     async def ask() -> Any:
-        servers = Servers(urls, 1, Patience())
+        servers = Servers(urls, 1, Patience(deadline_s=_PROBE_S))
         try:
             return await servers.get("models")
         finally:
@@ -103,7 +111,7 @@ def _served(urls: Sequence[str]) -> dict[str, int | None]:
 
     answer = asyncio.run(ask())
     try:
-        found = {str(entry["id"]): entry.get("max_model_len") for entry in answer["data"]}
+        found = {str(entry["id"]): _length(entry.get("max_model_len")) for entry in answer["data"]}
     except (KeyError, TypeError, AttributeError):
         found = {}
     if not found:
@@ -113,11 +121,15 @@ def _served(urls: Sequence[str]) -> dict[str, int | None]:
     return found
 
 
+def _length(told: Any) -> int | None:
+    return told if isinstance(told, int) and told > 1 else None
+
+
 def _checked(policy: CompletionsPolicy, tokenizer: PreTrainedTokenizerFast) -> CompletionsPolicy:
     """The same, after each of its servers has written one token."""
 
     async def probe(url: str) -> None:
-        alone = policy.at([url], replace(Patience(), max_outage_s=0.0))
+        alone = policy.at([url], Patience(deadline_s=_PROBE_S, max_outage_s=0.0))
         async with alone.session(Sampling(1.0, 1)) as sampler:
             ids = tuple(tokenizer.encode("a", add_special_tokens=False))
             await sampler.generate(Request(ids or (0,), ("probe",)))

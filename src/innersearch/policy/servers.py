@@ -11,7 +11,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.stop import stop_base
-from tenacity.wait import wait_random_exponential
+from tenacity.wait import wait_base, wait_random_exponential
 
 from innersearch.errors import PolicyError, Refusal, SearchError
 from innersearch.search.calls import PermanentError, TransientError
@@ -21,8 +21,8 @@ KEY_VARIABLE = "INNERSEARCH_POLICY_KEY"
 """Environment variable with the key of the servers, where they want one."""
 
 _NAME = "the policy's server"
-_HOPELESS = ("http 401", "http 403", "http 404", "http 405")
-"""Reasons that hold for every request."""
+_REFUSED = ("http 400", "http 413", "http 422")
+"""Reasons that may hold for one request; any other would hold for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Servers:
         self._servers = [_Server(base_address(url)) for url in urls]
         self._patience = patience
         self._places = asyncio.Semaphore(in_flight)
-        self._key = Key(KEY_VARIABLE, _NAME) if KEY_VARIABLE in os.environ else None
+        self._key = Key(KEY_VARIABLE, _NAME, shortest=1) if KEY_VARIABLE in os.environ else None
         self._client = new_client(patience.deadline_s)
         self._home: dict[str, _Server] = {}
 
@@ -80,7 +80,7 @@ class Servers:
         """
         retrying = AsyncRetrying(
             stop=_Stop(self._patience),
-            wait=wait_random_exponential(self._patience.wait_s, self._patience.rest_s),
+            wait=_Wait(self._patience),
             retry=retry_if_exception_type(TransientError),
             reraise=True,
         )
@@ -90,7 +90,7 @@ class Servers:
             advice = "start it again, then resume: what is written stays"
             raise PolicyError(f"{error}; it was tried again and again; {advice}") from None
         except PermanentError as error:
-            raise (PolicyError if error.reason in _HOPELESS else Refusal)(str(error)) from None
+            raise (Refusal if error.reason in _REFUSED else PolicyError)(str(error)) from None
 
     async def _once(self, path: str, body: dict[str, Any], sequence: str | None) -> Any:
         async with self._places:
@@ -130,6 +130,18 @@ class Servers:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+class _Wait(wait_base):
+    """Exponential and random, and never shorter than the server asked for."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._random = wait_random_exponential(patience.wait_s, patience.rest_s)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        asked = error.retry_after_s if isinstance(error, TransientError) else 0.0
+        return max(self._random(retry_state), asked)
 
 
 class _Stop(stop_base):

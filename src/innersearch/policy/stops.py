@@ -34,6 +34,15 @@ class StopStrings:
         """Whether a stop string stands in the text of the last few tokens."""
         return self._any(self.strings, token_ids)
 
+    def first(self, token_ids: Sequence[int]) -> int:
+        """Tokens up to and including the one that completes the first stop string; 0 without one."""
+        text = ""
+        for number, piece in enumerate(pieces(self._tokenizer, token_ids), 1):
+            text = text[-self._reach :] + piece
+            if piece and any(string in text for string in self.strings):
+                return number
+        return 0
+
     def final(self, token_ids: Sequence[int]) -> bool:
         """Whether one of those stands there that nothing follows."""
         return self._any(self.last, token_ids)

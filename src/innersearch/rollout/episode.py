@@ -35,8 +35,8 @@ Score = Callable[[Trajectory], tuple[float, dict[str, float]]]
 
 _TALLY_FLOOR = 20
 """Searches, or trajectories, before the share of failed ones is judged."""
-_MOST_REFUSED = 0.2
-"""Share of trajectories that a policy may refuse to write."""
+_MOST_REFUSED, _MOST_OF_FEW = 0.2, 0.5
+"""Share of trajectories that a policy may refuse to write, and of fewer than those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Task:
     """Identity of the group, from which with the repetition all its random numbers follow."""
     repetition: int = 0
     step: int = 0
+    message: str = ""
+    """The user message in the prompt; see `Request`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Tally:
     last_error: str | None = None
     trajectories: int = 0
     refused: int = 0
+    last_refusal: str | None = None
 
     def add(self, result: SearchResult, limit: float) -> None:
         """Count a result.
@@ -105,10 +108,22 @@ class Tally:
         """
         self.trajectories += 1
         self.refused += error is not None
-        if self.trajectories >= _TALLY_FLOOR and self.refused > _MOST_REFUSED * self.trajectories:
+        self.last_refusal = error or self.last_refusal
+        if self.trajectories >= _TALLY_FLOOR:
+            self.judge()
+
+    def judge(self) -> None:
+        """Find out whether a policy wrote enough to be measured.
+
+        Raises:
+            PolicyError: It refused too many.
+        """
+        most = _MOST_REFUSED if self.trajectories >= _TALLY_FLOOR else _MOST_OF_FEW
+        if self.refused > most * self.trajectories:
             raise PolicyError(
                 f"the policy refused {self.refused} of {self.trajectories} trajectories; the last "
-                f"reason: {error}; what is written stays, and --resume goes on from it"
+                f"reason: {self.last_refusal}; what is written stays, and --resume asks again for "
+                "those that were refused"
             )
 
 
@@ -230,6 +245,7 @@ class Episode:
             max_new_tokens=max(1, self._left()),
             temperature=None if sample is None else 1.0,
             sequence="/".join(map(str, self.identity)) if sample is None else None,
+            message=self.task.message,
         )
         return await self.sampler.generate(request)
 

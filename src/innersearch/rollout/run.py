@@ -50,7 +50,7 @@ class Rollout:
         if reads and reads not in self.policy.tells:
             raise ConfigError(
                 f"this router reads {reads}, which the policy {self.policy.name} does not tell: "
-                "take a gate with the signal min-prob or consistency, or another policy"
+                f"take {_advice(self.policy)}, or another policy"
             )
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
@@ -93,12 +93,15 @@ class Rollout:
             DataError: A prompt is empty or leaves no room in the model's context.
             ModelError: The weights are damaged.
             SearchError: Too many searches failed; see `SearchSettings.max_error_rate`.
+            PolicyError: The policy refused too many trajectories, or cannot be asked.
         """
         async with self.policy.session(self.sampling) as sampler:
             roll_out = partial(self.one, sampler)
             async with aclosing(in_order(tasks, roll_out, self.in_flight)) as trajectories:
                 async for trajectory in trajectories:
                     yield trajectory
+        # A few trajectories are not judged on the way.
+        self.tally.judge()
 
     async def one(self, sampler: Sampler, task: Task) -> Trajectory:
         """The trajectory of one task over an open session; errors as `finished`."""
@@ -143,6 +146,11 @@ class Rollout:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _advice(policy: Policy) -> str:
+    signals = ["min-prob"] * ("logprobs" in policy.tells) + ["consistency"]
+    return f"a gate with the signal {' or '.join(signals)}"
 
 
 async def _close(trajectories: AsyncGenerator[Trajectory]) -> None:

@@ -32,12 +32,14 @@ _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, htt
 class Key:
     """The key of an API: the name of an environment variable, and its value only when it is needed.
 
+    One of fewer than 8 characters is no secret and is not blotted out; most APIs have none so short.
+
     Raises:
         SearchError: The variable is not set, or holds no key.
     """
 
-    def __init__(self, variable: str, engine: str) -> None:
-        self.variable, self._engine = variable, engine
+    def __init__(self, variable: str, engine: str, *, shortest: int = _SHORTEST_KEY) -> None:
+        self.variable, self._engine, self._shortest = variable, engine, shortest
         self.read()
 
     def read(self) -> str:
@@ -47,9 +49,14 @@ class Key:
             raise SearchError(
                 f"{self._engine} needs a key: set the environment variable {self.variable}"
             )
-        if not value.isascii() or not value.isprintable() or " " in value or len(value) < _SHORTEST_KEY:
+        if not value.isascii() or not value.isprintable() or " " in value or len(value) < self._shortest:
             raise SearchError(f"{self.variable} holds no key: its value is short or has odd characters")
         return value
+
+    def blot(self, body: bytes) -> bytes:
+        """What a server sent, without the key."""
+        key = self.read().encode()
+        return body.replace(key, b"[key]") if len(key) >= _SHORTEST_KEY else body
 
 
 class _HideKeys(logging.Filter):
@@ -119,7 +126,7 @@ async def fetch_json(
     except httpx2.HTTPError as error:
         raise _broken(error, name, request.url) from None
     if key is not None:
-        body = body.replace(key.read().encode(), b"[key]")
+        body = key.blot(body)
     if response.is_success:
         return _parsed(body, name)
     raise _refused(response, body, name, key, spent, on_403)

@@ -52,9 +52,19 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
         f"({summary.get('calls', 0):.2f} real) and {summary['tokens']:.0f} tokens per greedy trajectory"
         + (f" · {failed:.2f} failed searches" if (failed := summary.get("failed", 0)) else "")
+        + _unfinished_note(summary)
         + _sampled_note({"": summary})
         + _protocol_note(summary["settings"])
     )
+
+
+def _unfinished_note(summary: Mapping[str, Any]) -> str:
+    count = summary.get("unfinished", 0)
+    if not count:
+        return ""
+    if count == 1:
+        return "\n1 trajectory ended by an error and counts as wrong"
+    return f"\n{count:,} trajectories ended by an error and count as wrong"
 
 
 def _protocol_note(settings: Mapping[str, Any]) -> str:
