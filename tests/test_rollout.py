@@ -670,3 +670,23 @@ def test_one_slow_task_does_not_let_results_pile_up() -> None:
 
     assert asyncio.run(run()) == list(range(200))
     assert sorted(begun) == list(range(200))
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_an_interrupt_before_the_loop_runs_closes_cleanly(turn: int) -> None:
+    """Ctrl-C is as likely between two trajectories as within one."""
+
+    class Interrupted(asyncio.Runner):
+        turns = 0
+
+        def run(self, coroutine, **options):
+            self.turns += 1
+            if self.turns == turn:
+                self.get_loop().create_task(coroutine)
+                raise KeyboardInterrupt
+            return super().run(coroutine, **options)
+
+    policy = TransformersPolicy.of(model(), tokenizer(), 8)
+    rollout = Rollout(policy, tokenizer(), Sampling(1.0, 40), _runner=Interrupted())
+    with pytest.raises(KeyboardInterrupt), rollout:
+        rollout.run(tasks(30))

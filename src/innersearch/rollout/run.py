@@ -73,6 +73,9 @@ class Rollout:
 
         # Not its result: a runner spells out a task that is done, with its result, time and again.
         async def take() -> None:
+            # Ctrl-C may come after this was scheduled and before it began; closing goes on without it.
+            if stream not in self._streams:
+                return
             async for trajectory in stream:
                 arrived.append(trajectory)
                 return
