@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from innersearch.readers import as_answers, balanced, read_questions
+from innersearch.cli.sources import load_questions
+from innersearch.readers import as_answers, as_question, balanced, read_questions, with_unique_ids
 from innersearch.types import Question
 
 
@@ -77,6 +78,28 @@ def test_rows_without_ids_and_with_equal_ids_stay_apart(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, rows)))
     found = read_questions(path)
     assert len({question.id for question in found}) == 4
+
+
+def test_files_with_the_same_ids_stay_apart(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        rows = [{"id": "1", "question": f"{name}{n}?", "golden_answers": ["x"]} for n in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = load_questions(f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl")
+    assert [question.question for question in found] == ["a0?", "a1?", "a2?", "b0?", "b1?", "b2?"]
+    assert len({question.id for question in found}) == 6
+
+
+def test_an_id_that_occurs_once_is_kept() -> None:
+    questions = [Question(i, "?", ("a",), {"data_source": "nq"}) for i in ("1", "1", "nq:1", "nq:1#2")]
+    found = [question.id for question in with_unique_ids(questions)]
+    assert found[2:] == ["nq:1", "nq:1#2"]
+    assert len(set(found)) == 4
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_an_id_without_a_value_is_none(given: str | None) -> None:
+    row = {"id": given, "question": "Who?", "golden_answers": ["A"]}
+    assert as_question(row, "row 4", 4).id == "4"
 
 
 def test_balanced_repeats_small_groups_only() -> None:

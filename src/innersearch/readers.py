@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> 
     given = row.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
-    identity = str(row.get("id", number))
+    given = row.get("id")
+    identity = str(number if given is None or given == "" else given)
     return Question(identity, str(row["question"]).strip(), answers or (), metadata)
 
 
@@ -183,19 +185,31 @@ def as_answers(value: Any) -> tuple[str, ...]:
 
 
 def with_unique_ids(questions: list[Question]) -> list[Question]:
-    """Prefix ids with their data source where several sources were merged, as in Search-R1's file."""
+    """Prefix ids with their data source where several sources were merged, as in Search-R1's file, and
+    number those that are the same even then.
+    """
     counts = Counter(question.id for question in questions)
-    seen: Counter[str] = Counter()
+    # An id that occurs once stays as it is, whatever the others become.
+    used = {identity for identity, count in counts.items() if count == 1}
+    numbers: Counter[str] = Counter()
     result = []
     for question in questions:
         identity = question.id
         if counts[identity] > 1:
-            identity = f"{question.metadata.get('data_source', '')}:{identity}"
-        seen[identity] += 1
-        if seen[identity] > 1:
-            identity += f"#{seen[identity]}"
-        result.append(Question(identity, question.question, question.golden_answers, question.metadata))
+            source = question.metadata.get("data_source", "")
+            identity = _unused(f"{source}:{identity}", used, numbers)
+        result.append(replace(question, id=identity))
     return result
+
+
+def _unused(name: str, used: set[str], numbers: Counter[str]) -> str:
+    """The name, or the first of `name#2`, `name#3`, … that no question has yet."""
+    while True:
+        numbers[name] += 1
+        identity = name if numbers[name] == 1 else f"{name}#{numbers[name]}"
+        if identity not in used:
+            used.add(identity)
+            return identity
 
 
 def fingerprint(questions: Sequence[Question]) -> str:
