@@ -285,9 +285,10 @@ def test_check_finds_what_is_wrong(capsys) -> None:
         {"id": "5", "question": "Which answer is missing?", "golden_answers": []},
         {"id": "6", "question": "Was it Ann or Bob?", "golden_answers": ["Bob"]},
         {"id": "7", "golden_answers": ["x"]},
+        {"id": "8", "question": "In which year was it?", "golden_answers": ["1998.0"]},
     )
     questions, found = check(Path("data.jsonl"))
-    assert found.n == len(questions) == 6
+    assert found.n == len(questions) == 7
     assert found.same_id == ["1"]
     assert found.same_question == [":1#2"]
     assert [row.partition(" has")[0] for row in found.unreadable] == ["row 6", "row 8"]
@@ -295,6 +296,7 @@ def test_check_finds_what_is_wrong(capsys) -> None:
         "a gold answer is empty after normalisation": ["3"],
         "a gold answer holds a list or JSON": ["4"],
     }
+    assert found.odd["a gold answer is a whole number with .0"] == ["8"]
     assert found.odd["gold answers are all yes or no"] == ["2"]
     assert found.odd["a gold answer stands in the question"] == ["6"]
     message = fails(capsys, "data", "check", "data.jsonl")

@@ -61,6 +61,8 @@ def test_search_r1_rows_with_gold_answers_in_the_reward_model(tmp_path: Path) ->
         ({"target": np.array(["Paris"], dtype=object)}, ("Paris",)),
         ({"target": "Paris"}, ("Paris",)),
         (1969, ("1969",)),
+        ([1998.0, -3.0, 2.5], ("1998", "-3", "2.5")),
+        (1e300, ("1e+300",)),
         ([], ()),
         ([""], ()),
         ({}, ()),
@@ -96,10 +98,15 @@ def test_an_id_that_occurs_once_is_kept() -> None:
     assert len(set(found)) == 4
 
 
-@pytest.mark.parametrize("given", [None, ""])
-def test_an_id_without_a_value_is_none(given: str | None) -> None:
+@pytest.mark.parametrize("given", [None, "", float("nan")])
+def test_an_id_without_a_value_is_none(given: object) -> None:
     row = {"id": given, "question": "Who?", "golden_answers": ["A"]}
     assert as_question(row, "row 4", 4).id == "4"
+
+
+def test_ids_that_a_table_made_floats_of() -> None:
+    row = {"id": 7.0, "question": "Who?", "golden_answers": ["A"]}
+    assert as_question(row, "row 4", 4).id == "7"
 
 
 def test_balanced_repeats_small_groups_only() -> None:

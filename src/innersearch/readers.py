@@ -30,6 +30,8 @@ Row = Mapping[str, Any]
 
 _LABELS = ("data_source", "split", "group", "tier")
 """Row keys that group results; they are kept in the metadata."""
+_EXACT = 2.0**53
+"""Below it a float holds every whole number."""
 
 
 def read_questions(path: Path, *, labelled: bool = True) -> list[Question]:
@@ -136,7 +138,8 @@ def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> 
     metadata = dict(given) if isinstance(given, Mapping) else {}
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
     given = row.get("id")
-    identity = str(number if given is None or given == "" else given)
+    missing = given is None or given == "" or given != given
+    identity = str(number) if missing else _text(given)
     return Question(identity, str(row["question"]).strip(), answers or (), metadata)
 
 
@@ -166,8 +169,8 @@ def _nested_target(row: Row) -> object:
 def as_answers(value: Any) -> tuple[str, ...]:
     """Gold answers from any of the shapes in circulation: string, number, list, array, `{"target": …}`.
 
-    >>> as_answers({"target": ["Paris"]}), as_answers("Paris"), as_answers([" ", 7])
-    (('Paris',), ('Paris',), ('7',))
+    >>> as_answers({"target": ["Paris"]}), as_answers("Paris"), as_answers([" ", 7, 1998.0])
+    (('Paris',), ('Paris',), ('7', '1998'))
 
     Raises:
         DataError: An answer is neither text nor a number.
@@ -181,7 +184,15 @@ def as_answers(value: Any) -> tuple[str, ...]:
     for answer in value:
         if isinstance(answer, bool) or not isinstance(answer, str | int | float) or answer != answer:
             raise DataError(f"a gold answer is text or a number, given {answer!r}")
-    return tuple(str(answer) for answer in value if str(answer).strip())
+    texts = map(_text, value)
+    return tuple(text for text in texts if text.strip())
+
+
+def _text(value: object) -> str:
+    """As written; a whole number that a table made a float of, 1998.0, is 1998 again."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    return str(value)
 
 
 def with_unique_ids(questions: list[Question]) -> list[Question]:

@@ -6,6 +6,7 @@ checked as well.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -113,6 +114,9 @@ _ODDITIES: dict[str, Callable[[Question], bool]] = {
     "a gold answer is empty after normalisation": _any_answer(lambda answer: not normalise(answer)),
     f"a gold answer has more than {_LONG_ANSWER} words": _any_answer(
         lambda answer: len(answer.split()) > _LONG_ANSWER
+    ),
+    "a gold answer is a whole number with .0": _any_answer(
+        lambda answer: re.fullmatch(r"[-+]?\d+\.0+", answer.strip()) is not None
     ),
     "a gold answer holds a list or JSON": _any_answer(lambda answer: answer.lstrip()[:1] in ("[", "{")),
     "gold answers are all yes or no": lambda question: (
