@@ -308,6 +308,8 @@ def test_check_reads_up_to_where_a_file_breaks_off(capsys) -> None:
     _, found = check(Path("cut.jsonl"))
     assert (found.n, len(found.unreadable)) == (1, 1)
     assert "1 rows of cut.jsonl" in fails(capsys, "data", "check", "cut.jsonl")
+    Path("empty.jsonl").write_text("\n")
+    assert "empty.jsonl holds no questions" in fails(capsys, "data", "check", "empty.jsonl")
     assert "no data file at gone.jsonl" in fails(capsys, "data", "check", "gone.jsonl")
 
 

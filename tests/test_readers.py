@@ -9,7 +9,15 @@ import pytest
 from pyarrow import parquet
 
 from innersearch.cli.sources import load_questions
-from innersearch.readers import as_answers, as_question, balanced, read_questions, with_unique_ids
+from innersearch.errors import DataError
+from innersearch.readers import (
+    as_answers,
+    as_question,
+    balanced,
+    read_each,
+    read_questions,
+    with_unique_ids,
+)
 from innersearch.types import Question
 
 
@@ -107,6 +115,30 @@ def test_an_id_without_a_value_is_none(given: object) -> None:
 def test_ids_that_a_table_made_floats_of() -> None:
     row = {"id": 7.0, "question": "Who?", "golden_answers": ["A"]}
     assert as_question(row, "row 4", 4).id == "7"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"n": ' + "9" * 6000 + "}", "row 2 is no JSON: Exceeds the limit"),
+        ("[" * 200_000, "row 2 is no JSON: maximum recursion depth"),
+        ("7", "row 2 is no JSON object"),
+        ('{"question": "q \\ud800?", "golden_answers": ["a"]}', r"row 2 holds '\\ud800', half of a ch"),
+        ('{"id": "\\udfff", "question": "q?", "golden_answers": ["a"]}', r"row 2 holds '\\udfff'"),
+        (
+            '{"question": "q?", "golden_answers": ["a"], "metadata": {"canary": 7}}',
+            "row 2: a canary is text, given 7",
+        ),
+    ],
+)
+def test_rows_that_are_refused_name_their_place(tmp_path: Path, line: str, message: str) -> None:
+    path, good = tmp_path / "q.jsonl", '{"question": "\\ud83d\\ude00?", "golden_answers": ["a"]}'
+    path.write_text("\n".join([good, line, good]))
+    with pytest.raises(DataError, match=message):
+        read_questions(path)
+    first, wrong, last = read_each(path)
+    assert isinstance(wrong, DataError)
+    assert first.question == last.question == "\U0001f600?"
 
 
 def test_balanced_repeats_small_groups_only() -> None:

@@ -17,7 +17,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ Row = Mapping[str, Any]
 
 _LABELS = ("data_source", "split", "group", "tier")
 """Row keys that group results; they are kept in the metadata."""
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+"""White space and the mark that some files begin with."""
 _EXACT = 2.0**53
 """Below it a float holds every whole number."""
 
@@ -59,32 +61,44 @@ def read_each(path: Path, *, labelled: bool = True) -> Iterator[Question | DataE
     """
     if not path.is_file():
         raise DataError(f"no data file at {path}: give a FlashRAG .jsonl or a Search-R1 .parquet file")
-    readers = {".jsonl": _json_rows, ".parquet": _parquet_rows, ".csv": _table_rows, ".tsv": _table_rows}
-    if path.suffix not in readers:
-        raise DataError(f"{path} ends in {path.suffix!r}; questions are read from {', '.join(readers)}")
-    for n, row in readers[path.suffix](path):
+    if path.suffix not in _READERS:
+        raise DataError(f"{path} ends in {path.suffix!r}; questions are read from {', '.join(_READERS)}")
+    for n, row in _READERS[path.suffix](path):
+        place = f"{path}, row {n}"
         try:
-            yield as_question(row, f"{path}, row {n}", n, labelled=labelled)
+            opened = _json_row(row, n, place) if isinstance(row, bytes) else row
+            yield as_question(opened, place, n, labelled=labelled)
         except DataError as error:
             yield error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}, row {number} is no UTF-8: {error.reason}") from error
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, row {number} is no JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}, row {number} is no JSON object: {line[:60]!r}")
-            yield number, row
+        yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANK))
+
+
+def _json_row(line: bytes, number: int, place: str) -> Row:
+    try:
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place} is no UTF-8: {error.reason}") from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits and thousands of brackets are JSON, but not to Python.
+        raise DataError(f"{place} is no JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place} is no JSON object: {line[:60]!r}")
+    if b"\\u" in line:
+        _refuse_half_characters(row, place)
+    return row
+
+
+def _refuse_half_characters(row: Row, place: str) -> None:
+    """JSON can name one half of a surrogate pair, but no file and no tokenizer can hold it."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(str(error.object)[error.start])
+        raise DataError(f"{place} holds {half}, half of a character: mend or remove it") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -113,6 +127,13 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
             raise DataError(f"{path} is no readable table: {error}") from error
 
 
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row | bytes]]]] = {
+    **{".jsonl": _json_rows, ".parquet": _parquet_rows},
+    **{".csv": _table_rows, ".tsv": _table_rows},
+}
+"""By the end of a file's name: its numbered rows, those of JSON lines not yet read."""
+
+
 def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> Question:
     """The question of a row in either format; `place` and `number` name it where it says nothing else.
 
@@ -136,6 +157,8 @@ def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> 
         raise DataError(f"{place} has no gold answer: {text[:60]!r}; remove it or add one")
     given = row.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
+    if CANARY in metadata and not (isinstance(metadata[CANARY], str) and metadata[CANARY]):
+        raise DataError(f"{place}: a canary is text, given {metadata[CANARY]!r}")
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
     given = row.get("id")
     missing = given is None or given == "" or given != given

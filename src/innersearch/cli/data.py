@@ -107,6 +107,8 @@ def check_command(file: str, *, against: tuple[str, ...] = ()) -> None:
     """
     path = question_file(file)
     questions, found = check(path)
+    if not questions and not found.unreadable:
+        raise DataError(f"{path} holds no questions")
     _print_findings(path, found, _expected(path))
     for other in against:
         rows = load_questions(other, allow_sealed=True)

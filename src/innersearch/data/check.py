@@ -87,7 +87,7 @@ def _rows(path: Path) -> Iterator[Question | DataError]:
         try:
             row = next(rows, None)
         except DataError as error:
-            if not begun and not str(error).startswith(f"{path}, row"):
+            if not begun:
                 raise
             yield error
             return
