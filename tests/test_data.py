@@ -261,6 +261,31 @@ def test_browsecomp_is_never_written_in_plain_words(capsys) -> None:
     assert summary["em"]["browsecomp"]["n"] == summary["majority_em"]["browsecomp"]["n"] == 3
 
 
+def test_plain_words_are_not_fetched_as_sealed_ones(capsys) -> None:
+    get = ("data", "get", "browsecomp", "--from")
+    plain = {"problem": SECRETS[0], "answer": SECRETS[1]}
+    write_table("plain.csv", plain)
+    mixed = Path(browsecomp("mixed.csv"))
+    mixed.write_text(mixed.read_text() + f"{SECRETS[0]},{SECRETS[1]},Art,\n")
+    write_jsonl("plain.jsonl", {"question": "Q?", "answer": "A", "metadata": {"canary": CANARY}})
+    for file in ("plain.csv", "mixed.csv", "plain.jsonl"):
+        assert "not sealed as browsecomp" in fails(capsys, *get, file)
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("left", ['{"name": "n', "{}", "[]"])
+def test_a_torn_manifest_is_none(capsys, left: str) -> None:
+    get = ("data", "get", "nq", "--from", flashrag())
+    works(*get)
+    Path("data/nq.manifest.json").write_text(left)
+    works("data", "ls")
+    assert "yes, of unknown origin" in capsys.readouterr().out
+    assert "data/nq.jsonl holds other data: delete it" in fails(capsys, *get)
+    Path("data/nq.jsonl").unlink()
+    works(*get)
+    assert read_json(Path("data/nq.manifest.json"))["n"] == 2
+
+
 def test_sealed_questions_are_for_evaluation_only(capsys) -> None:
     works("data", "get", "browsecomp", "--from", browsecomp())
     pairs = ("--engine", "world", "--output", "pairs.jsonl")

@@ -15,9 +15,8 @@ from innersearch.cli.sources import load_questions, question_file
 from innersearch.config import SearchSettings
 from innersearch.data import catalogue
 from innersearch.data.check import Findings, Overlap, check, overlap
-from innersearch.data.fetch import fetch, is_unchanged
+from innersearch.data.fetch import fetch, is_unchanged, known_manifest
 from innersearch.errors import DataError
-from innersearch.records import read_json
 from innersearch.view.tables import coverage_table, markdown
 
 app = App(name="data", help_format="plaintext", help="Benchmarks by name, and checks of question files.")
@@ -51,11 +50,10 @@ def ls(folder: Path | None = None) -> None:
 def _presence(found: catalogue.Split, folder: Path) -> str:
     if not found.path(folder).is_file():
         return "–"
-    if not found.manifest(folder).is_file():
+    manifest = known_manifest(found, folder)
+    if manifest is None:
         return "yes, of unknown origin"
-    return f"{read_json(found.manifest(folder))['n']:,}" + (
-        "" if is_unchanged(found, folder) else ", changed since"
-    )
+    return f"{manifest['n']:,}" + ("" if is_unchanged(found, folder) else ", changed since")
 
 
 @app.command

@@ -21,6 +21,7 @@ from innersearch.data.catalogue import Split
 from innersearch.errors import DataError
 from innersearch.readers import read_questions
 from innersearch.records import read_json, write_json
+from innersearch.sealed import is_sealed
 from innersearch.types import Question
 
 _LFS = b"version https://git-lfs"
@@ -48,9 +49,11 @@ def fetch(wanted: Split, source: str, folder: Path) -> dict[str, Any]:
             "licence": wanted.benchmark.licence,
             "expected_n": wanted.n,
         }
-        if _is_there(wanted, folder, manifest["source_sha256"]):
-            return dict(read_json(wanted.manifest(folder)))
+        if known := _is_there(wanted, folder, manifest["source_sha256"]):
+            return known
         questions = read_questions(file)
+        if wanted.benchmark.sealed:
+            _refuse_plain(wanted, file, questions)
         partial = target.with_name(target.name + ".part")
         partial.parent.mkdir(parents=True, exist_ok=True)
         if wanted.benchmark.sealed:
@@ -70,21 +73,41 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def known_manifest(wanted: Split, folder: Path) -> dict[str, Any] | None:
+    """What stands beside a fetched file; None where nothing does, or no manifest."""
+    try:
+        manifest = read_json(wanted.manifest(folder))
+    except (OSError, ValueError):
+        return None
+    keys = ("n", "source", "source_sha256", "sha256")
+    return manifest if isinstance(manifest, dict) and all(key in manifest for key in keys) else None
+
+
 def is_unchanged(wanted: Split, folder: Path) -> bool:
     """Whether a fetched file is still the one that was written."""
-    manifest = wanted.manifest(folder)
-    return manifest.is_file() and read_json(manifest)["sha256"] == sha256(wanted.path(folder))
+    manifest = known_manifest(wanted, folder)
+    return manifest is not None and manifest["sha256"] == sha256(wanted.path(folder))
 
 
-def _is_there(wanted: Split, folder: Path, source_sha256: str) -> bool:
+def _is_there(wanted: Split, folder: Path, source_sha256: str) -> dict[str, Any] | None:
+    """The manifest of what was fetched from the same source before."""
     target = wanted.path(folder)
     if not target.exists():
-        return False
-    known = wanted.manifest(folder)
-    same_source = known.is_file() and read_json(known)["source_sha256"] == source_sha256
-    if same_source and is_unchanged(wanted, folder):
-        return True
+        return None
+    known = known_manifest(wanted, folder)
+    if known and known["source_sha256"] == source_sha256 and is_unchanged(wanted, folder):
+        return known
     raise DataError(f"{target} holds other data: delete it, or give another directory with --output")
+
+
+def _refuse_plain(wanted: Split, file: Path, questions: list[Question]) -> None:
+    """What is sealed is copied as it is, so that plain words would be copied too."""
+    as_published = file.suffix == Path(wanted.file).suffix
+    if not as_published or not all(map(is_sealed, questions)):
+        raise DataError(
+            f"{file} is not sealed as {wanted.name} was published, and its texts must not be written in "
+            f"plain words: give the published {Path(wanted.file).name}"
+        )
 
 
 def _write(questions: list[Question], path: Path, name: str) -> None:
