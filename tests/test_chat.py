@@ -121,7 +121,7 @@ def test_an_evaluation_is_marked_as_retokenised(tmp_path: Path) -> None:
         assert main(["eval", "world", *options, "--output", str(tmp_path / "e")]) == 0
     summary = read_json(tmp_path / "e" / "summary.json")
     assert summary["retokenised"] is True
-    assert summary["em"]["all"]["value"] == 0.5
+    assert summary["em"]["two"]["value"] == 0.5
     assert summary["settings"]["prompt"] == "search-r1"
     [first, _] = read_lines(tmp_path / "e" / "trajectories.jsonl")
     sent = [asked.values["messages"][0]["content"] for asked in server.asked]

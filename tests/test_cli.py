@@ -184,7 +184,7 @@ def test_impossible_settings(capsys) -> None:
 
 def test_prompt_that_is_too_long(capsys) -> None:
     data = write_rows({**GOOD_ROW, "question": "Where was " + "Vosel " * 100 + "born?"})
-    short = "--groups all --trainer.prompts-per-step 1 --trainer.micro-batch 8 --prompt.max-tokens 40"
+    short = "--groups data --trainer.prompts-per-step 1 --trainer.micro-batch 8 --prompt.max-tokens 40"
     message = fails(capsys, "train", RECIPE, "--data", data, *short.split())
     assert "the prompt of question '1' has" in message
     assert "raise the limit" in message

@@ -29,6 +29,7 @@ def record(number: int, group: str, em: bool, f1: float | None = None, **given: 
         "calls": 0,
         "failed": 0,
         "tokens": 10,
+        "unfinished": False,
     } | given
 
 
@@ -115,6 +116,16 @@ def test_what_is_in_one_only_is_counted_and_left_out(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", rows[:8]), write(tmp_path / "b", rows[3:])
     found = compare(read_evaluation(a), read_evaluation(b))
     assert (found["n"], found["only_a"], found["only_b"]) == (5, 3, 2)
+
+
+def test_a_group_called_all_is_none_of_the_totals(tmp_path: Path) -> None:
+    a = [record(n, group, False) for group in ("x", "all", MEAN_OF_GROUPS) for n in range(4)]
+    b = [row | {"em": row["group"] == "all"} for row in a]
+    found = compare(*(read_evaluation(write(tmp_path / n, rows)) for n, rows in (("a", a), ("b", b))))
+    assert {group: (e["value"], e["n"]) for group, e in found["metrics"]["em"].items()} == {
+        **{"x": (0, 4), "all (group)": (1, 4), f"{MEAN_OF_GROUPS} (group)": (0, 4)},
+        **{"all": (pytest.approx(1 / 3), 12), MEAN_OF_GROUPS: (pytest.approx(1 / 3), 12)},
+    }
 
 
 def test_pass_at_k_is_compared_where_both_were_sampled(tmp_path: Path) -> None:

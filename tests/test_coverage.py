@@ -99,7 +99,11 @@ def test_a_killed_audit_goes_on() -> None:
 
 def test_answers_that_any_page_holds_are_counted() -> None:
     easy = [Question("a", "Is it at 1", ("yes",)), Question("b", "Which at 2", ("7",))]
-    assert coverage([*asked(3), *easy], Pages(), [3], Path("out"))["short_answers"] == 2
+    summary = coverage([*asked(3), *easy], Pages(), [3], Path("out"))
+    assert summary["short_answers"] == 2
+    assert {group: e["n"] for group, e in summary["coverage"]["3"].items()} == {
+        **{"odd": 2, "even": 1, "all (group)": 2, "all": 5}
+    }
 
 
 def test_from_the_command_line(capsys) -> None:
@@ -116,9 +120,9 @@ def test_from_the_command_line(capsys) -> None:
     arguments = ["data", "coverage", "q.jsonl", "--engine", "bm25:index", "-k", "1,10"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "| all " in printed
+    assert "| q " in printed
     assert "50.0 [29.9, 70.1]" in printed
     folder = Path("runs/coverage-q-bm25-index")
-    assert read_json(folder / "summary.json")["coverage"]["1"]["all"]["value"] == 0.5
+    assert read_json(folder / "summary.json")["coverage"]["1"]["q"]["value"] == 0.5
     assert "is not empty: add --resume" in fails(capsys, *arguments)
     assert main([*arguments, "--resume"]) == 0

@@ -315,7 +315,7 @@ def test_check_finds_what_is_wrong(capsys) -> None:
     questions, found = check(Path("data.jsonl"))
     assert found.n == len(questions) == 7
     assert found.same_id == ["1"]
-    assert found.same_question == [":1#2"]
+    assert found.same_question == ["data:1#2"]
     assert [row.partition(" has")[0] for row in found.unreadable] == ["row 6", "row 8"]
     assert {what: ids for what, ids in found.odd.items() if "empty" in what or "list" in what} == {
         "a gold answer is empty after normalisation": ["3"],

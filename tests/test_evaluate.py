@@ -117,24 +117,46 @@ def test_direct_answers_are_read_without_tags(model, tokenizer, tmp_path: Path) 
     assert "pass_at_k" not in summary
 
 
+BASE = {
+    "cover_em": False,
+    "f1": 0.0,
+    "format": 0.0,
+    "searches": 0,
+    "calls": 0,
+    "failed": 0,
+    "tokens": 1,
+    "unfinished": False,
+}
+
+
 def test_every_question_counts() -> None:
-    base = {
-        "cover_em": False,
-        "f1": 0.0,
-        "format": 0.0,
-        "searches": 0,
-        "calls": 0,
-        "failed": 0,
-        "tokens": 1,
-        "unfinished": False,
-    }
-    greedy = [base | {"group": "a", "em": True}, base | {"group": "b", "em": False}] * 3
+    greedy = [BASE | {"group": "a", "em": True}, BASE | {"group": "b", "em": False}] * 3
     summary = summarise(greedy, [], [])
     assert [(group, e["value"], e["n"]) for group, e in summary["em"].items()] == [
         ("a", 1.0, 3),
         ("b", 0.0, 3),
         ("all", 0.5, 6),
     ]
+
+
+@pytest.mark.parametrize("taken", ["all", "mean of groups"])
+def test_a_group_may_have_the_name_of_what_stands_beside_it(taken: str) -> None:
+    greedy = [BASE | {"group": "lab", "em": True}] * 4
+    greedy += [BASE | {"group": taken, "em": n == 0} for n in range(4)]
+    samples = [
+        {key: r[key] for key in ("group", "unfinished")}
+        | {"em": [int(r["em"])], "answers": ["x"], "golden_answers": ["y"]}
+        for r in greedy
+    ]
+    summary = summarise(greedy, samples, [1])
+    for found in (summary["em"], {g: p["1"] for g, p in summary["pass_at_k"].items()}):
+        assert [(group, e["value"], e["n"]) for group, e in found.items()] == [
+            ("lab", 1.0, 4),
+            (f"{taken} (group)", 0.25, 4),
+            ("all", 0.625, 8),
+        ]
+    assert (summary["mean_of_groups"]["em"]["value"], summary["mean_of_groups"]["em"]["n"]) == (0.625, 8)
+    assert list(summarise(greedy[4:], [], [])["em"]) == [taken]
 
 
 def test_the_shipped_model_scores_what_its_manifest_says(model, tokenizer, tmp_path: Path) -> None:

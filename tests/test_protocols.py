@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from innersearch.cli import main
+from innersearch.cli.sources import load_questions
 from innersearch.data.catalogue import BENCHMARKS
 from innersearch.evaluate.protocols import PROTOCOLS, draw, protocol
 from innersearch.metrics import generator, mean_of_groups
@@ -49,6 +50,13 @@ def test_the_subset_is_500_of_each_set_and_all_of_bamboogle() -> None:
     assert chosen == [question for question in everything if question in chosen]
     nested = {q.id for q in draw(everything, 100)}
     assert nested <= {q.id for q in chosen}
+
+
+def test_the_subset_is_of_each_file() -> None:
+    rows = [{"question": f"Who is {n}?", "golden_answers": ["x"]} for n in range(5)]
+    files = [write_jsonl(f"{name}/test.jsonl", *rows) for name in ("nq", "hotpotqa")]
+    chosen = draw(load_questions(",".join(files)), 2)
+    assert sorted(question.group for question in chosen) == [*["hotpotqa/test"] * 2, *["nq/test"] * 2]
 
 
 def test_search_r1_appends_question_marks_once() -> None:

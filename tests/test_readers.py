@@ -34,8 +34,8 @@ def test_flashrag_rows(tmp_path: Path) -> None:
     path = tmp_path / "nq.jsonl"
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     assert read_questions(path) == [
-        Question("test_0", "Who?", ("A", "B"), {"tier": "common"}),
-        Question("test_1", "Où?", ("Zürich",), {}),
+        Question("test_0", "Who?", ("A", "B"), {"tier": "common", "data_source": "nq"}),
+        Question("test_1", "Où?", ("Zürich",), {"data_source": "nq"}),
     ]
 
 
@@ -139,6 +139,23 @@ def test_rows_that_are_refused_name_their_place(tmp_path: Path, line: str, messa
     first, wrong, last = read_each(path)
     assert isinstance(wrong, DataError)
     assert first.question == last.question == "\U0001f600?"
+
+
+def test_rows_without_a_group_belong_to_that_of_their_file(tmp_path: Path) -> None:
+    row = {"question": "Who?", "golden_answers": ["A"]}
+    labels = [{}, {"data_source": ""}, {"data_source": "nq"}, {"metadata": {"group": "hops"}}]
+    for name in ("x/test.jsonl", "y/test.jsonl"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("\n".join(json.dumps(row | label) for label in labels))
+
+    def groups(*files: str) -> list[str]:
+        return [q.group for q in load_questions(",".join(f"{tmp_path}/{name}" for name in files))]
+
+    assert groups("x/test.jsonl") == ["test", "test", "nq", "hops"]
+    assert groups("x/test.jsonl", "y/test.jsonl") == [
+        *("x/test", "x/test", "nq", "hops"),
+        *("y/test", "y/test", "nq", "hops"),
+    ]
 
 
 def test_balanced_repeats_small_groups_only() -> None:

@@ -13,7 +13,7 @@ import pytest
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import LineWriter, read_lines
+from innersearch.records import LineWriter, read_lines, write_json
 from innersearch.view.report import write_report
 from innersearch.view.tables import comparison_table
 from innersearch.world.encyclopedia import Encyclopedia, Split
@@ -74,6 +74,16 @@ def test_the_comparison_says_what_each_row_was_sampled_on() -> None:
         "4 questions per group, 64 samples each (after_bm25)"
     )
     assert comparison_table({"before": summary(12)}).endswith("questions per group, 64 samples each")
+
+
+def test_evaluations_on_other_files_stand_beside_each_other(tmp_path: Path) -> None:
+    for row, em in (("x", 1.0), ("y", 0.5)):
+        estimate = {"value": em, "low": em, "high": em, "n": 2}
+        summary = {"em": {row: estimate}, "pass_at_k": {row: {"1": estimate, "2": estimate}}}
+        summary |= {"format_rate": 1.0, "searches": 1.0, "calls": 0.0}
+        write_json(tmp_path / "eval" / row / "summary.json", summary)
+    table = re.sub(r"<[^>]*>|\s+", " ", write_report(tmp_path).read_text()).split()
+    assert " ".join(table).count("x 2 100.0 [100.0, 100.0] – y 2 – 50.0 [50.0, 50.0]") == 1
 
 
 @needs_browser

@@ -24,7 +24,7 @@ from typing import Any
 
 from innersearch.errors import DataError
 from innersearch.sealed import CANARY, unseal
-from innersearch.types import Question
+from innersearch.types import GROUP_LABELS, Question
 
 Row = Mapping[str, Any]
 
@@ -36,15 +36,17 @@ _EXACT = 2.0**53
 """Below it a float holds every whole number."""
 
 
-def read_questions(path: Path, *, labelled: bool = True) -> list[Question]:
+def read_questions(path: Path, *, labelled: bool = True, name: str = "") -> list[Question]:
     """Read a `.jsonl`, `.parquet`, `.csv` or `.tsv` file of questions.
+
+    Those that name no group belong to that of the file: its `name`, or that of the file without ending.
 
     Raises:
         DataError: The file is missing or of another kind, or a row has no question, or no gold answer
             although it is to be `labelled`.
     """
     questions = []
-    for row in read_each(path, labelled=labelled):
+    for row in read_each(path, labelled=labelled, name=name):
         if isinstance(row, DataError):
             raise row
         questions.append(row)
@@ -53,8 +55,8 @@ def read_questions(path: Path, *, labelled: bool = True) -> list[Question]:
     return with_unique_ids(questions)
 
 
-def read_each(path: Path, *, labelled: bool = True) -> Iterator[Question | DataError]:
-    """Each row as a question, or as what is wrong with it.
+def read_each(path: Path, *, labelled: bool = True, name: str = "") -> Iterator[Question | DataError]:
+    """Each row as a question, or as what is wrong with it; otherwise as `read_questions`.
 
     Raises:
         DataError: The file is missing, of another kind, or cannot be read further.
@@ -67,7 +69,7 @@ def read_each(path: Path, *, labelled: bool = True) -> Iterator[Question | DataE
         place = f"{path}, row {n}"
         try:
             opened = _json_row(row, n, place) if isinstance(row, bytes) else row
-            yield as_question(opened, place, n, labelled=labelled)
+            yield as_question(opened, place, n, labelled=labelled, group=name or path.stem)
         except DataError as error:
             yield error
 
@@ -121,8 +123,7 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
             for number, given in enumerate(table, 1):
                 row = {str(key).lower(): value for key, value in given.items() if key}
                 text = row.get("question") or row.get("problem") or row.get("prompt")
-                named = {"id": f"{path.stem}:{number}", "data_source": path.stem}
-                yield number, named | row | {"question": text}
+                yield number, {"id": f"{path.stem}:{number}"} | row | {"question": text}
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{path} is no readable table: {error}") from error
 
@@ -134,8 +135,11 @@ _READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row | bytes]]]] = {
 """By the end of a file's name: its numbered rows, those of JSON lines not yet read."""
 
 
-def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> Question:
-    """The question of a row in either format; `place` and `number` name it where it says nothing else.
+def as_question(
+    row: Row, place: str, number: int, *, labelled: bool = True, group: str = ""
+) -> Question:
+    """The question of a row in either format; `place`, `number` and `group` name it where it says
+    nothing else.
 
     Raises:
         DataError: It has no question, or `labelled` and it has no gold answer.
@@ -160,6 +164,8 @@ def as_question(row: Row, place: str, number: int, *, labelled: bool = True) -> 
     if CANARY in metadata and not (isinstance(metadata[CANARY], str) and metadata[CANARY]):
         raise DataError(f"{place}: a canary is text, given {metadata[CANARY]!r}")
     metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
+    if group and not any(metadata.get(key) and isinstance(metadata[key], str) for key in GROUP_LABELS):
+        metadata["data_source"] = group
     given = row.get("id")
     missing = given is None or given == "" or given != given
     identity = str(number) if missing else _text(given)

@@ -15,9 +15,11 @@ from enum import StrEnum
 from typing import Any
 
 ALL_GROUPS = "all"
-"""The group of questions that name none, and of all questions together."""
+"""The group of questions that name none, and what all questions together are reported under."""
 MEAN_OF_GROUPS = "mean of groups"
 """The average that papers print: every group counts the same, whatever its size."""
+GROUP_LABELS = ("group", "data_source", "split")
+"""Where metadata name the group of a question; the first that is there counts."""
 
 
 class Kind(StrEnum):
@@ -93,10 +95,8 @@ class Question:
     @property
     def group(self) -> str:
         """What the question is reported under: its group, data source or split, else "all"."""
-        for key in ("group", "data_source", "split"):
-            if isinstance(self.metadata.get(key), str):
-                return str(self.metadata[key])
-        return ALL_GROUPS
+        labels = (self.metadata.get(key) for key in GROUP_LABELS)
+        return next((label for label in labels if label and isinstance(label, str)), ALL_GROUPS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,16 +64,33 @@ def load_questions(
     return chosen
 
 
-def _load(source: str, *, labelled: bool = True) -> list[Question]:
+def _load(source: str, *, labelled: bool = True, name: str = "") -> list[Question]:
     prefix, _, split = source.partition(":")
     if "," in source and not Path(source).is_file():
         parts = [part.strip() for part in source.split(",") if part.strip()]
-        return with_unique_ids([q for part in parts for q in _load(part, labelled=labelled)])
+        named = zip(parts, _told_apart(parts), strict=True)
+        return with_unique_ids(
+            [q for part, own in named for q in _load(part, labelled=labelled, name=own)]
+        )
     if prefix != WORLD:
-        return read_questions(question_file(source), labelled=labelled)
+        return read_questions(question_file(source), labelled=labelled, name=name)
     if split in list(Split):
         return questions(Encyclopedia.generate(SHIPPED_SEED), Split(split))
     raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
+
+
+def _told_apart(sources: list[str]) -> list[str]:
+    """Names of files without their endings, with as many directories as it takes to tell them apart.
+
+    >>> _told_apart(["nq/test.jsonl", "popqa/test.jsonl"]), _told_apart(["a/x.csv", "a/y.csv"])
+    (['nq/test', 'popqa/test'], ['x', 'y'])
+    """
+    paths = [Path(source).with_suffix("") for source in sources]
+    for depth in range(1, 1 + max((len(path.parts) for path in paths), default=0)):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return sources
 
 
 def question_file(source: str) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from innersearch.errors import DataError, RunError
+from innersearch.evaluate.scores import by_group
 from innersearch.metrics import difference, generator, pass_at_k, resampled_means
 from innersearch.records import read_json, read_lines
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
@@ -110,11 +111,11 @@ def _pairs(
     shared: Sequence[str],
     value: Callable[[Record], float],
 ) -> Pairs:
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for identity in shared:
-        pair = (float(value(a[identity])), float(value(b[identity])))
-        groups.setdefault(a[identity]["group"], []).append(pair)
-    return {group: np.array(pairs).T for group, pairs in groups.items()}
+    groups = by_group(a[identity] for identity in shared)
+    return {
+        group: np.array([[float(value(records[row["id"]])) for row in rows] for records in (a, b)])
+        for group, rows in groups.items()
+    }
 
 
 def _sampled(a: Mapping[str, Record], b: Mapping[str, Record]) -> dict[int, Pairs]:

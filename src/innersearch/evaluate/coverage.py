@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from innersearch.errors import SearchError
+from innersearch.evaluate.scores import by_group
 from innersearch.metrics import normalise, wilson
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
@@ -108,14 +109,15 @@ def summarise(
     questions: Sequence[Question], records: Sequence[dict[str, Any]], ks: Sequence[int]
 ) -> dict[str, Any]:
     """Shares of questions with a gold document among the first k, per k and group, with intervals."""
-    groups = list(dict.fromkeys(record["group"] for record in records))
+    groups = by_group(records)
+    if len(groups) > 1:
+        groups[ALL_GROUPS] = list(records)
     shares: dict[str, Any] = {}
     for k in sorted(set(ks)):
         shares[str(k)] = {}
-        for group in [*groups, ALL_GROUPS] if len(groups) > 1 else groups:
-            ranks = [r["rank"] for r in records if group in (ALL_GROUPS, r["group"])]
-            found = sum(rank is not None and rank <= k for rank in ranks)
-            shares[str(k)][group] = wilson(found, len(ranks))._asdict()
+        for group, members in groups.items():
+            found = sum(r["rank"] is not None and r["rank"] <= k for r in members)
+            shares[str(k)][group] = wilson(found, len(members))._asdict()
     lenient = sum(_is_lenient(question) for question in questions)
     return {"n": len(records), "coverage": shares, "short_answers": lenient}
 

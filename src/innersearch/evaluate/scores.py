@@ -24,7 +24,7 @@ from innersearch.metrics import (
     wilson,
 )
 from innersearch.rewards import strict_format, transcript
-from innersearch.types import ALL_GROUPS, Finish, Trajectory
+from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Finish, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,15 @@ Record = dict[str, Any]
 
 def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
     """Estimates per group from the per-question records that evaluation writes."""
-    groups = list(dict.fromkeys(record["group"] for record in greedy))
+    groups = by_group(greedy)
     summary: dict[str, Any] = {"n": len(greedy), "em": {}, "cover_em": {}, "f1": {}}
     if len(groups) > 1:
         summary["mean_of_groups"] = {
-            name: _json(mean_of_groups({g: [r[name] for r in _members(greedy, g)] for g in groups}))
+            name: _json(mean_of_groups({g: [r[name] for r in groups[g]] for g in groups}))
             for name in ("em", "cover_em", "f1")
         }
-        groups.append(ALL_GROUPS)
-    for group in groups:
-        members = _members(greedy, group)
+        groups[ALL_GROUPS] = list(greedy)
+    for group, members in groups.items():
         summary["em"][group] = _json(wilson(sum(r["em"] for r in members), len(members)))
         summary["cover_em"][group] = _json(wilson(sum(r["cover_em"] for r in members), len(members)))
         summary["f1"][group] = _json(bootstrap([r["f1"] for r in members]))
@@ -90,13 +89,30 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
     summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
     summary["unfinished"] = sum(int(r["unfinished"]) for r in (*greedy, *samples))
     if samples:
-        summary["pass_at_k"] = {g: _passes(_members(samples, g), ks) for g in groups}
-        summary["majority_em"] = {g: _majority(_members(samples, g)) for g in groups}
+        sampled = by_group(samples)
+        if len(groups) > 1:
+            sampled[ALL_GROUPS] = list(samples)
+        summary["pass_at_k"] = {g: _passes(sampled.get(g, []), ks) for g in groups}
+        summary["majority_em"] = {g: _majority(sampled.get(g, [])) for g in groups}
     return summary
 
 
-def _members(records: Sequence[Record], group: str) -> list[Record]:
-    return [record for record in records if group in (ALL_GROUPS, record["group"])]
+def by_group(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each group. Where there are several, none has the name of what stands beside them.
+
+    >>> list(by_group([{"group": "all"}, {"group": "nq"}])), list(by_group([{"group": "all"}]))
+    (['all (group)', 'nq'], ['all'])
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record["group"], []).append(record)
+    for taken in (ALL_GROUPS, MEAN_OF_GROUPS):
+        if taken in groups and len(groups) > 1:
+            name = f"{taken} (group)"
+            while name in groups:
+                name += "'"
+            groups = {name if group == taken else group: found for group, found in groups.items()}
+    return groups
 
 
 def _passes(records: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:

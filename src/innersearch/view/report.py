@@ -52,6 +52,7 @@ def write_report(path: Path) -> Path:
             versions=_optional(path / "environment.json").get("versions", {}),
             metrics=metrics,
             rows=rows,
+            groups=_groups(rows),
             cost_heads=RUN_HEADS,
             costs=report_rows(path, metrics),
             fidelity=_fidelity(recipe),
@@ -80,6 +81,14 @@ def _evaluations(path: Path) -> dict[str, Any]:
     return {row: found[row] for row in ordered}
 
 
+def _groups(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all evaluations, which may have asked different questions, each from the first that has it."""
+    groups: dict[str, Any] = {}
+    for summary in rows.values():
+        groups |= {group: em for group, em in summary["em"].items() if group not in groups}
+    return groups
+
+
 def _figures(metrics: list[dict[str, float]], rows: Mapping[str, Any]) -> Iterator[str]:
     if metrics:
         yield plots.reward_curve(metrics)
@@ -88,8 +97,10 @@ def _figures(metrics: list[dict[str, float]], rows: Mapping[str, Any]) -> Iterat
             yield plots.noise_curve(metrics)
     sampled = {row: summary for row, summary in rows.items() if "pass_at_k" in summary}
     if sampled:
-        groups = next(iter(sampled.values()))["pass_at_k"]
-        yield plots.pass_curve(sampled, _MAIN_GROUP if _MAIN_GROUP in groups else ALL_GROUPS)
+        first, *others = (summary["pass_at_k"] for summary in sampled.values())
+        # Of one group, or of files with none in common, nothing stands under "all".
+        if common := [group for group in first if all(group in passes for passes in others)]:
+            yield plots.pass_curve(sampled, _MAIN_GROUP if _MAIN_GROUP in common else common[-1])
     if rows:
         yield plots.group_bars(rows)
 
