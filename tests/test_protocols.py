@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from innersearch.cli import main
+from innersearch.cli.engines import SearchOptions
+from innersearch.cli.protocols import ProtocolOptions
 from innersearch.cli.sources import load_questions
 from innersearch.data.catalogue import BENCHMARKS
 from innersearch.evaluate.protocols import PROTOCOLS, draw, protocol
@@ -93,9 +95,43 @@ def test_zerosearch_reports_containment_under_its_own_name_and_first(capsys) -> 
     assert summary["search"]["max_searches"] == 5
     assert summary["search"]["max_tokens"] == 2048
     assert summary["settings"]["departures"] == (
-        "data nq,popqa, prompt world, max_new_tokens 24, subset 1, k 2"
+        "data nq,popqa, prompt world, max_new_tokens 24, subset 1, k 2, engine world"
     )
     assert len(list(read_lines(Path("out/greedy.jsonl")))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "more", "departures"),
+    [
+        ("ssrl", {}, {}, ""),
+        ("ssrl", {}, {"direct": True}, "direct"),
+        ("ssrl", {}, {"groups": ("nq",)}, "groups nq"),
+        ("ssrl", {}, {"groups": PROTOCOLS["ssrl"].sets[::-1]}, ""),
+        (
+            *("ssrl", {"search": "first:3", "engine": "serper"}, {}),
+            "search first:3, engine serper",
+        ),
+        ("search-r1", {"search": "dense:wiki@e5"}, {}, ""),
+        ("search-r1", {"search": "always", "engine": "remote:http://localhost"}, {}, ""),
+        ("search-r1", {"search": "bm25:wiki"}, {}, "engine bm25:wiki"),
+        ("search-r1", {"search": "first:1", "engine": "dense:wiki"}, {}, "search first:1"),
+        (
+            *("search-r1", {"search": "random:0.1", "engine": "dense:wiki", "noise": 0.5}, {}),
+            "search random:0.1, noise 0.5",
+        ),
+        ("zerosearch", {"search": "serpapi", "k": 5, "max_searches": 2}, {}, "max_searches 2"),
+    ],
+)
+def test_every_departure_is_named(name: str, options: dict, more: dict, departures: str) -> None:
+    asked = ProtocolOptions(protocol=name)
+    chosen = asked.choices("", None, 0, SearchOptions(**options), **more)
+    assert chosen.record == {"protocol": name, "departures": departures}
+
+
+@pytest.mark.parametrize("option", ["-k", "--max-searches"])
+def test_limits_of_searches_need_a_search(capsys, option: str) -> None:
+    message = fails(capsys, "eval", "world", "--data", "world:test", option, "2")
+    assert f"{option} without a search: add --search always" in message
 
 
 @pytest.mark.parametrize(

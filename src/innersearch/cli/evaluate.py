@@ -75,7 +75,10 @@ def evaluate_command(
         options: Who answers the queries.
         asked: Which questions, and by which protocol.
     """
-    used = asked.choices(data, prompt, max_new_tokens, options)
+    if options.search == SELF and (options.k or options.max_searches):
+        option = "-k" if options.k else "--max-searches"
+        raise ConfigError(f"{option} without a search: add --search always, hybrid or another rule")
+    used = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
     parts = [asked.protocol, Path(data).stem, "" if options.search == SELF else options.search]
     folder = output or default_folder("eval", model, *filter(None, parts))
     choices: dict[str, Any] = used.record | {"direct": direct, "samples": n}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 
-from innersearch.cli.engines import SELF, SearchOptions
+from innersearch.cli.engines import HYBRID, SELF, SearchOptions
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.evaluate.protocols import Protocol, draw, protocol
+from innersearch.search.router import is_router
 from innersearch.types import Question
 
 
@@ -27,7 +28,14 @@ class ProtocolOptions:
     """Questions per group, drawn by the hash of their ids; 0 takes all."""
 
     def choices(
-        self, data: str, prompt: str | None, max_new_tokens: int, options: SearchOptions
+        self,
+        data: str,
+        prompt: str | None,
+        max_new_tokens: int,
+        options: SearchOptions,
+        *,
+        groups: tuple[str, ...] = (),
+        direct: bool = False,
     ) -> Choices:
         """What is given, with what the protocol says where it is not.
 
@@ -40,6 +48,8 @@ class ProtocolOptions:
             max_new_tokens=max_new_tokens,
             subset=self.subset,
             options=options,
+            groups=groups,
+            direct=direct,
         )
         return _filled(given, self.protocol) if self.protocol else given
 
@@ -54,6 +64,10 @@ class Choices:
     subset: int | None
     """Questions per group; 0 takes all."""
     options: SearchOptions
+    groups: tuple[str, ...] = ()
+    """Only questions of these groups."""
+    direct: bool = False
+    """Ask for the answer without search tags."""
     protocol: Protocol | None = None
     departures: str = ""
 
@@ -89,16 +103,7 @@ def _filled(given: Choices, name: str) -> Choices:
             "yours with --search, for example bm25:DIR or remote:URL; for self-search there is protocol "
             "ssrl"
         )
-    departures = preset.departures(
-        prompt=given.prompt,
-        max_new_tokens=given.max_new_tokens or None,
-        subset=given.subset,
-        k=options.k or None,
-        max_searches=options.max_searches or None,
-    )
     of_sets = ",".join(preset.sets)
-    other = [f"data {given.data}"] if given.data not in ("", of_sets) else []
-    other += [f"search {options.search}"] if options.search != SELF and not preset.engine else []
     return replace(
         given,
         data=given.data or of_sets,
@@ -110,5 +115,31 @@ def _filled(given: Choices, name: str) -> Choices:
             max_searches=options.max_searches or preset.max_searches,
         ),
         protocol=preset,
-        departures=", ".join([*other, *filter(None, [departures])]),
+        departures=", ".join(_departures(given, preset)),
     )
+
+
+def _departures(given: Choices, preset: Protocol) -> Iterator[str]:
+    """What is given and not the protocol's, in words."""
+    options = given.options
+    if given.data not in ("", ",".join(preset.sets)):
+        yield f"data {given.data}"
+    if given.groups and set(given.groups) != set(preset.sets):
+        yield f"groups {','.join(given.groups)}"
+    if given.direct:
+        yield "direct"
+    yield from preset.departures(
+        prompt=given.prompt,
+        max_new_tokens=given.max_new_tokens or None,
+        subset=given.subset,
+        k=options.k or None,
+        max_searches=options.max_searches or None,
+    )
+    is_rule = options.search in (SELF, HYBRID) or is_router(options.search)
+    rule, engine = (options.search, options.engine) if is_rule else ("always", options.search)
+    if rule != ("always" if preset.engine else SELF):
+        yield f"search {rule}"
+    if engine and not engine.startswith(preset.engines):
+        yield f"engine {engine}"
+    if options.noise:
+        yield f"noise {options.noise:g}"

@@ -2,7 +2,8 @@
 
 All of them are greedy here, and every question of a set is scored. As released, ZeroSearch and Search-R1
 validated at temperature 1 and dropped the last partial batch, which left 72 of the 125 Bamboogle
-questions; and what ZeroSearch calls EM is containment, which is `cover_em` here. Which 500 questions of
+questions; what ZeroSearch calls EM is containment, which is `cover_em` here; and the 500 tokens that
+both allow for a turn are not enforced, only the sum of all turns is. Which 500 questions of
 each set SSRL and ZeroSearch took is not published: ours are drawn by the hash of their ids, so that they
 depend on neither order nor seed.
 
@@ -13,7 +14,7 @@ depend on neither order nor seed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from innersearch.errors import ConfigError, did_you_mean
@@ -44,6 +45,8 @@ class Protocol:
     """Longest information block, in tokens."""
     engine: str = ""
     """What the paper searched; empty where the policy searches its own memory."""
+    engines: tuple[str, ...] = ()
+    """How the names of engines begin that may be it."""
     question_mark: bool = False
     """Questions that lack one get a question mark."""
 
@@ -52,13 +55,11 @@ class Protocol:
         chosen = draw(questions, self.subset if subset is None else subset)
         return [_with_mark(question) for question in chosen] if self.question_mark else chosen
 
-    def departures(self, **given: object) -> str:
+    def departures(self, **given: object) -> Iterator[str]:
         """Which of the given values, None where not given, are not the protocol's, in words."""
-        return ", ".join(
-            f"{name} {value}"
-            for name, value in given.items()
-            if value is not None and value != getattr(self, name)
-        )
+        for name, value in given.items():
+            if value is not None and value != getattr(self, name):
+                yield f"{name} {value}"
 
 
 PROTOCOLS = {
@@ -73,6 +74,7 @@ PROTOCOLS = {
             max_searches=5,
             max_tokens=2048,
             engine="Google by SerpAPI",
+            engines=("serpapi",),
         ),
         Protocol(
             *("search-r1", _SEVEN, 0, "em", "search-r1", 2500),
@@ -80,6 +82,7 @@ PROTOCOLS = {
             max_searches=4,
             max_tokens=500,
             engine="e5-base-v2 over wiki-18",
+            engines=("dense:", "remote:"),
             question_mark=True,
         ),
     )
