@@ -10,9 +10,11 @@ from innersearch.cli import main
 from innersearch.errors import DataError, RunError
 from innersearch.evaluate.compare import MEAN_OF_GROUPS, compare, read_evaluation
 from innersearch.evaluate.scores import summarise
-from innersearch.metrics import difference, resampled_means
+from innersearch.metrics import difference, flipped_means, resampled_means
 from innersearch.records import read_json, write_json
 from tests.test_cli import fails
+
+DRAWS = (resampled_means, flipped_means)
 
 
 def record(number: int, group: str, em: bool, f1: float | None = None, **given: object) -> dict:
@@ -58,7 +60,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return write(tmp_path / "a", a), write(tmp_path / "b", b)
 
 
-def test_differences_and_intervals_are_those_of_a_plain_paired_bootstrap(tmp_path: Path) -> None:
+def test_differences_are_those_of_a_plain_paired_bootstrap_and_of_plain_flips(tmp_path: Path) -> None:
     a, b = (read_evaluation(path) for path in two(tmp_path))
     found = compare(a, b, seed=1)
     rng = np.random.default_rng(0)
@@ -72,7 +74,12 @@ def test_differences_and_intervals_are_those_of_a_plain_paired_bootstrap(tmp_pat
             group: delta[rng.integers(len(delta), size=(10_000, len(delta)))].mean(axis=1)
             for group, delta in deltas.items()
         }
-        drawn[MEAN_OF_GROUPS] = (drawn["x"] + drawn["y"]) / 2
+        flipped = {
+            group: (delta * rng.choice([-1, 1], size=(10_000, len(delta)))).mean(axis=1)
+            for group, delta in deltas.items()
+        }
+        for means in (drawn, flipped):
+            means[MEAN_OF_GROUPS] = (means["x"] + means["y"]) / 2
         deltas[MEAN_OF_GROUPS] = np.array([deltas["x"].mean(), deltas["y"].mean()])
         for group, means in drawn.items():
             entry = found["metrics"][metric][group]
@@ -81,8 +88,8 @@ def test_differences_and_intervals_are_those_of_a_plain_paired_bootstrap(tmp_pat
             low, high = np.quantile(means, [0.025, 0.975])
             assert entry["low"] == pytest.approx(low, abs=0.03)
             assert entry["high"] == pytest.approx(high, abs=0.03)
-            p = 2 * min((means <= 0).mean(), (means >= 0).mean())
-            assert entry["p"] == pytest.approx(min(p, 1), abs=0.05)
+            p = (np.abs(flipped[group]) >= abs(deltas[group].mean()) - 1e-9).mean()
+            assert entry["p"] == pytest.approx(p, abs=0.02)
     assert found["metrics"]["em"]["all"]["n"] == found["metrics"]["em"][MEAN_OF_GROUPS]["n"] == 130
     assert set(found["metrics"]) == {"em", "f1", "cover_em", "searches"}
 
@@ -93,9 +100,27 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for _ in range(200):
         values = rng.choice([-1.0, 0.0, 1.0], p=[0.15, 0.6, 0.25], size=60)
-        found = difference(values, resampled_means(values, 1000, rng))
+        found = difference(values, *(draw(values, 1000, rng) for draw in DRAWS))
         held += found.low <= 0.1 <= found.high
     assert 0.89 <= held / 200 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("values", "p"),
+    [([1.0], 1), ([1.0] * 2, 1 / 2), ([-0.5] * 3, 1 / 4), ([1.0] * 5, 1 / 16), ([1.0] * 20, 0)],
+)
+def test_few_equal_differences_are_no_certainty(values: list[float], p: float) -> None:
+    rng = np.random.default_rng(0)
+    found = difference(values, *(draw(values, 10_000, rng) for draw in DRAWS))
+    assert found.p == pytest.approx(p, abs=0.02)
+    assert found.p > 0
+
+
+def test_p_is_that_of_the_exact_mcnemar_test() -> None:
+    """8 questions got right, 2 got wrong, 30 the same: the two tails of ten tosses of a coin."""
+    values = [1.0] * 8 + [-1.0] * 2 + [0.0] * 30
+    found = difference(values, *(draw(values, 20_000, np.random.default_rng(0)) for draw in DRAWS))
+    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 1024, abs=0.01)
 
 
 def test_resamples_in_parts_are_resamples() -> None:

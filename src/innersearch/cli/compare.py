@@ -36,7 +36,7 @@ def compare(
     Args:
         a: Directory of an evaluation.
         b: Directory of another one.
-        resamples: Of the paired bootstrap.
+        resamples: Of the paired bootstrap, and of the randomisation test for p.
         seed: Of the resamples.
         output: Write the differences to this file, as JSON.
     """

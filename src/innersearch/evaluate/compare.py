@@ -1,4 +1,5 @@
-"""Two evaluations side by side: paired bootstrap of their differences, question by question.
+"""Two evaluations side by side: their differences question by question, with intervals by the paired
+bootstrap and p by the paired randomisation test.
 
 Only questions that both have are compared, and how many are in one only is said. The same id must mean
 the same question with the same gold answers, and the same protocol must have asked.
@@ -16,7 +17,7 @@ import numpy as np
 
 from innersearch.errors import DataError, RunError
 from innersearch.evaluate.scores import by_group
-from innersearch.metrics import difference, generator, pass_at_k, resampled_means
+from innersearch.metrics import difference, flipped_means, generator, pass_at_k, resampled_means
 from innersearch.records import read_json, read_lines
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
 
@@ -132,15 +133,15 @@ def _sampled(a: Mapping[str, Record], b: Mapping[str, Record]) -> dict[int, Pair
 
 def _by_group(groups: Pairs, resamples: int, seed: int) -> dict[str, Any]:
     """Of every group; of all questions together; and of the mean of the groups."""
-    entries, means = {}, []
+    entries, drawn = {}, []
     for group, scores in groups.items():
-        entries[group], drawn = _entry(scores, resamples, generator(seed, group))
-        means.append(drawn)
+        entries[group], chance = _entry(scores, resamples, generator(seed, group))
+        drawn.append(chance)
     if len(groups) > 1:
         pooled = np.hstack(list(groups.values()))
         entries[ALL_GROUPS], _ = _entry(pooled, resamples, generator(seed, ALL_GROUPS))
         averages = np.array([scores.mean(axis=1) for scores in groups.values()]).T
-        whole = difference(averages[1] - averages[0], np.mean(means, axis=0))
+        whole = difference(averages[1] - averages[0], *np.mean(drawn, axis=0))
         n = sum(scores.shape[1] for scores in groups.values())
         entries[MEAN_OF_GROUPS] = _json(whole._replace(n=n), averages)
     return entries
@@ -150,8 +151,8 @@ def _entry(
     scores: np.ndarray, resamples: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], np.ndarray]:
     delta = scores[1] - scores[0]
-    means = resampled_means(delta, resamples, rng)
-    return _json(difference(delta, means), scores), means
+    drawn = np.array([draw(delta, resamples, rng) for draw in (resampled_means, flipped_means)])
+    return _json(difference(delta, *drawn), scores), drawn
 
 
 def _json(found: Any, scores: np.ndarray) -> dict[str, float]:

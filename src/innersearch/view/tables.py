@@ -108,8 +108,9 @@ def difference_table(comparison: Mapping[str, Any]) -> str:
         f"B  {comparison['b']}",
         f"{comparison['n']} questions in both; {comparison['only_a']} in A only, "
         f"{comparison['only_b']} in B only, which do not count here",
-        f"paired bootstrap, {comparison['resamples']:,} resamples, seed {comparison['seed']}; EM, F1, "
-        "cover EM and pass@k in %; p two-sided, not corrected for the number of lines",
+        f"intervals by paired bootstrap, p by paired randomisation, {comparison['resamples']:,} draws "
+        f"each, seed {comparison['seed']}; EM, F1, cover EM and pass@k in %; p two-sided, not corrected "
+        "for the number of lines",
         *(f"differs: {name}: {a} / {b}" for name, (a, b) in comparison["settings"].items()),
     ]
     return "\n".join([markdown(["metric, group", "n", "A", "B", "B − A, 95 %", "p"], lines), *notes])
