@@ -201,3 +201,48 @@ def test_from_the_command_line(tmp_path: Path, capsys, monkeypatch) -> None:
     assert "scored with other metrics" in fails(capsys, "compare", "a", "c")
     Path("c/greedy.jsonl").write_text("")
     assert "0 records in greedy.jsonl, 1 in summary.json" in fails(capsys, "compare", "a", "c")
+
+
+def test_what_differs_is_shown(tmp_path: Path) -> None:
+    rows = [record(0, "x", True)]
+    a, b = (write(tmp_path / name, rows, seed=1) for name in ("a", "b"))
+    write_json(a / "settings.json", {"model": "models/before"})
+    write_json(b / "settings.json", {"model": "models/after"})
+    write_json(b / "summary.json", read_json(b / "summary.json") | {"retokenised": True})
+    assert compare(read_evaluation(a), read_evaluation(b))["settings"] == {
+        **{"retokenised": [False, True], "model": ["models/before", "models/after"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("summary.json", '{"n": 1', "b is damaged: summary.json is no JSON"),
+        ("summary.json", "{}", "b is damaged: summary.json has no n, settings"),
+        ("summary.json", "[]", "b is damaged: summary.json is no object"),
+        ("settings.json", "{}", "b is damaged: settings.json has no model"),
+        ("greedy.jsonl", '{"id": "\n', "b/greedy.jsonl, line 1 is no JSON"),
+        ("greedy.jsonl", "7\n", "b/greedy.jsonl, line 1 is no JSON object"),
+        ("greedy.jsonl", '{"id": "1"}\n', "b is damaged: line 1 of greedy.jsonl has no group, em"),
+        ("samples.jsonl", "{}\n", "b is damaged: line 1 of samples.jsonl has no id, group, em"),
+    ],
+)
+def test_damage_is_named(
+    tmp_path: Path, capsys, monkeypatch, file: str, text: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write(Path(name), [record(0, "x", True)])
+    (Path("b") / file).write_text(text)
+    assert message in fails(capsys, "compare", "a", "b")
+
+
+def test_arguments_that_cannot_be(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write(Path(name), [record(0, "x", True)])
+    assert "seed" in fails(capsys, "compare", "a", "b", "--seed", "-1", status=2)
+    assert fails(capsys, "compare", "a", "b", "--output", "a").endswith("Is a directory: a")
+    output = "a/summary.json/o.json"
+    assert fails(capsys, "compare", "a", "b", "--output", output).endswith(output)
+    assert not list(Path().rglob("*.part"))

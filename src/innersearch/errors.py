@@ -2,7 +2,7 @@
 
     InnersearchError
     ├── ConfigError (ValueError)            a setting is unknown or impossible
-    ├── DataError (ValueError)              a data file cannot be read as questions or documents
+    ├── DataError (ValueError)              a file cannot be read as questions, documents or records
     ├── ModelError (ValueError)             a directory is no usable model
     │   └── UnsupportedModelError           a model this policy cannot run
     ├── PolicyError (RuntimeError)          the servers of a policy cannot be used
@@ -29,7 +29,7 @@ class ConfigError(InnersearchError, ValueError):
 
 
 class DataError(InnersearchError, ValueError):
-    """A data file cannot be read as questions or documents."""
+    """A file cannot be read as questions, documents or records."""
 
 
 class ModelError(InnersearchError, ValueError):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from innersearch.errors import InnersearchError, RunError
+from innersearch.errors import DataError, InnersearchError, RunError
 
 T = TypeVar("T")
 
@@ -24,14 +24,24 @@ _CHUNK = 1 << 16
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace `path` by `value` as indented JSON, atomically.
+
+    Raises:
+        OSError: It cannot be written; it is `path` that the error names.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_json(path: Path) -> Any:
@@ -72,14 +82,24 @@ def claim(folder: Path, identity: Any, *, resume: bool, what: str, otherwise: st
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete records of a JSON-lines file; nothing if there is no file."""
+    """The complete records of a JSON-lines file; nothing if there is no file.
+
+    Raises:
+        DataError: A complete line is no record.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
-            yield json.loads(line)
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number} is no JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{path}, line {number} is no JSON object: {line[:60]!r}")
+            yield record
 
 
 def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cyclopts import App
-from cyclopts.types import PositiveInt
+from cyclopts.types import NonNegativeInt, PositiveInt
 
 from innersearch.cli.console import stdout
 from innersearch.records import write_json
@@ -20,7 +20,7 @@ def compare(
     b: Path,
     *,
     resamples: PositiveInt = 10_000,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
     output: Path | None = None,
 ) -> None:
     """Compare two evaluations question by question: B − A with a 95 % interval and p.

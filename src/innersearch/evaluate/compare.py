@@ -7,7 +7,7 @@ the same question with the same gold answers, and the same protocol must have as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -40,7 +40,8 @@ def read_evaluation(path: Path) -> Evaluated:
     """What `innersearch eval` wrote.
 
     Raises:
-        RunError: There is no evaluation, or it is not finished.
+        DataError: A line of its records is no JSON.
+        RunError: There is no evaluation, or it is not finished, or damaged.
     """
     if not path.is_dir():
         raise RunError(f"no evaluation at {path}: give a directory that innersearch eval wrote")
@@ -50,11 +51,8 @@ def read_evaluation(path: Path) -> Evaluated:
         raise RunError(f"{path} holds no evaluation (no greedy.jsonl){hint}")
     if not (path / "summary.json").is_file():
         raise RunError(f"{path} is not finished: run its innersearch eval again with --resume")
-    summary = read_json(path / "summary.json")
-    greedy, samples = (
-        {record["id"]: record for record in read_lines(path / f"{name}.jsonl")}
-        for name in ("greedy", "samples")
-    )
+    summary = _object(path, "summary.json", ("n", "settings"))
+    greedy, samples = (_records(path, f"{name}.jsonl") for name in ("greedy", "samples"))
     if len(greedy) != summary["n"]:
         raise RunError(
             f"{path} is damaged: {len(greedy)} records in greedy.jsonl, {summary['n']} in summary.json"
@@ -65,8 +63,33 @@ def read_evaluation(path: Path) -> Evaluated:
                 f"{path} was scored with other metrics: question {record['id']!r} has no "
                 f"{', '.join(lacking)}; evaluate again"
             )
-    settings = summary["settings"] | {"search": summary.get("search", "self")}
+    settings = dict(summary["settings"]) | {"search": summary.get("search", "self")}
+    settings |= {"retokenised": summary.get("retokenised", False)}
+    if (path / "settings.json").is_file():
+        settings |= {"model": _object(path, "settings.json", ("model",))["model"]}
     return Evaluated(path, settings, greedy, samples)
+
+
+def _object(path: Path, name: str, keys: Collection[str]) -> dict[str, Any]:
+    try:
+        found = read_json(path / name)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {name} is no JSON ({error}); evaluate again") from error
+    if not isinstance(found, dict) or (lacking := [key for key in keys if key not in found]):
+        what = f"has no {', '.join(lacking)}" if isinstance(found, dict) else "is no object"
+        raise RunError(f"{path} is damaged: {name} {what}; evaluate again")
+    return found
+
+
+def _records(path: Path, name: str) -> dict[str, Record]:
+    found: dict[str, Record] = {}
+    for number, record in enumerate(read_lines(path / name), 1):
+        if lacking := [key for key in ("id", "group", "em") if key not in record]:
+            raise RunError(
+                f"{path} is damaged: line {number} of {name} has no {', '.join(lacking)}; evaluate again"
+            )
+        found[record["id"]] = record
+    return found
 
 
 def compare(a: Evaluated, b: Evaluated, resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
