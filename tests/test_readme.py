@@ -19,6 +19,13 @@ def test_python_of_the_readme_runs() -> None:
     assert len(done.stdout.splitlines()) == 4
 
 
+def test_extras_are_installed_from_the_repository() -> None:
+    """The package is on no index."""
+    root = Path(__file__).parents[1]
+    for file in (root / "README.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("*.md"))):
+        assert "innersearch[" not in file.read_text(encoding="utf-8"), file
+
+
 def test_verbs_of_the_readme_exist() -> None:
     fenced = "".join(re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
     verbs = set(re.findall(r"^innersearch (\w+)", fenced, re.MULTILINE))

@@ -295,7 +295,7 @@ def _backend(documents: int, chosen: str | None) -> str:
     if chosen not in ("numba", "numpy"):
         raise ConfigError(f"no backend {chosen!r}: {did_you_mean(chosen, ('numba', 'numpy'))}")
     if chosen == "numba" and not installed:
-        raise ConfigError("the backend numba is not installed: pip install 'innersearch[fast]'")
+        raise ConfigError("the backend numba is not installed: pip install -e '.[fast]'")
     return chosen
 
 

@@ -133,5 +133,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise SearchError("faiss is not installed: pip install 'innersearch[dense]'") from error
+        raise SearchError("faiss is not installed: pip install -e '.[dense]'") from error
     return faiss
