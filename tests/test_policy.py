@@ -19,6 +19,8 @@ from transformers import (
 
 from innersearch.errors import UnsupportedModelError
 from innersearch.policy.base import Completion, Request, stream_key
+from innersearch.policy.batch import Batch
+from innersearch.policy.cache import SlotCache
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Finish, Sampling
 
@@ -143,6 +145,17 @@ def test_a_trajectory_that_would_overflow_ends_there() -> None:
     first, second = run(policy, [long, short], Sampling(max_new_tokens=1000))
     assert (len(first.token_ids), first.finish) == (6, Finish.LENGTH)
     assert (len(second.token_ids), second.finish) == (94, Finish.LENGTH)
+
+
+def test_a_limit_beyond_the_context_takes_no_memory() -> None:
+    model = make()
+    batch = Batch(model, frozenset(), Sampling(max_new_tokens=10**9), SlotCache(16, 2), 16)
+    assert batch.tokens.shape == (16, 96)
+    wanted = [Request((1, 2))]
+    [huge], [enough] = (
+        run(TransformersPolicy(model, []), wanted, Sampling(max_new_tokens=most)) for most in (10**9, 94)
+    )
+    assert huge == enough
 
 
 @pytest.mark.parametrize("length", [0, 96, 200])

@@ -72,7 +72,7 @@ class Batch:
         self.context = config.max_position_embeddings
         self.running: list[_Running] = []
         self.paused: dict[str, _Paused] = {}
-        columns = sampling.max_new_tokens
+        columns = min(sampling.max_new_tokens, self.context)
 
         def table(dtype: torch.dtype, *shape: int) -> torch.Tensor:
             return torch.zeros((cache.slots, *shape), dtype=dtype, device=device)
