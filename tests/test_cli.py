@@ -124,6 +124,15 @@ def test_unknown_settings_get_a_hint(capsys) -> None:
     assert "did you mean 'two_hop_common'?" in message
 
 
+@pytest.mark.parametrize("name", ["../../evil", "", ".", "..", "/tmp/evil", "a\\b", "a\0b"])
+def test_the_name_of_a_recipe_is_one_folder(capsys, name: str) -> None:
+    Path("mine.toml").write_text(f"name = {json.dumps(name)}\nmodel = 'gone'\ndata = 'world:train'\n")
+    message = fails(capsys, "train", "mine.toml", status=2)
+    assert "name: Value error, the name is that of a folder below runs/" in message
+    assert "--output" in message
+    assert "no model directory" in fails(capsys, "train", "mine.toml", "--name", "mine-2 (b).1")
+
+
 def test_a_wrong_path_is_not_taken_for_a_shipped_recipe(capsys) -> None:
     assert "no recipe at" in fails(capsys, "train", "nowhere/ssrl-world.toml")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Settings(BaseModel):
@@ -337,3 +337,13 @@ class Recipe(_Settings):
     trainer: TrainerSettings = TrainerSettings()
     verl: VerlSettings = VerlSettings()
     guard: GuardSettings = GuardSettings()
+
+    @field_validator("name")
+    @classmethod
+    def _names_one_folder(cls, name: str) -> str:
+        if not name.strip(" .") or not name.isprintable() or "/" in name or "\\" in name:
+            raise ValueError(
+                "the name is that of a folder below runs/: give some letters or digits and no slashes; "
+                "any directory can be given by --output"
+            )
+        return name
