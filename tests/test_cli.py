@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,27 @@ def test_directory_that_is_no_model(capsys) -> None:
     Path("empty").mkdir()
     assert "has no config.json" in fails(capsys, "ask", "empty", "Who?")
     Path("empty/config.json").write_text("{")
+    assert "empty/config.json is damaged" in fails(capsys, "ask", "empty", "Who?")
+    Path("empty/config.json").write_text("{}")
     assert "no tokenizer at empty" in fails(capsys, "ask", "empty", "Who?")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.json", "[]", "config.json is damaged, it holds no JSON object"),
+        ("generation_config.json", "{", "generation_config.json is damaged"),
+        ("generation_config.json", "[]", "generation_config.json is damaged"),
+        ("generation_config.json", '{"eos_token_id": "x"}', "has the eos_token_id 'x'"),
+        ("generation_config.json", '{"eos_token_id": [1, 2.5]}', "has the eos_token_id 2.5"),
+        ("tokenizer_config.json", "[]", "no tokenizer at model"),
+        ("tokenizer.json", "[]", "no tokenizer at model"),
+    ],
+)
+def test_a_damaged_model_directory(capsys, file: str, text: str, message: str) -> None:
+    shutil.copytree(SHIPPED, "model")
+    (Path("model") / file).write_text(text)
+    assert message in fails(capsys, "ask", "model", "Who?")
 
 
 def test_model_without_weights(capsys) -> None:

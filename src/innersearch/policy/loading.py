@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from innersearch.errors import ModelError
 from innersearch.grammar import TAGGED, closing, opening
+from innersearch.records import read_json
 from innersearch.spelling import pieces
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     _check_directory(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise ModelError(f"no tokenizer at {path}: {_first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(
@@ -76,22 +77,35 @@ def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedMode
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every token that ends a sequence, by the generation config and the tokenizer."""
-    return _ends(model.generation_config, tokenizer)
+    """Every token that ends a sequence, by the generation config and the tokenizer.
+
+    Raises:
+        ModelError: The generation config names something that is no token.
+    """
+    return _ends(model.generation_config, str(model.name_or_path), tokenizer)
 
 
 def configured_ends(path: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The same for a model that is not loaded."""
     try:
-        return _ends(GenerationConfig.from_pretrained(path), tokenizer)
+        generation = GenerationConfig.from_pretrained(path)
     except OSError:
-        return _ends(None, tokenizer)
+        generation = None
+    return _ends(generation, path, tokenizer)
 
 
-def _ends(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def _ends(
+    generation: GenerationConfig | None, path: str, tokenizer: PreTrainedTokenizerBase
+) -> frozenset[int]:
     configured: Any = getattr(generation, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+    ids = [i for i in [*ids, tokenizer.eos_token_id] if i is not None]
+    if wrong := [i for i in ids if type(i) is not int]:
+        raise ModelError(
+            f"the generation_config.json of {path} has the eos_token_id {wrong[0]!r}: write the number "
+            "of a token, or a list of them"
+        )
+    return frozenset(ids)
 
 
 def configured_context(path: str) -> int:
@@ -101,11 +115,10 @@ def configured_context(path: str) -> int:
         ModelError: Its configuration cannot be read, or does not say.
     """
     try:
-        context = AutoConfig.from_pretrained(path).get_text_config().max_position_embeddings
-    except (OSError, ValueError, AttributeError) as error:
+        return int(AutoConfig.from_pretrained(path).get_text_config().max_position_embeddings)
+    except Exception as error:
         reason = _first_line(error)
         raise ModelError(f"how long sequences of {path} may be is not known: {reason}") from error
-    return int(context)
 
 
 def configured_vocabulary(path: str, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -126,8 +139,20 @@ def _check_directory(path: str) -> None:
                 f"{path} is no Hugging Face model directory: it has no config.json; give the "
                 "directory that save_pretrained wrote"
             )
+        for name in ("config.json", "generation_config.json"):
+            _check_object(local / name)
     elif local.exists() or looks_local:
         raise ModelError(f"no model directory at {path}; give a directory with a config.json")
+
+
+def _check_object(file: Path) -> None:
+    """Transformers takes a generation config that it cannot read for none."""
+    try:
+        readable = not file.exists() or isinstance(read_json(file), dict)
+    except (OSError, ValueError):
+        readable = False
+    if not readable:
+        raise ModelError(f"{file} is damaged, it holds no JSON object: restore it")
 
 
 def _check_tags(tokenizer: PreTrainedTokenizerFast, path: str) -> None:
