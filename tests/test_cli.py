@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -236,6 +237,42 @@ def test_directory_that_is_not_empty(capsys, command: str) -> None:
     resumed = fails(capsys, *arguments, "--resume")
     assert "no run" in resumed or "other settings" in resumed
     assert Path("out/precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ("RANK=abc", "RANK=abc: RANK, LOCAL_RANK, WORLD_SIZE are whole numbers"),
+        ("WORLD_SIZE=2", "WORLD_SIZE=2 without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
+        ("LOCAL_RANK=0", "LOCAL_RANK=0 without RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
+        ("RANK=5 WORLD_SIZE=2", "RANK=5 WORLD_SIZE=2 without LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
+        (
+            "RANK=5 LOCAL_RANK=1 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=1",
+            "RANK and LOCAL_RANK must be below WORLD_SIZE",
+        ),
+    ],
+)
+def test_half_a_launcher_is_refused(capsys, monkeypatch, variables: str, message: str) -> None:
+    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(variable, raising=False)
+    for assignment in variables.split():
+        monkeypatch.setenv(*assignment.split("=", 1))
+    refused = fails(capsys, "train", RECIPE)
+    assert message in refused
+    assert "`accelerate launch`" in refused
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("variables", "speaks"), [({}, True), ({"WORLD_SIZE": "2"}, False)])
+def test_only_the_first_of_several_processes_speaks(variables: dict[str, str], speaks: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "innersearch", "data", "ls"],
+        env=os.environ | {"RANK": "1"} | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert bool(done.stdout) == speaks
 
 
 def test_nothing_to_report(capsys) -> None:

@@ -10,10 +10,17 @@ import os
 
 from rich.console import Console
 
-ANOTHER = os.environ.get("RANK", "0") != "0"
+
+def _number(variable: str) -> int:
+    """A variable that launchers set; whoever needs it refuses what is no number."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else 0
+
+
+ANOTHER = 0 < _number("RANK") < _number("WORLD_SIZE")
 """Whether another process speaks for this one."""
 
-_QUIET = os.environ.get("LOCAL_RANK", "0") not in ("0", "-1")
+_QUIET = ANOTHER and _number("LOCAL_RANK") > 0
 
 stdout = Console(highlight=False, soft_wrap=True, markup=False, quiet=ANOTHER)
 stderr = Console(highlight=False, soft_wrap=True, markup=False, stderr=True, quiet=_QUIET)

@@ -24,12 +24,38 @@ T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: one may have a slow search engine, with outages."""
+_NUMBERS = {"RANK": "0", "LOCAL_RANK": "-1", "WORLD_SIZE": "1"}
+"""Variables that launchers set, and what they are where there is no launcher."""
+_MEETING = ("MASTER_ADDR", "MASTER_PORT")
+_LAUNCHERS = "`accelerate launch` and torchrun set all of these: use one, or unset them"
 
 
 def join() -> None:
-    """Meet the other processes, if a launcher started several: over NCCL with GPUs, else over gloo."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    """Meet the other processes, if a launcher started several: over NCCL with GPUs, else over gloo.
+
+    Raises:
+        ConfigError: The variables that launchers set do not fit together.
+    """
+    if _launched() > 1:
         PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+
+
+def _launched() -> int:
+    """How many processes a launcher started, by the variables that it sets for each of them."""
+    names = (*_NUMBERS, *_MEETING)
+    given = {name: os.environ[name] for name in names if os.environ.get(name)}
+    said = " ".join(f"{name}={text}" for name, text in given.items())
+    try:
+        rank, here, total = (int(given.get(name, lacking)) for name, lacking in _NUMBERS.items())
+    except ValueError:
+        raise ConfigError(f"{said}: {', '.join(_NUMBERS)} are whole numbers; {_LAUNCHERS}") from None
+    if total < 2 and here < 0:
+        return 1
+    if lacking := [name for name in names if name not in given]:
+        raise ConfigError(f"{said} without {', '.join(lacking)}; {_LAUNCHERS}")
+    if not (0 <= rank < total and 0 <= here < total):
+        raise ConfigError(f"{said}: RANK and LOCAL_RANK must be below WORLD_SIZE; {_LAUNCHERS}")
+    return total
 
 
 def missing() -> str:
