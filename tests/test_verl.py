@@ -655,7 +655,7 @@ def test_without_verl_the_command_is_shown_and_how_to_install_it(in_empty_folder
     shown = capsys.readouterr()
     assert "-m \\\n  verl.trainer.main_ppo" in shown.out
     assert "actor_rollout_ref.rollout.n=8" in shown.out
-    assert "pip install 'innersearch[verl]'" in shown.err
+    assert "pip install -e '.[verl]' in a clone" in shown.err
     assert not Path("runs").exists()
 
 

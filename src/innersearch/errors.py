@@ -60,6 +60,15 @@ class CollapseError(InnersearchError, RuntimeError):
     """The collapse guard stopped a training run."""
 
 
+def installing(extra: str) -> str:
+    """How to get an optional part, by the name of its extra.
+
+    >>> installing("lora")
+    "pip install -e '.[lora]' in a clone of innersearch"
+    """
+    return f"pip install -e '.[{extra}]' in a clone of innersearch"
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """A hint at the nearest known name, or the list of all of them.
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from innersearch.errors import ConfigError, SearchError, did_you_mean
+from innersearch.errors import ConfigError, SearchError, did_you_mean, installing
 from innersearch.progress import Progress, silent
 from innersearch.search import store
 from innersearch.search.base import SearchResult
@@ -295,7 +295,7 @@ def _backend(documents: int, chosen: str | None) -> str:
     if chosen not in ("numba", "numpy"):
         raise ConfigError(f"no backend {chosen!r}: {did_you_mean(chosen, ('numba', 'numpy'))}")
     if chosen == "numba" and not installed:
-        raise ConfigError("the backend numba is not installed: pip install -e '.[fast]'")
+        raise ConfigError(f"the backend numba is not installed: {installing('fast')}")
     return chosen
 
 

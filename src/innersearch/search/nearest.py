@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from innersearch.errors import ConfigError, SearchError
+from innersearch.errors import ConfigError, SearchError, installing
 from innersearch.search.encoders import Vectors
 
 if TYPE_CHECKING:
@@ -133,5 +133,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise SearchError("faiss is not installed: pip install -e '.[dense]'") from error
+        raise SearchError(f"faiss is not installed: {installing('dense')}") from error
     return faiss

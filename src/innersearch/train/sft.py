@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 
 from innersearch.config import SimulatorSettings, TuningSettings
-from innersearch.errors import ConfigError, DataError
+from innersearch.errors import ConfigError, DataError, installing
 from innersearch.records import begun, write_json
 from innersearch.runs import versions
 from innersearch.search.base import Asked
@@ -158,7 +158,7 @@ def _adapters(rank: int) -> Any:
     try:
         from peft import LoraConfig
     except ImportError as error:
-        raise ConfigError("low-rank adapters need peft: pip install 'innersearch[lora]'") from error
+        raise ConfigError(f"low-rank adapters need peft: {installing('lora')}") from error
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from innersearch.config import Recipe
-from innersearch.errors import ConfigError, RunError
+from innersearch.errors import ConfigError, RunError, installing
 from innersearch.train.verl.settings import cpus_per_node
 
 VERL = "0.9.1"
 """The version whose agent loop and configuration this adapter is written for."""
-INSTALL = "pip install 'innersearch[verl]'"
+INSTALL = installing("verl")
 
 
 class Machine(NamedTuple):
