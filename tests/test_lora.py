@@ -104,6 +104,9 @@ def test_adapters_that_fit_nothing_are_refused(tmp_path: Path, capsys) -> None:
     for last in (["--output", str(tmp_path / "run")], ["--dry-run"]):
         assert main([*arguments, *targets, *last]) == 1
         assert "no linear layer 'v_projj'; did you mean 'v_proj'?" in capsys.readouterr().err
+        assert main([*arguments, "--trainer.lora.targets", "lm_head", *last]) == 1
+        error = capsys.readouterr().err
+        assert "'lm_head' is the head, which takes no adapter; known: down_proj" in error
     assert not (tmp_path / "run").exists()
     muon = ["--trainer.lora.rank", "4", "--output", str(tmp_path / "other")]
     assert main(["train", "recipes/ssrl-world.toml", *muon]) == 2

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from innersearch.config import LoraSettings
-from innersearch.errors import ConfigError, ModelError, did_you_mean
+from innersearch.errors import ConfigError, ModelError, did_you_mean, installing
 from innersearch.policy.loading import load_model, load_tokenizer
 
 ALL = ("all-linear",)
@@ -25,7 +26,7 @@ def adapters(settings: LoraSettings) -> Any:
     try:
         from peft import LoraConfig
     except ImportError as error:
-        raise ConfigError("low-rank adapters need peft: pip install 'innersearch[lora]'") from error
+        raise ConfigError(f"low-rank adapters need peft: {installing('lora')}") from error
     return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha or 2 * settings.rank,
@@ -35,17 +36,29 @@ def adapters(settings: LoraSettings) -> Any:
     )
 
 
-def demand_targets(model: nn.Module, settings: LoraSettings) -> None:
-    """Check that every target is a linear layer of the model, by the end of its name.
+def demand_targets(model: PreTrainedModel, settings: LoraSettings) -> None:
+    """Check that every target ends the name of a linear layer of the model other than its head.
 
     Raises:
-        ConfigError: One is not; PEFT would leave it out without a word.
+        ConfigError: One is not: PEFT would leave it out without a word, and TRL computes
+            log-probabilities from the head's own weight, so that an adapter on it would never train.
     """
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    head = model.get_output_embeddings()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    layers = [name for name, module in linear.items() if module is not head]
     for target in () if settings.targets == ALL else settings.targets:
-        if not any(name == target or name.endswith(f".{target}") for name in layers):
-            known = did_you_mean(target, {name.rpartition(".")[2] for name in layers})
-            raise ConfigError(f"trainer.lora.targets: the model has no linear layer {target!r}; {known}")
+        if any(_ends(name, target) for name in layers):
+            continue
+        known = did_you_mean(target, {name.rpartition(".")[2] for name in layers})
+        if any(_ends(name, target) for name in linear):
+            raise ConfigError(
+                f"trainer.lora.targets: {target!r} is the head, which takes no adapter; {known}"
+            )
+        raise ConfigError(f"trainer.lora.targets: the model has no linear layer {target!r}; {known}")
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
 
 
 def are_in(folder: Path) -> bool:
