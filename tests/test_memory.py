@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -189,4 +190,42 @@ def test_dry_run_refuses_what_training_would(capsys) -> None:
     assert "no model directory at gone" in errors
     assert "more than prompt.max_tokens = 3" in errors
     assert "cannot fill a step" in errors
+    assert not list(Path().iterdir())
+
+
+REFUSED = {
+    "--search.router alwys": "unknown router 'alwys'; did you mean 'always'?; write self, always",
+    "--search.router always": "no engine given",
+    "--search.router always --search.engine bm25:nowhere": "no index at nowhere",
+    "--search.router always --search.engine serper": "serper needs a key",
+    "--search.router always --search.engine simulated:nowhere": "no simulator at nowhere",
+    "--sampling.policy vllm": "sampling.policy vllm needs vLLM",
+    "--trainer.lora.rank 4 --trainer.lora.targets lm_head": "'lm_head' is the head",
+    "--output full": "full is not empty",
+    "--output full --resume": "full holds no run",
+}
+
+
+@pytest.mark.usefixtures("in_empty_folder")
+@pytest.mark.parametrize("settings", REFUSED)
+@pytest.mark.parametrize("dry", [True, False])
+def test_dry_run_and_training_refuse_the_same(capsys, monkeypatch, settings: str, dry: bool) -> None:
+    if "vllm" in settings and find_spec("vllm"):
+        pytest.skip("vLLM is installed")
+    monkeypatch.delenv("SERPER_API_KEY", raising=False)
+    Path("full").mkdir()
+    Path("full/precious.txt").write_text("mine")
+    recipe = ["train", "recipes/ssrl-world.toml", "--trainer.optimizer", "adamw"]
+    assert main([*recipe, *settings.split(), *["--dry-run"] * dry]) > 0
+    assert REFUSED[settings] in capsys.readouterr().err
+    assert sorted(map(str, Path().rglob("*"))) == ["full", "full/precious.txt"]
+
+
+@pytest.mark.usefixtures("in_empty_folder")
+def test_dry_run_opens_the_engine_and_makes_no_cache(capsys) -> None:
+    recipe = ["train", "recipes/search-r1-world.toml", "--dry-run"]
+    assert main([*recipe, "--search.cache", "made/cache.sqlite"]) == 0
+    assert "nothing was started and nothing written" in capsys.readouterr().out
+    assert main([*recipe, "--search.cache", "made/cache.sqlite", "--search.offline"]) == 1
+    assert "no cache at" in capsys.readouterr().err
     assert not list(Path().iterdir())

@@ -659,6 +659,30 @@ def test_without_verl_the_command_is_shown_and_how_to_install_it(in_empty_folder
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("--search.router alwys", "unknown router 'alwys'; did you mean 'always'?"),
+        ("--search.router always", "no engine given"),
+        ("--search.router always --search.engine bm25:nowhere", "no index at nowhere"),
+        ("--search.router gate:entropy:1 --search.engine world", "which verl's servers do not tell"),
+        ("--output full", "full is not empty"),
+        ("--model gone", "no model directory at gone"),
+        ("--trainer.prompts-per-step 100000", "cannot fill a step"),
+    ],
+)
+def test_print_refuses_what_training_would(in_empty_folder, capsys, settings: str, message: str) -> None:
+    Path("full").mkdir()
+    Path("full/precious.txt").write_text("mine")
+    arguments = ["train", "recipes/ssrl-world.toml", "--engine", "verl", "--print"]
+    allowed = ["--trainer.optimizer", "adamw", "--trainer.schedule", "cosine"]
+    assert main([*arguments, *allowed, *settings.split()]) == 1
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert not shown.out
+    assert not Path("runs").exists()
+
+
 def test_engines_of_training_are_no_search_engines(in_empty_folder, capsys) -> None:
     assert main(["train", "recipes/ssrl-world.toml", "--engine", "bm25"]) == 2
     error = capsys.readouterr().err

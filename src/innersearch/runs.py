@@ -114,13 +114,23 @@ class Run:
                 another recipe.
         """
         run = cls(path)
-        if begun(path, resume=resume, what="run"):
-            run._demand_same(recipe)
+        if run.goes_on(recipe, resume=resume):
             run._cut_back()
         else:
             write_json(path / "environment.json", {"versions": versions(), "os": platform.platform()})
             write_json(run.recipe, recipe.model_dump(mode="json"))
         return run
+
+    def goes_on(self, recipe: Recipe, *, resume: bool) -> bool:
+        """Whether `start` would go on with a run that is there; writes nothing.
+
+        Raises:
+            RunError: As `start`.
+        """
+        if not begun(self.path, resume=resume, what="run"):
+            return False
+        self._demand_same(recipe)
+        return True
 
     def _demand_same(self, recipe: Recipe) -> None:
         if not self.recipe.is_file():

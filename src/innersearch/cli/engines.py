@@ -6,6 +6,7 @@ gate:SIGNAL:THRESHOLD), and `--engine` every engine; several, separated by comma
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,11 +138,7 @@ def open_named(
     def simulated(place: str) -> Engine:
         from innersearch.simulator.loading import open_simulator
 
-        if settings.cache or "," in settings.engine:
-            raise ConfigError(
-                "a simulator writes for each trajectory its own documents: it can be neither fused nor "
-                "cached; the same query, question and label are written once anyway"
-            )
+        _demand_alone(settings)
         calls = CallSettings(deadline_s=_WRITING_S, max_outage_s=max_outage_s)
         noise = curriculum or Curriculum(settings.noise)
         return open_simulator(place, settings.simulator, noise, calls)
@@ -155,6 +152,37 @@ def open_named(
         curriculum=curriculum,
         others=others,
     )
+
+
+def _demand_alone(settings: SearchSettings) -> None:
+    if settings.cache or "," in settings.engine:
+        raise ConfigError(
+            "a simulator writes for each trajectory its own documents: it can be neither fused nor "
+            "cached; the same query, question and label are written once anyway"
+        )
+
+
+def demand_engine(settings: SearchSettings) -> None:
+    """Check that the router is known and the engine can be opened; nothing is written.
+
+    Of a simulator's directory all is looked at but the weights.
+
+    Raises:
+        InnersearchError: As `open_plan`.
+    """
+    from innersearch.simulator.loading import demand_simulator, is_address
+
+    parse_router(settings.router)
+    if settings.router == SELF:
+        return
+    kind, _, place = settings.engine.partition(":")
+    if kind == "simulated" and place and not is_address(place):
+        _demand_alone(settings)
+        demand_simulator(place, settings.simulator)
+        return
+    # A cache that is recorded would be made.
+    looked_at = settings if settings.offline else settings.model_copy(update={"cache": ""})
+    asyncio.run(open_named(looked_at).close())
 
 
 def open_plan(

@@ -8,7 +8,7 @@ from typing import Any
 
 from innersearch.cli import sources
 from innersearch.cli.cost import forecast_table
-from innersearch.cli.engines import announce_calls
+from innersearch.cli.engines import announce_calls, demand_engine
 from innersearch.config import Recipe
 from innersearch.readers import balanced
 from innersearch.runs import Run, dotted
@@ -18,20 +18,24 @@ from innersearch.view.tables import markdown
 _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
-def rehearse(recipe: Path, settings: Recipe, questions: Sequence[Question], output: Path) -> str:
+def rehearse(
+    recipe: Path, settings: Recipe, questions: Sequence[Question], output: Path, *, resume: bool = False
+) -> str:
     """What training would be, as text: settings and where they come from, work, memory, searches, cost.
 
     Raises:
         InnersearchError: What training would refuse before it starts.
     """
     from innersearch.policy.loading import load_tokenizer
+    from innersearch.train import processes
     from innersearch.train.format import notices
     from innersearch.train.run import check
 
     resolved = settings.model_copy(update={"model": sources.model_path(settings.model)})
     tokenizer = load_tokenizer(resolved.model)
     rows = balanced(questions) if settings.balance_groups else questions
-    encoded = check(resolved, rows, tokenizer)
+    encoded = check(resolved, rows, tokenizer, output, resume=resume)
+    demand_engine(processes.budget_share(resolved.search))
     lengths = [len(ids) for ids in encoded]
     _, given = sources.read_recipe(str(recipe))
     parts = [
@@ -90,22 +94,16 @@ def work_lines(recipe: Recipe, lengths: Sequence[int], output: Path) -> Iterator
 
 
 def _state(output: Path) -> str:
-    if not output.exists() or not any(output.iterdir()):
-        return ""
     latest = Run(output).latest()
-    reached = f" from step {latest.step}" if latest else ""
-    return f" is not empty: add --resume to go on{reached}, or give another --output"
+    return f", where it goes on from step {latest.step}" if latest else ""
 
 
 def memory_text(recipe: Recipe, prompt_tokens: int) -> str:
     """The estimated memory of one process."""
-    from innersearch.train.adapters import demand_targets
     from innersearch.train.memory import Shape, estimate, outline
     from innersearch.train.trl import recomputes, uses_bf16
 
-    model = outline(recipe.model)
-    demand_targets(model, recipe.trainer.lora)
-    shape = Shape.of(model)
+    shape = Shape.of(outline(recipe.model))
     memory = estimate(recipe, shape, prompt_tokens)
     lora = recipe.trainer.lora
     trained = shape.adapted(lora) if lora.rank else shape.parameters

@@ -13,7 +13,7 @@ from cyclopts.config import Dict
 from innersearch.cli import sources
 from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
-from innersearch.cli.engines import SELF, announce_calls, open_named
+from innersearch.cli.engines import SELF, announce_calls, demand_engine, open_named
 from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import load_questions, model_path
 from innersearch.config import Recipe
@@ -21,6 +21,7 @@ from innersearch.errors import ConfigError
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.noise import Curriculum
+from innersearch.search.router import parse_router
 from innersearch.types import Question
 
 app = App(name="train", help_format="plaintext")
@@ -89,7 +90,7 @@ def train(
     if dry_run and resolved.trainer.engine == "verl":
         raise ConfigError("--dry-run shows a run of TRL: look at verl's with --engine verl --print")
     if dry_run:
-        _rehearse(recipe, settings, questions, path)
+        _rehearse(recipe, settings, questions, path, resume=resume)
     elif resolved.trainer.engine == "verl":
         _train_with_verl(resolved, questions, path, resume=resume, show=show)
     elif show:
@@ -98,13 +99,15 @@ def train(
         _train_with_trl(resolved, questions, path, resume=resume)
 
 
-def _rehearse(recipe: Path, settings: Recipe, questions: Sequence[Question], path: Path) -> None:
+def _rehearse(
+    recipe: Path, settings: Recipe, questions: Sequence[Question], path: Path, *, resume: bool
+) -> None:
     # Imported late: help and errors should not wait for torch.
     from innersearch.cli.rehearsal import rehearse
     from innersearch.train import processes
 
     processes.join()
-    stdout.print(rehearse(recipe, settings, questions, path))
+    stdout.print(rehearse(recipe, settings, questions, path, resume=resume))
 
 
 def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool) -> None:
@@ -138,6 +141,7 @@ def _open_engine(recipe: Recipe, questions: Sequence[Question], path: Path) -> E
     """The engine of a recipe, after what it is going to cost was said."""
     from innersearch.train import processes
 
+    parse_router(recipe.search.router)
     _announce(recipe)
     return open_named(
         processes.budget_share(recipe.search),
@@ -157,8 +161,9 @@ def _train_with_verl(
     if Path(recipe.model).is_dir():
         # The processes of a cluster have working directories of their own.
         recipe = recipe.model_copy(update={"model": str(Path(recipe.model).resolve())})
+    demand_engine(recipe.search)
     if show:
-        chosen = launch.check(recipe, questions)
+        chosen = launch.check(recipe, questions, path, resume=resume)
         arguments = launch.command(recipe, Run(path), len(chosen))
         stdout.print(" \\\n  ".join(map(shlex.quote, arguments)), soft_wrap=True)
         demand_verl()

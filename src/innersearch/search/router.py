@@ -155,7 +155,7 @@ def parse_router(text: str) -> Router:
                 return gate(signal, float(threshold))
     except ValueError as error:
         raise ConfigError(f"router {text!r}: {error}; {_FORMS}") from error
-    hint = _FORMS if is_router(text) else did_you_mean(name, _NAMES)
+    hint = _FORMS if is_router(text) else f"{did_you_mean(name, _NAMES)}; {_FORMS}"
     raise ConfigError(f"unknown router {text!r}; {hint}")
 
 

@@ -48,6 +48,17 @@ def open_simulator(
     return SimulatedEngine(open_writer(name, settings, calls), settings, curriculum)
 
 
+def demand_simulator(path: str, settings: SimulatorSettings) -> None:
+    """Check a simulator's directory without reading its weights.
+
+    Raises:
+        ConfigError: As `open_simulator`.
+        ModelError: There is no such model.
+    """
+    as_trained(path, settings)
+    load_tokenizer(path)
+
+
 def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | None = None) -> Writer:
     """The language model of a name as for `open_simulator`.
 

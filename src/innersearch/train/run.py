@@ -12,8 +12,9 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, T
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
-from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.loading import configured_ends, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
+from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
 from innersearch.rollout.episode import SearchPlan
@@ -25,8 +26,9 @@ from innersearch.train import adapters, processes
 from innersearch.train.colocated import comparison
 from innersearch.train.drift import Drift
 from innersearch.train.keeper import Keeper
+from innersearch.train.memory import outline
 from innersearch.train.monitors import Observer
-from innersearch.train.tasks import demand_a_full_step, encode_prompts, rollout_of
+from innersearch.train.tasks import demand_a_full_step, demand_weights, encode_prompts, rollout_of
 from innersearch.train.trl import build_trainer, uses_bf16
 from innersearch.types import Question
 
@@ -64,9 +66,8 @@ def train(
     processes.join()
     questions = balanced(questions) if recipe.balance_groups else questions
     tokenizer = load_tokenizer(recipe.model)
-    encoded = check(recipe, questions, tokenizer)
+    encoded = check(recipe, questions, tokenizer, path, resume=resume)
     model = load_model(recipe.model, dtype=_weights(recipe))
-    adapters.demand_targets(model, recipe.trainer.lora)
     run = processes.by_first(lambda: Run.start(path, recipe, resume=resume))
     latest = processes.by_first(run.latest)
     if latest and latest.step >= recipe.trainer.steps:
@@ -125,22 +126,52 @@ def _rollout(
 
 
 def check(
-    recipe: Recipe, questions: Sequence[Question], tokenizer: PreTrainedTokenizerFast
+    recipe: Recipe,
+    questions: Sequence[Question],
+    tokenizer: PreTrainedTokenizerFast,
+    path: Path,
+    *,
+    resume: bool = False,
 ) -> list[tuple[int, ...]]:
     """Refuse what cannot be trained before anything starts; the prompt tokens of every question.
 
+    Nothing is written, and no weights are read.
+
     Raises:
-        ConfigError: TRL cannot do what the recipe asks for, or the processes cannot share the questions
-            of a step equally.
+        ConfigError: TRL cannot do what the recipe asks for, the processes cannot share the questions of
+            a step equally, or something is not installed.
+        ModelError: The model has no weights, or rollouts cannot run it.
         DataError: There are too few questions, or one does not fit the prompt limit.
+        RunError: `path` is in the way, or belongs to another recipe.
     """
     if recipe.trainer.advantage in ("reinforce++", "gae"):
         raise ConfigError(
             f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --engine verl"
         )
+    _demand_policy(recipe)
+    processes.by_first(lambda: Run(path).goes_on(recipe, resume=resume))
     demand_a_full_step(recipe, questions)
     processes.demand_equal_shares(recipe)
+    demand_weights(recipe.model)
+    model = outline(recipe.model)
+    TransformersPolicy(model, configured_ends(recipe.model, tokenizer))
+    if recipe.trainer.lora.rank:
+        adapters.adapters(recipe.trainer.lora)
+    adapters.demand_targets(model, recipe.trainer.lora)
     return encode_prompts(tokenizer, recipe, questions)
+
+
+def _demand_policy(recipe: Recipe) -> None:
+    """Check that who runs the model is installed, and tells what the router reads."""
+    chosen = recipe.sampling.policy
+    reads = parse_router(recipe.search.router).reads
+    if chosen == "vllm":
+        demand_vllm("sampling.policy vllm")
+        if reads and reads not in VllmPolicy.tells:
+            raise ConfigError(
+                f"the router {recipe.search.router!r} reads {reads}, which vLLM does not tell: take "
+                "sampling.policy transformers, or a gate with the signal min-prob or consistency"
+            )
 
 
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:

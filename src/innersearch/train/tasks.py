@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innersearch import prompts
 from innersearch.config import Recipe
-from innersearch.errors import DataError
+from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy
 from innersearch.rewards import outcome_reward, transcript
@@ -32,6 +33,17 @@ def demand_a_full_step(recipe: Recipe, questions: Sequence[Question]) -> None:
             f"{len(questions)} questions cannot fill a step of trainer.prompts_per_step = {needed}: "
             "lower it (trainer.micro_batch must divide prompts_per_step × group_size) or give more"
         )
+
+
+def demand_weights(model: str) -> None:
+    """Refuse a model directory without weights.
+
+    Raises:
+        ModelError: It has none.
+    """
+    folder = Path(model)
+    if folder.is_dir() and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        raise ModelError(f"{model} holds no weights: it has neither .safetensors nor .bin files")
 
 
 def encode_prompts(

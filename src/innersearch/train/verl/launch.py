@@ -21,14 +21,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from innersearch.config import Recipe
-from innersearch.errors import CollapseError, ModelError, RunError
+from innersearch.errors import CollapseError, RunError
 from innersearch.policy.loading import configured_context, load_tokenizer
 from innersearch.readers import balanced
 from innersearch.records import LineWriter, read_json, read_lines
 from innersearch.runs import Run
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import Observer, step_metrics
-from innersearch.train.tasks import demand_a_full_step, encode_prompts
+from innersearch.train.tasks import demand_a_full_step, demand_weights, encode_prompts
 from innersearch.train.verl import settings
 from innersearch.train.verl.cluster import (
     check_keys,
@@ -80,16 +80,20 @@ def overrides(recipe: Recipe, run: Run, questions: int) -> list[str]:
     return [*settings.as_overrides(chosen), *recipe.verl.overrides]
 
 
-def check(recipe: Recipe, questions: Sequence[Question]) -> list[Question]:
+def check(
+    recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool = False
+) -> list[Question]:
     """The questions that verl is given, if they and the recipe will do.
 
     Raises:
         ConfigError: verl cannot do what the recipe asks for.
         ModelError: The tokenizer cannot be used, or there are no weights.
         DataError: There are too few questions, or one does not fit the prompt limit.
+        RunError: `path` is in the way, or belongs to another recipe.
     """
     settings.refuse(recipe)
-    _demand_weights(recipe.model)
+    Run(path).goes_on(recipe, resume=resume)
+    demand_weights(recipe.model)
     chosen = balanced(questions) if recipe.balance_groups else list(questions)
     demand_a_full_step(recipe, chosen)
     encode_prompts(load_tokenizer(recipe.model), recipe, chosen)
@@ -115,7 +119,7 @@ def train(
     """
     demand_verl()
     demand_vllm()
-    chosen = check(recipe, questions)
+    chosen = check(recipe, questions, path, resume=resume)
     run = Run(path)
     check_keys(overrides(recipe, run, len(chosen)))
     demand_machines(recipe, machines())
@@ -139,12 +143,6 @@ def write_inputs(recipe: Recipe, questions: Sequence[Question], run: Run) -> Non
     }
     run.agent_loop.write_text(json.dumps([loop], indent=2) + "\n", encoding="utf-8")
     run.stopped.unlink(missing_ok=True)
-
-
-def _demand_weights(model: str) -> None:
-    folder = Path(model)
-    if folder.is_dir() and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        raise ModelError(f"{model} holds no weights: it has neither .safetensors nor .bin files")
 
 
 def _log_of_metrics(run: Run) -> Path:
