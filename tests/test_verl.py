@@ -666,6 +666,7 @@ def test_without_verl_the_command_is_shown_and_how_to_install_it(in_empty_folder
         ("--search.router always", "no engine given"),
         ("--search.router always --search.engine bm25:nowhere", "no index at nowhere"),
         ("--search.router gate:entropy:1 --search.engine world", "which verl's servers do not tell"),
+        ("--verl.overrides trainer", "'trainer' sets nothing: write KEY=VALUE"),
         ("--output full", "full is not empty"),
         ("--model gone", "no model directory at gone"),
         ("--trainer.prompts-per-step 100000", "cannot fill a step"),

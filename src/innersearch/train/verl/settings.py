@@ -87,13 +87,20 @@ def refuse(recipe: Recipe) -> None:
         )
     _refuse_search(recipe)
     for override in recipe.verl.overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        allowed = _FIXED.get(key, (value,))
-        if value not in allowed:
-            raise ConfigError(
-                f"verl.overrides sets {key} to {value}, with which log-probabilities or records would "
-                f"be wrong: leave it at {allowed[0]}"
-            )
+        _refuse_override(override)
+
+
+def _refuse_override(override: str) -> None:
+    key, given, value = override.lstrip("+").partition("=")
+    # Hydra deletes a key with a tilde.
+    if not key or not (given or key.startswith("~")):
+        raise ConfigError(f"verl.overrides: {override!r} sets nothing: write KEY=VALUE")
+    allowed = _FIXED.get(key, (value,))
+    if value not in allowed:
+        raise ConfigError(
+            f"verl.overrides sets {key} to {value}, with which log-probabilities or records would "
+            f"be wrong: leave it at {allowed[0]}"
+        )
 
 
 def _recomputes(recipe: Recipe) -> bool:
