@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -14,6 +14,7 @@ from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy, Sampler
 from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
 from innersearch.rollout.scheduler import in_order
+from innersearch.search.router import Router
 from innersearch.types import Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -46,12 +47,8 @@ class Rollout:
 
     def __post_init__(self) -> None:
         """Raises ConfigError: The router reads what the policy does not tell."""
-        reads = self.plan.router.reads if self.plan else None
-        if reads and reads not in self.policy.tells:
-            raise ConfigError(
-                f"this router reads {reads}, which the policy {self.policy.name} does not tell: "
-                f"take {_advice(self.policy)}, or another policy"
-            )
+        if self.plan:
+            demand_told(self.plan.router, self.policy.tells, self.policy.name)
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""
@@ -151,9 +148,18 @@ class Rollout:
         self.close()
 
 
-def _advice(policy: Policy) -> str:
-    signals = ["min-prob"] * ("logprobs" in policy.tells) + ["consistency"]
-    return f"a gate with the signal {' or '.join(signals)}"
+def demand_told(router: Router, tells: Collection[str], policy: str) -> None:
+    """Check that a policy tells what a router reads.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if router.reads and router.reads not in tells:
+        signals = ["min-prob"] * ("logprobs" in tells) + ["consistency"]
+        raise ConfigError(
+            f"this router reads {router.reads}, which the policy {policy} does not tell: take a gate "
+            f"with the signal {' or '.join(signals)}, or another policy"
+        )
 
 
 async def _close(trajectories: AsyncGenerator[Trajectory]) -> None:

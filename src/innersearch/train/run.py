@@ -18,7 +18,7 @@ from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced
 from innersearch.records import clear_disk_errors
 from innersearch.rollout.episode import SearchPlan
-from innersearch.rollout.run import Rollout
+from innersearch.rollout.run import Rollout, demand_told
 from innersearch.runs import Checkpoint, Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.router import parse_router
@@ -163,15 +163,10 @@ def check(
 
 def _demand_policy(recipe: Recipe) -> None:
     """Check that who runs the model is installed, and tells what the router reads."""
-    chosen = recipe.sampling.policy
-    reads = parse_router(recipe.search.router).reads
-    if chosen == "vllm":
+    router = parse_router(recipe.search.router)
+    if recipe.sampling.policy == "vllm":
         demand_vllm("sampling.policy vllm")
-        if reads and reads not in VllmPolicy.tells:
-            raise ConfigError(
-                f"the router {recipe.search.router!r} reads {reads}, which vLLM does not tell: take "
-                "sampling.policy transformers, or a gate with the signal min-prob or consistency"
-            )
+        demand_told(router, VllmPolicy.tells, "vllm")
 
 
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
