@@ -150,7 +150,7 @@ def test_unknown_settings_get_a_hint(capsys) -> None:
 def test_the_name_of_a_recipe_is_one_folder(capsys, name: str) -> None:
     Path("mine.toml").write_text(f"name = {json.dumps(name)}\nmodel = 'gone'\ndata = 'world:train'\n")
     message = fails(capsys, "train", "mine.toml", status=2)
-    assert "name: Value error, the name is that of a folder below runs/" in message
+    assert "name: the name is that of a folder below runs/" in message
     assert "--output" in message
     assert "no model directory" in fails(capsys, "train", "mine.toml", "--name", "mine-2 (b).1")
 

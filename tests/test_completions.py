@@ -97,11 +97,14 @@ def test_a_busy_server_is_asked_again() -> None:
     assert len(one.asked) == 4
 
 
-def test_an_outage_that_lasts_stops_the_run() -> None:
+def test_an_outage_that_lasts_is_said_once_and_stops_the_run(caplog: pytest.LogCaptureFixture) -> None:
     with server() as one:
         policy = remote(one)
         one.stop()
         [error] = generate(policy, HELLO)
+    [said] = caplog.messages
+    assert "cannot be reached" in said
+    assert "trying again, for up to 0.6 seconds" in said
     assert isinstance(error, PolicyError)
     assert "resume" in str(error)
 

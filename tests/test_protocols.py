@@ -74,13 +74,16 @@ def test_a_protocol_chooses_its_sets_and_scores_every_item(capsys) -> None:
     assert main(["eval", "world", "--protocol", "ssrl", "--output", "out", *SHORT]) == 0
     summary = read_json(Path("out/summary.json"))
     assert summary["settings"]["protocol"] == "ssrl"
-    assert summary["settings"]["departures"] == "prompt world, max_new_tokens 24"
+    missing = [f"{name} 2 of 500 questions" for name in ("nq", "triviaqa", "hotpotqa", "musique")]
+    missing += ["2wikimultihopqa 2 of 500 questions", "bamboogle 5 of 125 questions"]
+    departures = ", ".join(["prompt world, max_new_tokens 24", *missing])
+    assert summary["settings"]["departures"] == departures
     assert {name: e["n"] for name, e in summary["em"].items()} == {
         **{"nq": 2, "triviaqa": 2, "hotpotqa": 2, "musique": 2, "2wikimultihopqa": 2},
         **{"bamboogle": 5, "all": 15},
     }
     printed = capsys.readouterr().out
-    assert "protocol ssrl, but prompt world, max_new_tokens 24; greedy, every question" in printed
+    assert f"protocol ssrl, but {departures}; greedy, every question" in printed
     assert "mean of groups" in printed
 
 
@@ -126,6 +129,20 @@ def test_every_departure_is_named(name: str, options: dict, more: dict, departur
     asked = ProtocolOptions(protocol=name)
     chosen = asked.choices("", None, 0, SearchOptions(**options), **more)
     assert chosen.record == {"protocol": name, "departures": departures}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_whole_set_is_no_departure(name: str) -> None:
+    sizes = protocol(name).sizes()
+    options = (
+        SearchOptions() if name == "ssrl" else SearchOptions(search=f"{PROTOCOLS[name].engines[0]}x")
+    )
+    chosen = ProtocolOptions(protocol=name).choices("", None, 0, options)
+    whole = [Question(f"{s}/{i}", "q", ("a",), {"group": s}) for s, n in sizes.items() for i in range(n)]
+    assert chosen.counted(whole).departures == ""
+    assert chosen.counted(whole[1:]).departures == "nq {:,} of {:,} questions".format(
+        sizes["nq"] - 1, sizes["nq"]
+    )
 
 
 @pytest.mark.parametrize("option", ["-k", "--max-searches"])

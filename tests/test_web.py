@@ -13,12 +13,14 @@ import httpx2
 import pytest
 from pydantic import TypeAdapter
 
+from innersearch.config import SearchSettings
 from innersearch.errors import SearchError
 from innersearch.records import to_json
 from innersearch.search.base import SearchResult
 from innersearch.search.calls import PermanentError, TransientError
 from innersearch.search.dialects import DIALECTS, MAX_TEXT, cut_query, read_answer
 from innersearch.search.http import MAX_BODY
+from innersearch.search.opening import open_engine
 from innersearch.search.reliable import CallSettings, Reliable
 from innersearch.search.web import WebEngine
 from innersearch.types import Source
@@ -69,6 +71,16 @@ def test_a_missing_key_names_its_variable(name: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(SearchError, match=variable) as caught:
         WebEngine(name)
     assert "breaks" not in str(caught.value)
+
+
+def test_a_replay_needs_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with LocalServer(api("serper")) as server:
+        asked = SearchSettings(engine=f"serper:{server.url}", cache=str(tmp_path / "cache.sqlite"))
+        recorded = ask(open_engine(asked), "who founded Coltek")
+    monkeypatch.delenv("SERPER_API_KEY")
+    replayed = ask(open_engine(asked.model_copy(update={"offline": True})), "who founded Coltek")
+    assert [r.documents for r in replayed] == [r.documents for r in recorded]
+    assert replayed[0].documents
 
 
 @pytest.mark.parametrize("name", sorted({*KEYED} - {"brave"}))

@@ -75,10 +75,19 @@ def claim(folder: Path, identity: Any, *, resume: bool, what: str, otherwise: st
     """
     written = folder / "settings.json"
     going_on = begun(folder, resume=resume, what=what)
-    if going_on and (not written.is_file() or read_json(written) != identity):
-        raise RunError(f"{folder} {otherwise}: give another directory")
+    known = read_json(written) if going_on and written.is_file() else None
+    if going_on and known != identity:
+        raise RunError(f"{folder} {otherwise}{_differing(known, identity)}: give another directory")
     write_json(written, identity)
     return going_on
+
+
+def _differing(known: Any, identity: Any) -> str:
+    """Which settings are others than those that were written, in brackets."""
+    if not isinstance(known, dict) or not isinstance(identity, dict):
+        return ""
+    keys = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
+    return f" ({', '.join(keys)})"
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -111,5 +111,7 @@ def _usage(error: CycloptsError) -> str:
 
 def _validation(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"{place}: {first['msg']}, given {first['input']!r}"
+    place, given = ".".join(str(part) for part in first["loc"]) or "settings", first["input"]
+    said = first["msg"].removeprefix("Value error, ")
+    # A whole table says nothing that the reason does not.
+    return f"{place}: {said}" + (f", given {given!r}" if not isinstance(given, dict) else "")

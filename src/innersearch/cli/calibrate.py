@@ -62,7 +62,7 @@ def calibrate_command(
         resume: Go on with what is in that directory.
         options: Which engine, as for eval.
     """
-    from innersearch.evaluate.calibrate import Wanted
+    from innersearch.evaluate.calibrate import GATE, Wanted
     from innersearch.records import begun
 
     loss = 0.01 if call_rate is None and em_loss is None else em_loss
@@ -75,9 +75,10 @@ def calibrate_command(
     begun(folder, resume=resume, what="calibration")
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=True)
+    replaced = ", instead of the one before" if (Path(model) / GATE).is_file() else ""
     gate = _calibrate(evaluation, signal, wanted, options, folder)
     measured, always = gate["measured"], gate["always"]
-    stdout.print(f"gate     {signal} above {gate['threshold']:.4g}, kept in {evaluation.path}")
+    stdout.print(f"gate     {signal} above {gate['threshold']:.4g}, kept in {evaluation.path}{replaced}")
     for name, found in (("always", always), ("hybrid", measured)):
         calls = f"{found['calls']:.2f} real searches per question"
         stdout.print(f"{name:8s} EM {found['em']:.1%}, {calls} (n = {gate['n']})")

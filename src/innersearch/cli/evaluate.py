@@ -79,15 +79,22 @@ def evaluate_command(
         option = "-k" if options.k else "--max-searches"
         raise ConfigError(f"{option} without a search: add --search always, hybrid or another rule")
     used = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
-    parts = [asked.protocol, Path(data).stem, "" if options.search == SELF else options.search]
-    folder = output or default_folder("eval", model, *filter(None, parts))
+    folder = output or _named(model, data, asked.protocol, options)
+    rows = used.select(load_questions(used.data, groups, allow_sealed=True))
+    used = used.counted(rows)
     choices: dict[str, Any] = used.record | {"direct": direct, "samples": n}
     choices |= {"sample_questions": sample_questions, "seed": seed}
     choices |= {"temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    rows = used.select(load_questions(used.data, groups, allow_sealed=True))
     wording, real = prompt if direct else used.prompt, options.only_real
     evaluation = Evaluation(model, rows, wording, choices, resume=resume, real=real, policy=policy)
     _run(evaluation, used, folder, n)
+
+
+def _named(model: str, data: str, protocol: str, options: SearchOptions) -> Path:
+    """The folder of an evaluation for which none is given."""
+    parts = [protocol, Path(data).stem, "" if options.search == SELF else options.search]
+    parts += [f"noise-{options.noise:g}"] if options.noise else []
+    return default_folder("eval", model, *filter(None, parts))
 
 
 def _run(evaluation: Evaluation, used: Choices, folder: Path, samples: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,19 @@ class Choices:
         if self.protocol is None:
             return draw(questions, self.subset or 0)
         return self.protocol.select(questions, self.subset)
+
+    def counted(self, questions: Sequence[Question]) -> Choices:
+        """The same, with every set of the protocol named that is not as large as published."""
+        if self.protocol is None or self.data != ",".join(self.protocol.sets):
+            return self
+        asked = Counter(question.group for question in questions)
+        sizes = self.protocol.sizes(self.subset)
+        missing = [
+            f"{name} {asked[name]:,} of {size:,} questions"
+            for name, size in sizes.items()
+            if asked[name] != size and name in (self.groups or sizes)
+        ]
+        return replace(self, departures=", ".join(filter(None, [self.departures, *missing])))
 
     def limit(self, settings: SearchSettings | None) -> SearchSettings | None:
         """The search settings with what has no option of its own."""

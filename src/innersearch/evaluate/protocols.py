@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from innersearch.data.catalogue import find
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.types import Question
 
@@ -54,6 +55,12 @@ class Protocol:
         """The questions that are asked, as they are asked."""
         chosen = draw(questions, self.subset if subset is None else subset)
         return [_with_mark(question) for question in chosen] if self.question_mark else chosen
+
+    def sizes(self, subset: int | None = None) -> dict[str, int]:
+        """Questions that are asked of each set, if all of it is there."""
+        asked = self.subset if subset is None else subset
+        whole = {name: find(name).n for name in self.sets}
+        return {name: min(n, asked) if asked else n for name, n in whole.items()}
 
     def departures(self, **given: object) -> Iterator[str]:
         """Which of the given values, None where not given, are not the protocol's, in words."""

@@ -35,7 +35,10 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except Exception as error:
-        raise ModelError(f"no tokenizer at {path}: {_first_line(error)}") from error
+        taken = (
+            "" if Path(path).is_dir() else " (there is no such directory, so it was taken for a hub id)"
+        )
+        raise ModelError(f"no tokenizer at {path}{taken}: {_first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer at {path} has no end-of-sequence token, so no rollout could end: set "

@@ -65,7 +65,7 @@ def open_policy(
             from innersearch.policy.chat import ChatPolicy
 
             return ChatPolicy(urls[0], model, tokenizer, in_flight=max_batch)
-    hint = "" if kind in POLICIES else f"{did_you_mean(kind, POLICIES)} "
+    hint = "" if kind in POLICIES else f"{did_you_mean(kind, POLICIES)}; "
     raise ConfigError(
         f"unknown policy {name!r}; {hint}write transformers, vllm, http:URL[,URL][#NAME] or "
         "chat:URL#NAME"

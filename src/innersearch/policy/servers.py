@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from innersearch.search.http import Key, check_url, fetch_json, new_client
 KEY_VARIABLE = "INNERSEARCH_POLICY_KEY"
 """Environment variable with the key of the servers, where they want one."""
 
+_log = logging.getLogger(__name__)
 _NAME = "the policy's server"
 _REFUSED = ("http 400", "http 413", "http 422")
 """Reasons that may hold for one request; any other would hold for all."""
@@ -58,6 +60,7 @@ class Servers:
         self._key = Key(KEY_VARIABLE, _NAME, shortest=1) if KEY_VARIABLE in os.environ else None
         self._client = new_client(patience.deadline_s)
         self._home: dict[str, _Server] = {}
+        self._said = False
 
     async def get(self, path: str) -> Any:
         """The answer of the first server to a GET.
@@ -106,10 +109,17 @@ class Servers:
                 raise TransientError(f"{_NAME} did not answer in time at {server.url}") from None
             except TransientError as error:
                 if error.down:
+                    self._say(error)
                     server.rests_until = time.monotonic() + self._patience.rest_s
                 raise
             finally:
                 server.under_way -= 1
+
+    def _say(self, error: TransientError) -> None:
+        """Who waits wants to know for what; once is enough."""
+        if not self._said:
+            _log.warning("%s; trying again, for up to %g seconds", error, self._patience.max_outage_s)
+            self._said = True
 
     def _choose(self, sequence: str | None) -> _Server:
         """Where the sequence was, else the least busy one; those that rest only if all do."""

@@ -38,9 +38,12 @@ class Key:
         SearchError: The variable is not set, or holds no key.
     """
 
-    def __init__(self, variable: str, engine: str, *, shortest: int = _SHORTEST_KEY) -> None:
+    def __init__(
+        self, variable: str, engine: str, *, shortest: int = _SHORTEST_KEY, needed: bool = True
+    ) -> None:
         self.variable, self._engine, self._shortest = variable, engine, shortest
-        self.read()
+        if needed:
+            self.read()
 
     def read(self) -> str:
         """The key."""

@@ -64,7 +64,9 @@ def open_engine(
         )
     budget = Budget(settings.max_calls or None, settings.max_usd or None, path=budget_file)
     calls = CallSettings(max_outage_s=max_outage_s)
-    engines = [_open(name, own or {}, budget, calls) for name in names]
+    # Whoever only replays needs no key.
+    offline = bool(settings.cache and settings.offline)
+    engines = [_open(name, own or {}, budget, calls, offline=offline) for name in names]
     if len(engines) > 1:
         for name, engine in zip(names, engines, strict=True):
             engine.name = name
@@ -84,7 +86,12 @@ def price_usd(engine: str) -> float:
 
 
 def _open(
-    name: str, own: Mapping[str, Callable[[str], Engine]], budget: Budget, calls: CallSettings
+    name: str,
+    own: Mapping[str, Callable[[str], Engine]],
+    budget: Budget,
+    calls: CallSettings,
+    *,
+    offline: bool,
 ) -> Engine:
     kind, _, place = name.partition(":")
     if kind in own:
@@ -92,7 +99,9 @@ def _open(
     if kind in DIALECTS:
         from innersearch.search.web import WebEngine
 
-        return Reliable(Budgeted(WebEngine(kind, base_url=place or None), budget), calls)
+        return Reliable(
+            Budgeted(WebEngine(kind, base_url=place or None, offline=offline), budget), calls
+        )
     if kind not in _LOCAL:
         raise ConfigError(f"unknown engine {name!r}; {did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])}")
     if not place:

@@ -46,6 +46,7 @@ class WebEngine:
         base_url: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         client: httpx2.AsyncClient | None = None,
+        offline: bool = False,
     ) -> None:
         self.dialect = _dialect(dialect)
         self.name: str = self.dialect.name
@@ -59,7 +60,7 @@ class WebEngine:
         self._url = base.copy_with(path=base.path.rstrip("/") + self.dialect.path)
         self._fixed = {**self.dialect.fixed, **(parameters or {})}
         variable = self.dialect.key_variable
-        self._key = Key(variable, self.name) if variable else None
+        self._key = Key(variable, self.name, needed=not offline) if variable else None
         self._client, self._own = client or new_client(), client is None
         self.identity: Mapping[str, str | int | float | bool | None] = {
             "engine": self.name,
