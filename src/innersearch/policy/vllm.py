@@ -1,8 +1,8 @@
 """A model in this process, run by vLLM: one running batch for all trajectories.
 
-vLLM's engine is stepped in a thread while the event loop serves searches; requests join between two
-steps. Log-probabilities are of the sampling distribution (`logprobs_mode="processed_logprobs"`), so
-that they mean the same as the trainer's.
+vLLM's engine is stepped in a thread of its own while the event loop serves searches; requests join
+between two steps. Log-probabilities are of the sampling distribution
+(`logprobs_mode="processed_logprobs"`), so that they mean the same as the trainer's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import lru_cache
@@ -45,6 +46,8 @@ class VllmPolicy:
         """
         self.llm, self.end_ids, self.name = llm, frozenset(end_ids), name
         self.context = int(llm.llm_engine.model_config.max_model_len)
+        # Always the same thread: torch keeps things for each, and on the CPU a pool costs a tenth more.
+        self.thread = ThreadPoolExecutor(1, "vllm")
 
     @classmethod
     def load(
@@ -86,7 +89,7 @@ class VllmPolicy:
         finally:
             driver.cancel()
             await asyncio.wait([driver])
-            session.close()
+            await session.close()
 
 
 class _Session:
@@ -119,13 +122,14 @@ class _Session:
 
     async def drive(self) -> None:
         """Step as long as there is work; what fails reaches everybody who waits."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 while not self._waiting:
                     self._work.clear()
                     await self._work.wait()
                 self._join()
-                for result in await asyncio.to_thread(self._engine.step):
+                for result in await loop.run_in_executor(self._policy.thread, self._engine.step):
                     future = self._waiting.pop(result.request_id, None) if result.finished else None
                     if future is not None and not future.done():
                         future.set_result(result.outputs[0])
@@ -154,9 +158,11 @@ class _Session:
             if not future.done():
                 future.set_exception(error)
 
-    def close(self) -> None:
-        """Take back what the engine still works on."""
-        self._engine.abort_request([*self._left, *self._waiting])
+    async def close(self) -> None:
+        """Take back what the engine still works on, after the step that it may be in."""
+        left = [*self._left, *self._waiting]
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._policy.thread, self._engine.abort_request, left)
         self._fail(RuntimeError("the sampling session is closed"))
 
 
