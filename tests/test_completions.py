@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,26 @@ def test_what_was_refused_is_counted_and_asked_again_on_resume(tmp_path: Path) -
     assert whole["unfinished"] == 0
     fresh = evaluate(local(), tokenizer(), questions, tmp_path / "fresh", SETTINGS)
     assert whole["em"] == fresh["em"]
+
+
+def test_refused_samples_of_an_evaluation_that_stopped_are_asked_again(tmp_path: Path) -> None:
+    questions, settings = TEST[::600], replace(SETTINGS, samples=2)
+    sampled = 0
+
+    def picky(asked: Asked, body: dict[str, Any]) -> Answer | None:
+        nonlocal sampled
+        sampled += asked.values["temperature"] > 0
+        return Answer({"error": "no"}, 400) if sampled else None
+
+    with (
+        server(spoil=picky) as one,
+        pytest.raises(PolicyError, match="refused"),
+    ):
+        evaluate(remote(one), tokenizer(), questions, tmp_path / "cut", settings)
+    with server() as one:
+        again = evaluate(remote(one), tokenizer(), questions, tmp_path / "cut", settings, resume=True)
+        assert again == evaluate(remote(one), tokenizer(), questions, tmp_path / "whole", settings)
+    assert again["unfinished"] == 0
 
 
 def test_an_evaluation_of_few_questions_is_none_if_most_were_refused(tmp_path: Path) -> None:

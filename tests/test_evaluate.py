@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from innersearch.errors import RunError
+from innersearch.evaluate import run
 from innersearch.evaluate.run import BEGUN, EvalSettings, evaluate
 from innersearch.evaluate.scores import summarise
 from innersearch.metrics import exact_match
@@ -219,3 +221,41 @@ run.evaluate(policy, tokenizer, TEST[::900], Path({str(cut)!r}), run.{settings!r
     for name in ("greedy", "samples", "trajectories"):
         files = (folder / f"{name}.jsonl" for folder in (cut, tmp_path / "whole"))
         assert list(read_lines(next(files))) == list(read_lines(next(files)))
+
+
+def test_a_kill_at_any_record_loses_nothing(model, tokenizer, tmp_path: Path) -> None:
+    chosen, policy = TEST[::900], TransformersPolicy.of(model, tokenizer)
+    settings = EvalSettings(prompt="world", samples=3, max_new_tokens=32, max_batch=16, seed=1)
+    writes = 0
+
+    class Killed(Exception):
+        pass
+
+    class Counting(run.LineWriter):
+        def write(self, *records: dict[str, Any] | str) -> None:
+            nonlocal writes
+            if writes == last:
+                raise Killed
+            super().write(*records)
+            writes += 1
+
+    def once(folder: str, *, resume: bool = False) -> dict[str, Any]:
+        return evaluate(policy, tokenizer, chosen, tmp_path / folder, settings, resume=resume)
+
+    def lines(folder: str) -> list[list[dict[str, Any]]]:
+        return [
+            list(read_lines(tmp_path / folder / f"{name}.jsonl"))
+            for name in ("greedy", "samples", "trajectories")
+        ]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "LineWriter", Counting)
+        last = -1
+        whole, total = once("whole"), writes
+        for last in range(total):
+            writes = 0
+            with pytest.raises(Killed):
+                once(str(last))
+    for last in range(total):
+        assert once(str(last), resume=True) == whole
+        assert lines(str(last)) == lines("whole")

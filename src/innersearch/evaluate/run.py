@@ -128,6 +128,9 @@ def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
     for name in ("greedy", "samples"):
         if any(record["unfinished"] for record in read_lines(path / f"{name}.jsonl")):
             keep_lines(path / f"{name}.jsonl", lambda record: not record["unfinished"])
+    failed = {line["id"] for line in read_lines(path / BEGUN) if line["unfinished"]}
+    if failed:
+        keep_lines(path / BEGUN, lambda line: line["id"] not in failed)
     done = {
         (_kept(temperature), record["id"])
         for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
@@ -174,6 +177,16 @@ class _Records:
         begun = self._begun(done) if name == "samples" else {}
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
         samples = LineWriter(self.path / BEGUN) if name == "samples" else None
+
+        def complete(question: Question) -> None:
+            record = _record(question, begun.pop(question.id), sampled=name == "samples")
+            records.write(seal_record(record, question))
+            done.add(question.id)
+
+        # A kill may fall between the last sample of a question and its record.
+        for question in questions:
+            if len(begun.get(question.id, ())) == repetitions:
+                complete(question)
         # Made one by one: a hundred thousand tasks at once would cost memory for nothing.
         tasks = (
             Task(
@@ -188,7 +201,6 @@ class _Records:
             for repetition in range(len(begun.get(question.id, ())), repetitions)
         )
         self.progress(name, len(done), len(questions))
-        finished = len(done)
         for trajectory in rollout.stream(tasks):
             question = trajectory.question
             entry = score(trajectory, direct=self.settings.direct)
@@ -200,10 +212,8 @@ class _Records:
             scores = begun.setdefault(question.id, [])
             scores.append(entry)
             if len(scores) == repetitions:
-                record = _record(question, begun.pop(question.id), sampled=name == "samples")
-                records.write(seal_record(record, question))
-                finished += 1
-                self.progress(name, finished, len(questions))
+                complete(question)
+                self.progress(name, len(done), len(questions))
         for writer in filter(None, (records, trajectories, samples)):
             writer.close()
 
