@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from innersearch.cli import main
 from innersearch.errors import ConfigError, DataError, ModelError, PolicyError
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.base import Request
@@ -71,6 +72,19 @@ def test_trajectories_are_those_of_the_model_itself(router: str, tmp_path: Path)
         assert set(theirs["entropies"]) == {None}
     assert one.asked
     assert two.asked
+
+
+def test_a_question_is_asked_through_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    def asked(*options: str) -> str:
+        assert main(["ask", "world", QUESTIONS[0].question, *options]) == 0
+        return capsys.readouterr().out
+
+    alone = asked()
+    with server() as one:
+        assert asked("--policy", f"http:{one.url}") == alone
+    assert one.asked
+    assert main(["ask", "world", "Who?", "--policy", "htp:x"]) == 1
+    assert "did you mean 'http'" in capsys.readouterr().err
 
 
 def test_turns_of_a_trajectory_go_to_one_server() -> None:

@@ -19,6 +19,7 @@ def ask(
     model: str,
     question: str,
     *,
+    policy: str = "transformers",
     prompt: str | None = None,
     temperature: NonNegativeFloat = 0.0,
     max_new_tokens: PositiveInt = 1024,
@@ -34,10 +35,12 @@ def ask(
         innersearch ask runs/demo/model "Who employs the person who taught Jirara?"
         innersearch ask runs/demo/model "Who taught the spouse of Bulak?" --search hybrid
         innersearch ask ~/models/Qwen2.5-1.5B-Instruct "Who wrote Dune?" --search serper
+        innersearch ask ~/models/agent "Who wrote Dune?" --policy http:http://127.0.0.1:8000
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
         question: The question.
+        policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
         prompt: Prompt text; what the model expects by default.
         temperature: 0 takes the most likely token each time.
         max_new_tokens: Longest response.
@@ -46,22 +49,23 @@ def ask(
     """
     path = model_path(model)
     from innersearch import prompts
-    from innersearch.policy.loading import load_model, load_tokenizer
-    from innersearch.policy.transformers import TransformersPolicy
+    from innersearch.policy.loading import load_tokenizer
+    from innersearch.policy.opening import open_policy
     from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
     from innersearch.types import Question, Sampling
     from innersearch.view.terminal import print_trajectory
     from innersearch.world.tokenizer import is_world
 
-    tokenizer, loaded = load_tokenizer(path), load_model(path)
-    name = prompt or default_prompt(tokenizer, real=options.only_real)
-    limit = loaded.config.get_text_config().max_position_embeddings
-    sampling = Sampling(temperature, min(max_new_tokens, limit), seed)
-    policy = TransformersPolicy.of(loaded, tokenizer, 1)
-    task = Task(Question("ask", question, ()), prompts.encode(tokenizer, name, question), "ask")
-    settings = options.resolved(path, world=is_world(tokenizer))
+    tokenizer = load_tokenizer(path)
+    own = not policy.startswith("chat:")
+    name = prompt or default_prompt(tokenizer if own else None, real=options.only_real)
+    prompt_ids, message = prompts.encode(tokenizer, name, question), prompts.render(name, question)
+    task = Task(Question("ask", question, ()), prompt_ids, "ask", message=message)
+    sampling = Sampling(temperature, max_new_tokens, seed)
+    answering = open_policy(policy, path, tokenizer, max_batch=1)
+    settings = options.resolved(path, world=own and is_world(tokenizer))
     plan = open_plan(settings, max_outage_s=15.0) if settings else None
-    with Rollout(policy, tokenizer, sampling, plan=plan) as rollout:
+    with Rollout(answering, tokenizer, sampling, plan=plan) as rollout:
         [trajectory] = rollout.run([task])
     print_trajectory(trajectory, stdout)

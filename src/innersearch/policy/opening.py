@@ -28,11 +28,6 @@ _PROBE_S = 60.0
 POLICIES = ("transformers", "vllm", "http", "chat")
 
 
-def is_policy(name: str) -> bool:
-    """Whether `name` begins as one of those above."""
-    return name.partition(":")[0] in POLICIES
-
-
 def open_policy(
     name: str, path: str, tokenizer: PreTrainedTokenizerFast, *, max_batch: int = 256
 ) -> Policy:
