@@ -217,7 +217,7 @@ def test_what_differs_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("summary.json", '{"n": 1', "b is damaged: summary.json is no JSON"),
+        ("summary.json", '{"n": 1', "b/summary.json is no JSON"),
         ("summary.json", "{}", "b is damaged: summary.json has no n, settings"),
         ("summary.json", "[]", "b is damaged: summary.json is no object"),
         ("settings.json", "{}", "b is damaged: settings.json has no model"),

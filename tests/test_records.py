@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from innersearch.config import Recipe
-from innersearch.errors import RunError
+from innersearch.errors import DataError, RunError
 from innersearch.records import LineWriter, claim, keep_lines, read_json, read_lines, write_json
 from innersearch.runs import Run
 
@@ -80,6 +80,9 @@ def test_a_directory_is_claimed_once_and_by_one(tmp_path: Path) -> None:
         open_as(1, resume=False)
     with pytest.raises(RunError, match=r"is another \(seed\): give another directory"):
         open_as(2, resume=True)
+    (tmp_path / "x" / "settings.json").write_text('{"seed": 1, "sh')
+    with pytest.raises(DataError, match=r"x/settings\.json is no JSON"):
+        open_as(1, resume=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="is a file"):
         claim(tmp_path / "file", {}, resume=True, what="build", otherwise="")

@@ -108,11 +108,7 @@ def _read_run_recipe(run: Path) -> Recipe:
     path = run / "recipe.json"
     if not path.is_file():
         raise RunError(f"no recipe.json in {run}: give the directory of a run, or its recipe as well")
-    try:
-        values = read_json(path)
-    except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}") from error
-    return _validated(path, values)
+    return _validated(path, read_json(path))
 
 
 def _validated(path: Path, values: Any) -> Recipe:

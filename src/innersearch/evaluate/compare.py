@@ -74,7 +74,7 @@ def _object(path: Path, name: str, keys: Collection[str]) -> dict[str, Any]:
     try:
         found = read_json(path / name)
     except ValueError as error:
-        raise RunError(f"{path} is damaged: {name} is no JSON ({error}); evaluate again") from error
+        raise RunError(f"{error}; evaluate again") from error
     if not isinstance(found, dict) or (lacking := [key for key in keys if key not in found]):
         what = f"has no {', '.join(lacking)}" if isinstance(found, dict) else "is no object"
         raise RunError(f"{path} is damaged: {name} {what}; evaluate again")

@@ -195,10 +195,7 @@ def _read_convention(directory: Path) -> Convention:
 def _optional_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    try:
-        value = read_json(file)
-    except ValueError as error:
-        raise ModelError(f"{file} is no JSON: {error}") from error
+    value = read_json(file)
     return value if isinstance(value, dict) else {}
 
 
