@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import cache, partial
@@ -122,6 +124,17 @@ def test_an_outage_that_lasts_is_said_once_and_stops_the_run(caplog: pytest.LogC
     assert "trying again, for up to 0.6 seconds" in said
     assert isinstance(error, PolicyError)
     assert "resume" in str(error)
+
+
+def test_who_waits_for_a_server_reads_so_without_setting_up_logs() -> None:
+    waiting = """
+import asyncio
+from innersearch.policy.servers import Patience, Servers
+servers = Servers(["http://127.0.0.1:1"], 1, Patience(max_outage_s=0.1, wait_s=0.01))
+asyncio.run(servers.post("completions", {}))
+"""
+    ended = subprocess.run([sys.executable, "-c", waiting], capture_output=True, text=True)
+    assert "trying again, for up to 0.1 seconds" in ended.stderr.splitlines()[0]
 
 
 def test_refused_trajectories_are_recorded_and_too_many_stop_the_run() -> None:
