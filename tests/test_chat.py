@@ -82,6 +82,28 @@ def test_endings() -> None:
         roll(lambda asked: Answer(["?"]))
 
 
+@pytest.mark.parametrize("router", ["self", "always"])
+def test_an_answer_after_a_mention_of_a_tag_is_no_query(router: str) -> None:
+    text = "<think>No need for <search> here.</think><answer>Paris</answer>"
+    trajectories, asked = roll(lambda asked: said(text), router)
+    assert {(t.answer, t.stop_reason) for t in trajectories} == {("Paris", Finish.EOS)}
+    assert len(asked) == len(trajectories)
+
+
+def test_an_api_that_writes_more_than_it_may_ends_there() -> None:
+    text = "<think>" + "on and on " * 40 + "</think><search>where was Nemie born"
+    trajectories, asked = roll(lambda asked: said(text))
+    assert {(t.stop_reason, len(t.calls)) for t in trajectories} == {(Finish.LENGTH, 0)}
+    assert len(asked) == len(trajectories)
+
+
+def test_half_a_character_is_refused_like_a_request() -> None:
+    halved = iter([said("<answer>\ud83d</answer>")])
+    trajectories, _ = roll(lambda asked: next(halved, None) or said("<answer>x</answer>"), "self")
+    [refused] = [t for t in trajectories if t.stop_reason is Finish.ERROR]
+    assert "surrogate" in str(refused.error)
+
+
 def test_a_filtered_answer_is_refused_like_a_request() -> None:
     filtered = iter([said(None, "content_filter")])
     trajectories, _ = roll(lambda asked: next(filtered, None) or said("<answer>x</answer>"), "self")

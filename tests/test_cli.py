@@ -182,9 +182,25 @@ def test_too_few_questions_for_a_step(capsys) -> None:
     assert not Path("runs").exists()
 
 
-def test_a_question_longer_than_the_context_is_named(capsys) -> None:
+def test_a_question_longer_than_the_context_is_named_before_anything_is_written(capsys) -> None:
     data = write_rows(GOOD_ROW, {**GOOD_ROW, "id": "long", "question": "x" * 600})
-    assert "the prompt of ('long', 0) has" in fails(capsys, "eval", "world", "--data", data)
+    arguments = ["eval", "world", "--data", data, "--output", "out"]
+    assert "the prompt of question 'long' has" in fails(capsys, *arguments)
+    assert not Path("out").exists()
+    small = "--empty-groups --trainer.prompts-per-step 2 --trainer.micro-batch 8"
+    arguments = ["train", RECIPE, "--data", data, "--prompt.max-tokens", "2000", *small.split()]
+    assert "tokens, and the context of" in fails(capsys, *arguments)
+
+
+def test_a_group_that_is_not_there_is_named_beside_one_that_is(capsys) -> None:
+    data = write_rows(GOOD_ROW)
+    message = fails(capsys, "eval", "world", "--data", data, "--groups", "data", "--groups", "dato")
+    assert "no question of the groups dato (--empty-groups takes all); did you mean 'data'?" in message
+
+
+def test_sampled_questions_need_samples(capsys) -> None:
+    message = fails(capsys, "eval", "world", "--data", "world:test", "--sample-questions", "4")
+    assert "add -n" in message
 
 
 def test_a_failed_evaluation_leaves_no_directory(capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +38,8 @@ SIZES = {
     "max_position_embeddings": 256,
 }
 BATCH, LENGTH = 4, 64
+CONTEXT = 512
+"""Of the shipped model."""
 TOKENS = BATCH * LENGTH
 
 
@@ -178,6 +181,21 @@ def test_dry_run_shows_everything_and_leaves_nothing(capsys) -> None:
     assert "25,600 searches" in shown
     assert "peak of a training step" in shown
     assert not list(Path().iterdir())
+
+
+@pytest.mark.usefixtures("in_empty_folder")
+def test_dry_run_counts_no_tokens_beyond_the_context(capsys) -> None:
+    def shown(tokens: int) -> tuple[int, str]:
+        arguments = ["--dry-run", "--sampling.max-new-tokens", str(tokens)]
+        assert main(["train", "recipes/ssrl-world.toml", *arguments]) == 0
+        out = capsys.readouterr().out
+        sampled = re.search(r"sampled \(([\d,]+) each", out)
+        assert sampled
+        return int(sampled[1].replace(",", "")), out[out.index("estimated memory") :]
+
+    most, memory = shown(4096)
+    assert most < CONTEXT
+    assert shown(100_000) == (most, memory)
 
 
 @pytest.mark.usefixtures("in_empty_folder")

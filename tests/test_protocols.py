@@ -114,6 +114,7 @@ def test_zerosearch_reports_containment_under_its_own_name_and_first(capsys) -> 
             *("ssrl", {"search": "first:3", "engine": "serper"}, {}),
             "search first:3, engine serper",
         ),
+        ("search-r1", {}, {"direct": True}, "direct"),
         ("search-r1", {"search": "dense:wiki@e5"}, {}, ""),
         ("search-r1", {"search": "always", "engine": "remote:http://localhost"}, {}, ""),
         ("search-r1", {"search": "bm25:wiki"}, {}, "engine bm25:wiki"),

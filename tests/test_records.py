@@ -86,3 +86,5 @@ def test_a_directory_is_claimed_once_and_by_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="is a file"):
         claim(tmp_path / "file", {}, resume=True, what="build", otherwise="")
+    with pytest.raises(RunError, match=r"file/x cannot be written to, because of \S+file: give another"):
+        claim(tmp_path / "file" / "x", {}, resume=True, what="build", otherwise="")

@@ -60,10 +60,13 @@ def begun(folder: Path, *, resume: bool, what: str) -> bool:
     """Whether `folder` already holds something to go on with.
 
     Raises:
-        RunError: It does and `resume` is not given, or it is a file.
+        RunError: It does and `resume` is not given, or it is a file, or cannot be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: give a directory")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise RunError(f"{folder} cannot be written to, because of {nearest}: give another directory")
     if not folder.is_dir() or not any(folder.iterdir()):
         return False
     if not resume:

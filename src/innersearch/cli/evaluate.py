@@ -75,9 +75,7 @@ def evaluate_command(
         options: Who answers the queries.
         asked: Which questions, and by which protocol.
     """
-    if options.search == SELF and (options.k or options.max_searches):
-        option = "-k" if options.k else "--max-searches"
-        raise ConfigError(f"{option} without a search: add --search always, hybrid or another rule")
+    _demand_use(options, n, sample_questions)
     used = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
     folder = output or _named(model, data, asked.protocol, options)
     rows = used.select(load_questions(used.data, groups, allow_sealed=True))
@@ -88,6 +86,15 @@ def evaluate_command(
     wording, real = prompt if direct else used.prompt, options.only_real
     evaluation = Evaluation(model, rows, wording, choices, resume=resume, real=real, policy=policy)
     _run(evaluation, used, folder, n)
+
+
+def _demand_use(options: SearchOptions, n: int, sample_questions: int) -> None:
+    """Refuse options that would change nothing."""
+    if options.search == SELF and (options.k or options.max_searches):
+        option = "-k" if options.k else "--max-searches"
+        raise ConfigError(f"{option} without a search: add --search always, hybrid or another rule")
+    if sample_questions and not n:
+        raise ConfigError("--sample-questions without samples: add -n")
 
 
 def _named(model: str, data: str, protocol: str, options: SearchOptions) -> Path:

@@ -111,7 +111,7 @@ class Choices:
 def _filled(given: Choices, name: str) -> Choices:
     """The choices with those of a protocol where nothing is given."""
     preset, options = protocol(name), given.options
-    if preset.engine and options.search == SELF:
+    if preset.engine and options.search == SELF and not given.direct:
         raise ConfigError(
             f"protocol {name} asks an engine for every query (published: {preset.engine}): name "
             "yours with --search, for example bm25:DIR or remote:URL; for self-search there is protocol "
@@ -151,7 +151,7 @@ def _departures(given: Choices, preset: Protocol) -> Iterator[str]:
     )
     is_rule = options.search in (SELF, HYBRID) or is_router(options.search)
     rule, engine = (options.search, options.engine) if is_rule else ("always", options.search)
-    if rule != ("always" if preset.engine else SELF):
+    if not given.direct and rule != ("always" if preset.engine else SELF):
         yield f"search {rule}"
     if engine and not engine.startswith(preset.engines):
         yield f"engine {engine}"

@@ -26,7 +26,7 @@ def rehearse(
     Raises:
         InnersearchError: What training would refuse before it starts.
     """
-    from innersearch.policy.loading import load_tokenizer
+    from innersearch.policy.loading import configured_context, load_tokenizer
     from innersearch.train import processes
     from innersearch.train.format import notices
     from innersearch.train.run import check
@@ -40,7 +40,7 @@ def rehearse(
     _, given = sources.read_recipe(str(recipe))
     parts = [
         markdown(["setting", "value", "from"], settings_rows(settings, given)),
-        "\n".join(work_lines(resolved, lengths, output)),
+        "\n".join(work_lines(resolved, lengths, output, configured_context(resolved.model))),
         memory_text(resolved, max(lengths)),
         forecast_table(resolved),
     ]
@@ -72,11 +72,11 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value) if value != "" else "–"
 
 
-def work_lines(recipe: Recipe, lengths: Sequence[int], output: Path) -> Iterator[str]:
-    """Steps, trajectories and tokens, and where the run would go."""
+def work_lines(recipe: Recipe, lengths: Sequence[int], output: Path, context: int) -> Iterator[str]:
+    """Steps, trajectories, tokens of a model with that context, and where the run would go."""
     from innersearch.train import processes
 
-    plan, most = recipe.trainer, recipe.sampling.max_new_tokens
+    plan, most = recipe.trainer, min(recipe.sampling.max_new_tokens, context - min(lengths))
     group = plan.prompts_per_step * plan.group_size
     mean = sum(lengths) / len(lengths)
     epochs = plan.steps * plan.prompts_per_step / len(lengths)

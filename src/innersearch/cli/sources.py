@@ -14,7 +14,7 @@ from innersearch.readers import read_questions, with_unique_ids
 from innersearch.sealed import any_sealed
 from innersearch.types import Question
 from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import GROUPS, questions
+from innersearch.world.questions import questions
 from innersearch.world.shipped import SHIPPED, SHIPPED_SEED
 
 if TYPE_CHECKING:
@@ -55,13 +55,18 @@ def load_questions(
         )
     if not groups:
         return found
-    for group in groups:
-        if source.startswith(f"{WORLD}:") and group not in GROUPS:
-            raise DataError(f"unknown group {group!r}; {did_you_mean(group, GROUPS)}")
-    chosen = [question for question in found if question.group in groups]
-    if not chosen:
-        raise DataError(f"{source} has no question of the groups {', '.join(groups)}")
-    return chosen
+    _demand_groups(source, groups, found)
+    return [question for question in found if question.group in groups]
+
+
+def _demand_groups(source: str, groups: Collection[str], found: Collection[Question]) -> None:
+    there = sorted({question.group for question in found})
+    missing = [group for group in groups if group not in there]
+    if missing:
+        raise DataError(
+            f"{source} has no question of the groups {', '.join(missing)} (--empty-groups takes all); "
+            f"{did_you_mean(missing[0], there)}"
+        )
 
 
 def _load(source: str, *, labelled: bool = True, name: str = "") -> list[Question]:

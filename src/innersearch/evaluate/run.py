@@ -9,7 +9,7 @@ Texts of sealed benchmarks are sealed in records, and their trajectories are not
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from innersearch import prompts
+from innersearch.errors import DataError
 from innersearch.evaluate.scores import Score, score, summarise
 from innersearch.policy.base import Policy
 from innersearch.progress import Progress, silent
@@ -83,8 +84,10 @@ def evaluate(
     Raises:
         RunError: `path` is not empty and `resume` is not given, or other settings wrote it.
         SearchError: Too many searches failed; `resume` goes on from what is written.
+        DataError: A question leaves no room in the model's context.
     """
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
+    _demand_room(policy, prompt_ids)
     identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
     otherwise = "was written with other settings, questions or model"
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
@@ -113,6 +116,15 @@ def evaluate(
     write_json(path / "summary.json", summary)
     (path / BEGUN).unlink(missing_ok=True)
     return summary
+
+
+def _demand_room(policy: Policy, prompt_ids: Mapping[str, Sequence[int]]) -> None:
+    for question, ids in prompt_ids.items():
+        if len(ids) >= policy.context:
+            raise DataError(
+                f"the prompt of question {question!r} has {len(ids)} tokens, and the context of "
+                f"{policy.name} takes {policy.context - 1}: shorten the question, or drop it"
+            )
 
 
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:

@@ -91,6 +91,10 @@ class Policy(Protocol):
     tells: frozenset[str]
     """What it tells besides text: `tokens` as sampled, `logprobs`, `entropies`."""
 
+    @property
+    def context(self) -> int:
+        """Longest sequence of the model, in tokens."""
+
     def session(self, sampling: Sampling) -> AbstractAsyncContextManager[Sampler]:
         """Sample under `sampling` while the session is open."""
 

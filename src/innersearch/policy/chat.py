@@ -22,14 +22,13 @@ from innersearch.types import Finish, Kind, Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_CONTEXT = 10**6
-"""Tokens that a sequence may have here; the API knows its own limit."""
-
 
 class ChatPolicy:
     """Asks a chat API; `tokenizer` only holds the text."""
 
     tells = frozenset[str]()
+    context = 10**6
+    """Tokens that a sequence may have here; the API knows its own limit."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class ChatPolicy:
 
 
 class _Session:
-    context = _CONTEXT
+    context = ChatPolicy.context
 
     def __init__(self, policy: ChatPolicy, servers: Servers, sampling: Sampling) -> None:
         self._policy, self._servers, self._sampling = policy, servers, sampling
@@ -92,6 +91,8 @@ class _Session:
             raise Refusal(f"the chat API sent no text, and {reason!r} as the reason")
         if not isinstance(text, str):
             raise ModelError(f"the chat API sent no text, but {outline(answer)}")
+        if not _is_text(text):
+            raise Refusal("the chat API sent half of a surrogate pair, which is no text")
         stops = request.stop.strings if request.stop else ()
         if len(kept := _cut(text, stops)) < len(text):
             text, reason = kept, "stop"
@@ -121,6 +122,11 @@ def _dialogue(written: str) -> Iterator[dict[str, str]]:
         yield {"role": "assistant", "content": said.strip()}
 
 
+def _is_text(text: str) -> bool:
+    """JSON can name one half of a surrogate pair, but no file and no tokenizer can hold it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _cut(text: str, stops: tuple[str, ...]) -> str:
     """A text up to its first stop string: some APIs write on."""
     ends = [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
@@ -129,12 +135,10 @@ def _cut(text: str, stops: tuple[str, ...]) -> str:
 
 def _taken(text: str, stops: tuple[str, ...]) -> str | None:
     """What is missing of the stop string that ended a text: APIs take it away and do not say which."""
-    for kind in (Kind.SEARCH, Kind.INFORMATION, Kind.ANSWER):
-        start = text.rfind(opening(kind))
-        if closing(kind) in stops and start >= 0:
-            rest = text[start:]
-            if rest.rstrip().endswith(closing(kind)):
-                return ""
-            if closing(kind) not in rest:
-                return closing(kind)
-    return None
+    kind = max((Kind.SEARCH, Kind.INFORMATION, Kind.ANSWER), key=lambda kind: text.rfind(opening(kind)))
+    start = text.rfind(opening(kind))
+    if start < 0 or closing(kind) not in stops:
+        return None
+    if text.rstrip().endswith(closing(kind)):
+        return ""
+    return None if closing(kind) in text[start:] else closing(kind)

@@ -90,8 +90,9 @@ class Servers:
         try:
             return await retrying(self._once, path, body, sequence)
         except TransientError as error:
+            tries = retrying.statistics["attempt_number"]
             advice = "start it again, then resume: what is written stays"
-            raise PolicyError(f"{error}; it was tried again and again; {advice}") from None
+            raise PolicyError(f"{error}; tried {tries} time(s); {advice}") from None
         except PermanentError as error:
             raise (Refusal if error.reason in _REFUSED else PolicyError)(str(error)) from None
 
@@ -117,7 +118,7 @@ class Servers:
 
     def _say(self, error: TransientError) -> None:
         """Who waits wants to know for what; once is enough."""
-        if not self._said:
+        if self._patience.max_outage_s and not self._said:
             _log.warning("%s; trying again, for up to %g seconds", error, self._patience.max_outage_s)
             self._said = True
 

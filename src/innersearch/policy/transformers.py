@@ -54,6 +54,11 @@ class TransformersPolicy:
         self.max_batch = max_batch
         self._cache: SlotCache | None = None
 
+    @property
+    def context(self) -> int:
+        """Longest sequence of the model, in tokens."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
     @classmethod
     def of(
         cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_batch: int = 256

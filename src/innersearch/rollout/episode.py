@@ -226,9 +226,9 @@ class Episode:
         return None
 
     def _left(self) -> int:
-        """Tokens that the policy may still write."""
+        """Tokens that the policy may still write; text that is encoded again may have exceeded them."""
         room = self.sampler.context - len(self.builder.token_ids)
-        return min(self.sampling.max_new_tokens - self.builder.sampled, room)
+        return max(0, min(self.sampling.max_new_tokens - self.builder.sampled, room))
 
     async def _generate(self, stop: StopStrings | None, *, sample: int | None = None) -> Completion:
         """Let the policy go on from what is written; a numbered sample is drawn at temperature 1."""

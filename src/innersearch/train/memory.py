@@ -71,6 +71,8 @@ class Shape:
     vocabulary: int
     normed: bool
     """Whether queries and keys have norms of their own, as in Qwen3."""
+    context: int
+    """Longest sequence, in tokens."""
     linears: tuple[tuple[str, int, int], ...]
     """Name, input and output of every linear layer other than the head."""
 
@@ -96,6 +98,7 @@ class Shape:
             heads=config.num_attention_heads,
             vocabulary=config.vocab_size,
             normed=any(name.endswith("q_norm") for name, _ in model.named_modules()),
+            context=config.max_position_embeddings,
             linears=linears,
         )
 
@@ -159,7 +162,7 @@ def kept_bytes(shape: Shape, tokens: int, *, bf16: bool, checkpointing: bool) ->
 def estimate(recipe: Recipe, shape: Shape, prompt_tokens: int) -> Memory:
     """The memory that a recipe needs, with prompts of up to so many tokens."""
     plan, bf16 = recipe.trainer, uses_bf16(recipe)
-    length = prompt_tokens + recipe.sampling.max_new_tokens
+    length = min(prompt_tokens + recipe.sampling.max_new_tokens, shape.context)
     tokens = plan.micro_batch * length
     slots, cached = tiled(recipe.sampling.max_batch), tiled(length)
     tile = min(tokens, _TILE_TOKENS) * min(shape.vocabulary, _TILE_WIDTH)

@@ -12,6 +12,7 @@ from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy
+from innersearch.policy.loading import configured_context
 from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
@@ -52,14 +53,20 @@ def encode_prompts(
     """Prompt tokens of every question.
 
     Raises:
-        DataError: A prompt is longer than the recipe allows.
+        DataError: A prompt is longer than the recipe allows, or leaves no room in the model's context.
     """
+    context = configured_context(recipe.model)
     encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
     for question, ids in zip(questions, encoded, strict=True):
         if len(ids) > recipe.prompt.max_tokens:
             raise DataError(
                 f"the prompt of question {question.id!r} has {len(ids)} tokens, more than "
                 f"prompt.max_tokens = {recipe.prompt.max_tokens}: raise the limit or drop the question"
+            )
+        if len(ids) >= context:
+            raise DataError(
+                f"the prompt of question {question.id!r} has {len(ids)} tokens, and the context of "
+                f"{recipe.model} takes {context - 1}: drop the question"
             )
     return encoded
 
