@@ -63,6 +63,7 @@ class Recorded:
 
     def __init__(self, policy: VllmPolicy) -> None:
         self.policy, self.name, self.tells = policy, policy.name, policy.tells
+        self.context = policy.context
         self.requests: list[Request] = []
         self.tokens = 0
 
