@@ -115,10 +115,15 @@ def test_a_busy_server_is_asked_again() -> None:
 
 
 def test_an_outage_that_lasts_is_said_once_and_stops_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    async def run(one: ModelServer) -> Any:
+        async with remote(one).session(Sampling(0.0, 8)) as sampler:
+            await sampler.generate(HELLO)
+            await asyncio.to_thread(one.stop)
+            [error] = await asyncio.gather(sampler.generate(HELLO), return_exceptions=True)
+            return error
+
     with server() as one:
-        policy = remote(one)
-        one.stop()
-        [error] = generate(policy, HELLO)
+        error = asyncio.run(run(one))
     [said] = caplog.messages
     assert "cannot be reached" in said
     assert "trying again, for up to 0.6 seconds" in said
@@ -126,15 +131,17 @@ def test_an_outage_that_lasts_is_said_once_and_stops_the_run(caplog: pytest.LogC
     assert "resume" in str(error)
 
 
-def test_who_waits_for_a_server_reads_so_without_setting_up_logs() -> None:
+def test_a_server_that_never_answered_is_not_waited_for_long() -> None:
     waiting = """
 import asyncio
 from innersearch.policy.servers import Patience, Servers
-servers = Servers(["http://127.0.0.1:1"], 1, Patience(max_outage_s=0.1, wait_s=0.01))
+servers = Servers(["http://127.0.0.1:1"], 1, Patience(first_s=0.1, wait_s=0.01))
 asyncio.run(servers.post("completions", {}))
 """
     ended = subprocess.run([sys.executable, "-c", waiting], capture_output=True, text=True)
+    # Whoever waits reads so without having set up logs.
     assert "trying again, for up to 0.1 seconds" in ended.stderr.splitlines()[0]
+    assert "start it, or correct the address" in ended.stderr.splitlines()[-1]
 
 
 def test_refused_trajectories_are_recorded_and_too_many_stop_the_run() -> None:

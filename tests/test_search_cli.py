@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from innersearch.cli import main
+from innersearch.cli.engines import announce_cost
+from innersearch.config import SearchSettings
 from innersearch.records import read_json, read_lines
 from innersearch.search.reliable import CallSettings
 from innersearch.world.encyclopedia import Encyclopedia
@@ -187,3 +189,9 @@ def test_a_budget_is_shared_and_ends_the_run_before_anything_is_scored_by_it(
     assert read_json(Path("out/budget.json"))["calls"] == 50
     assert (Path("out/first-1/summary.json")).is_file()
     assert not (Path("out/first-3/summary.json")).exists()
+
+
+@pytest.mark.parametrize(("router", "calls"), [("always", "2,205"), ("first:1", "315")])
+def test_the_forecast_counts_what_the_router_may_ask(capsys, router: str, calls: str) -> None:
+    announce_cost(SearchSettings(engine="serper", router=router, max_searches=7), 315)
+    assert f"at most {calls} calls" in capsys.readouterr().err

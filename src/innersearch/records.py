@@ -106,6 +106,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: A complete line is no record.
     """
+    return (record for _, record in _complete(path))
+
+
+def _complete(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The same, each behind its line."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -118,7 +123,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 raise DataError(f"{path}, line {number} is no JSON: {error}") from error
             if not isinstance(record, dict):
                 raise DataError(f"{path}, line {number} is no JSON object: {line[:60]!r}")
-            yield record
+            yield line, record
 
 
 def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -126,10 +131,8 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     if not path.exists():
         return
     partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="utf-8") as file:
-        for record in read_lines(path):
-            if keep(record):
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with partial.open("wb") as file:
+        file.writelines(line for line, record in _complete(path) if keep(record))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

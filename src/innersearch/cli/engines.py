@@ -205,7 +205,9 @@ def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
         return
     price = price_usd(settings.engine)
     if price and not settings.offline:
-        most = forecast(price, trajectories * settings.max_searches)
+        router = parse_router(settings.router)
+        asked = sum(router.listens(index) for index in range(settings.max_searches))
+        most = forecast(price, trajectories * asked)
         limits = [f"{settings.max_calls:,} calls"] * bool(settings.max_calls)
         limits += [f"${settings.max_usd:,.2f}"] * bool(settings.max_usd)
         limit = " and ".join(limits) or "none: --max-calls, --max-usd"

@@ -169,7 +169,8 @@ def _local(wanted: Split, place: Path) -> Path:
                 if opened.read(len(_LFS)) == _LFS:
                     raise DataError(f"{file} is a Git LFS pointer: run `git lfs pull` in its repository")
             return file
-    raise DataError(f"no {' or '.join(map(str, tried))} to fetch {wanted.name} from")
+    places, source = " or ".join(map(str, dict.fromkeys(tried))), wanted.benchmark.source
+    raise DataError(f"no {places} to fetch {wanted.name} from; it is published at {source}")
 
 
 def _from_hub(repository: str, file: str) -> Path:

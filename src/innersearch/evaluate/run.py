@@ -123,7 +123,8 @@ def _demand_room(policy: Policy, prompt_ids: Mapping[str, Sequence[int]]) -> Non
         if len(ids) >= policy.context:
             raise DataError(
                 f"the prompt of question {question!r} has {len(ids)} tokens, and the context of "
-                f"{policy.name} takes {policy.context - 1}: shorten the question, or drop it"
+                f"{policy.name} takes {policy.context - 1}: shorten the question or the "
+                "prompt, drop the question, or give the model a longer context"
             )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Patience:
     """Longest request."""
     max_outage_s: float = 600.0
     """How long a request is tried again while no server answers."""
+    first_s: float = 60.0
+    """The same as long as none has ever answered: the address may be wrong."""
     tries: int = 5
     """Tries of a request that breaks a server that is up (HTTP 500)."""
     rest_s: float = 15.0
@@ -60,7 +62,7 @@ class Servers:
         self._key = Key(KEY_VARIABLE, _NAME, shortest=1) if KEY_VARIABLE in os.environ else None
         self._client = new_client(patience.deadline_s)
         self._home: dict[str, _Server] = {}
-        self._said = False
+        self._said = self._answered = False
 
     async def get(self, path: str) -> Any:
         """The answer of the first server to a GET.
@@ -82,7 +84,7 @@ class Servers:
             Refusal: The request itself was refused.
         """
         retrying = AsyncRetrying(
-            stop=_Stop(self._patience),
+            stop=_Stop(self._patience, self._outage_s),
             wait=_Wait(self._patience),
             retry=retry_if_exception_type(TransientError),
             reraise=True,
@@ -91,7 +93,11 @@ class Servers:
             return await retrying(self._once, path, body, sequence)
         except TransientError as error:
             tries = retrying.statistics["attempt_number"]
-            advice = "start it again, then resume: what is written stays"
+            advice = (
+                "start it again, then resume: what is written stays"
+                if self._answered
+                else "start it, or correct the address"
+            )
             raise PolicyError(f"{error}; tried {tries} time(s); {advice}") from None
         except PermanentError as error:
             raise (Refusal if error.reason in _REFUSED else PolicyError)(str(error)) from None
@@ -105,10 +111,13 @@ class Servers:
             server.under_way += 1
             try:
                 async with asyncio.timeout(self._patience.deadline_s):
-                    return await fetch_json(self._client, request, _NAME, self._key)
+                    answer = await fetch_json(self._client, request, _NAME, self._key)
+                self._answered = True
+                return answer
             except TimeoutError:
                 raise TransientError(f"{_NAME} did not answer in time at {server.url}") from None
             except TransientError as error:
+                self._answered |= error.reason.startswith("http")
                 if error.down:
                     self._say(error)
                     server.rests_until = time.monotonic() + self._patience.rest_s
@@ -118,9 +127,13 @@ class Servers:
 
     def _say(self, error: TransientError) -> None:
         """Who waits wants to know for what; once is enough."""
-        if self._patience.max_outage_s and not self._said:
-            _log.warning("%s; trying again, for up to %g seconds", error, self._patience.max_outage_s)
+        if (limit := self._outage_s()) and not self._said:
+            _log.warning("%s; trying again, for up to %g seconds", error, limit)
             self._said = True
+
+    def _outage_s(self) -> float:
+        longest = self._patience.max_outage_s
+        return longest if self._answered else min(self._patience.first_s, longest)
 
     def _choose(self, sequence: str | None) -> _Server:
         """Where the sequence was, else the least busy one; those that rest only if all do."""
@@ -158,14 +171,14 @@ class _Wait(wait_base):
 class _Stop(stop_base):
     """After the longest outage, or after a few tries of what breaks a server that is up."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, patience: Patience, outage_s: Callable[[], float]) -> None:
+        self._patience, self._outage_s = patience, outage_s
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         error = retry_state.outcome.exception() if retry_state.outcome else None
         if isinstance(error, TransientError) and not error.down:
             return retry_state.attempt_number >= self._patience.tries
-        return (retry_state.seconds_since_start or 0.0) >= self._patience.max_outage_s
+        return (retry_state.seconds_since_start or 0.0) >= self._outage_s()
 
 
 def base_address(url: str) -> str:

@@ -66,7 +66,7 @@ def encode_prompts(
         if len(ids) >= context:
             raise DataError(
                 f"the prompt of question {question.id!r} has {len(ids)} tokens, and the context of "
-                f"{recipe.model} takes {context - 1}: drop the question"
+                f"{recipe.model} takes {context - 1}: shorten the prompt, or drop the question"
             )
     return encoded
 
