@@ -64,7 +64,7 @@ def train(
         model,
         tokenizer,
         chosen,
-        encode_prompts(tokenizer, recipe, chosen),
+        encode_prompts(tokenizer, recipe, chosen, 512),
         Rollout(policy, tokenizer, sampling, partial(score, recipe), mask),
         output=output,
         on_rollout=lambda step, trajectories: seen.append(trajectories),

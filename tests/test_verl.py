@@ -105,7 +105,7 @@ def rolled_out(recipe: Recipe, tasks: int) -> list[Trajectory]:
 
         engine = open_named(recipe.search)
         plan = SearchPlan(engine, parse_router(recipe.search.router), recipe.search)
-    prompts = encode_prompts(tokenizer, recipe, QUESTIONS)
+    prompts = encode_prompts(tokenizer, recipe, QUESTIONS, 512)
     rollout = Rollout(
         TransformersPolicy(model, end_ids(model, tokenizer)),
         tokenizer,

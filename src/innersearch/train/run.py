@@ -154,11 +154,11 @@ def check(
     processes.demand_equal_shares(recipe)
     demand_weights(recipe.model)
     model = outline(recipe.model)
-    TransformersPolicy(model, configured_ends(recipe.model, tokenizer))
+    context = TransformersPolicy(model, configured_ends(recipe.model, tokenizer)).context
     if recipe.trainer.lora.rank:
         adapters.adapters(recipe.trainer.lora)
     adapters.demand_targets(model, recipe.trainer.lora)
-    return encode_prompts(tokenizer, recipe, questions)
+    return encode_prompts(tokenizer, recipe, questions, context)
 
 
 def _demand_policy(recipe: Recipe) -> None:

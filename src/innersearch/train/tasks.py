@@ -12,7 +12,6 @@ from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy
-from innersearch.policy.loading import configured_context
 from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
@@ -48,14 +47,13 @@ def demand_weights(model: str) -> None:
 
 
 def encode_prompts(
-    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question]
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question], context: int
 ) -> list[tuple[int, ...]]:
-    """Prompt tokens of every question.
+    """Prompt tokens of every question for a model with a context of so many tokens.
 
     Raises:
         DataError: A prompt is longer than the recipe allows, or leaves no room in the model's context.
     """
-    context = configured_context(recipe.model)
     encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
     for question, ids in zip(questions, encoded, strict=True):
         if len(ids) > recipe.prompt.max_tokens:

@@ -96,7 +96,7 @@ def check(
     demand_weights(recipe.model)
     chosen = balanced(questions) if recipe.balance_groups else list(questions)
     demand_a_full_step(recipe, chosen)
-    encode_prompts(load_tokenizer(recipe.model), recipe, chosen)
+    encode_prompts(load_tokenizer(recipe.model), recipe, chosen, configured_context(recipe.model))
     return chosen
 
 
