@@ -20,9 +20,10 @@ demo: $(INSTALLED)
 	@if [ -e $(RUN) ]; then mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S); fi
 	$(BIN)/innersearch demo $(RUN) --install-seconds $$(cat $(INSTALLED)) $(if $(SMALL),--small)
 
-# Workers that share two cores with two threads each take three times as long.
+# Workers that share two cores with two threads each take three times as long. A file stays with one worker, which
+# makes what its tests share once.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Builds the embedded world from its seed and compares it with the shipped one (about 15 minutes).
 test-build: $(INSTALLED)

@@ -17,8 +17,6 @@ from innersearch.cli import main
 from innersearch.records import read_lines
 from innersearch.runs import Run
 
-pytestmark = pytest.mark.xdist_group("resume")
-"""One worker makes the run that all compare with."""
 STEPS = 6
 TRAIN = [
     *(sys.executable, "-m", "innersearch", "train", "recipes/ssrl-world.toml"),
