@@ -50,7 +50,7 @@ def ask(
     path = model_path(model)
     from innersearch import prompts
     from innersearch.policy.loading import load_tokenizer
-    from innersearch.policy.opening import open_policy
+    from innersearch.policy.opening import open_policy, runs_own
     from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
     from innersearch.types import Question, Sampling
@@ -58,7 +58,7 @@ def ask(
     from innersearch.world.tokenizer import is_world
 
     tokenizer = load_tokenizer(path)
-    own = not policy.startswith("chat:")
+    own = runs_own(policy)
     name = prompt or default_prompt(tokenizer if own else None, real=options.only_real)
     prompt_ids, message = prompts.encode(tokenizer, name, question), prompts.render(name, question)
     task = Task(Question("ask", question, ()), prompt_ids, "ask", message=message)

@@ -137,11 +137,12 @@ class Evaluation:
         # Imported late: help and errors should not wait for torch.
         from innersearch.evaluate.run import EvalSettings
         from innersearch.policy.loading import load_tokenizer
+        from innersearch.policy.opening import runs_own
 
         self.path, self.questions, self.resume = model_path(model), questions, resume
         self._policy_name = policy
         self.tokenizer = load_tokenizer(self.path)
-        self._own = not policy.startswith("chat:")
+        self._own = runs_own(policy)
         name = prompt or self._default_prompt(direct=choices.get("direct", False), real=real)
         tokens = choices.get("max_new_tokens") or (128 if name.startswith(WORLD) else 4096)
         self.settings = EvalSettings(prompt=name, **choices | {"max_new_tokens": tokens})

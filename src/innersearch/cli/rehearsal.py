@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innersearch.cli import sources
 from innersearch.cli.cost import forecast_table
@@ -14,6 +14,9 @@ from innersearch.readers import balanced
 from innersearch.runs import Run, dotted
 from innersearch.types import Question
 from innersearch.view.tables import markdown
+
+if TYPE_CHECKING:
+    from innersearch.train.memory import Shape
 
 _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
@@ -26,9 +29,10 @@ def rehearse(
     Raises:
         InnersearchError: What training would refuse before it starts.
     """
-    from innersearch.policy.loading import configured_context, load_tokenizer
+    from innersearch.policy.loading import load_tokenizer
     from innersearch.train import processes
     from innersearch.train.format import notices
+    from innersearch.train.memory import Shape, outline
     from innersearch.train.run import check
 
     resolved = settings.model_copy(update={"model": sources.model_path(settings.model)})
@@ -38,10 +42,11 @@ def rehearse(
     demand_engine(processes.budget_share(resolved.search))
     lengths = [len(ids) for ids in encoded]
     _, given = sources.read_recipe(str(recipe))
+    shape = Shape.of(outline(resolved.model))
     parts = [
         markdown(["setting", "value", "from"], settings_rows(settings, given)),
-        "\n".join(work_lines(resolved, lengths, output, configured_context(resolved.model))),
-        memory_text(resolved, max(lengths)),
+        "\n".join(work_lines(resolved, lengths, output, shape.context)),
+        memory_text(resolved, shape, max(lengths)),
         forecast_table(resolved),
     ]
     announce_calls(resolved)
@@ -98,12 +103,11 @@ def _state(output: Path) -> str:
     return f", where it goes on from step {latest.step}" if latest else ""
 
 
-def memory_text(recipe: Recipe, prompt_tokens: int) -> str:
+def memory_text(recipe: Recipe, shape: Shape, prompt_tokens: int) -> str:
     """The estimated memory of one process."""
-    from innersearch.train.memory import Shape, estimate, outline
+    from innersearch.train.memory import estimate
     from innersearch.train.trl import recomputes, uses_bf16
 
-    shape = Shape.of(outline(recipe.model))
     memory = estimate(recipe, shape, prompt_tokens)
     lora = recipe.trainer.lora
     trained = shape.adapted(lora) if lora.rank else shape.parameters

@@ -159,18 +159,19 @@ def _local(wanted: Split, place: Path) -> Path:
     """Directories are laid out as on the hub: nq/test.jsonl, or test.jsonl in a directory of its own."""
     tried = [place]
     if place.is_dir():
-        name = Path(wanted.file).name
-        tried = [place / wanted.file, place / name]
-        if place.name != wanted.benchmark.name and "/" in wanted.file:
-            tried.pop()
+        tried = [place / wanted.file]
+        if place.name == wanted.benchmark.name and "/" in wanted.file:
+            tried.append(place / Path(wanted.file).name)
     for file in tried:
         if file.is_file():
             with file.open("rb") as opened:
                 if opened.read(len(_LFS)) == _LFS:
                     raise DataError(f"{file} is a Git LFS pointer: run `git lfs pull` in its repository")
             return file
-    places, source = " or ".join(map(str, dict.fromkeys(tried))), wanted.benchmark.source
-    raise DataError(f"no {places} to fetch {wanted.name} from; it is published at {source}")
+    raise DataError(
+        f"no {' or '.join(map(str, tried))} to fetch {wanted.name} from; it is published at "
+        f"{wanted.benchmark.source}"
+    )
 
 
 def _from_hub(repository: str, file: str) -> Path:

@@ -9,7 +9,7 @@ Texts of sealed benchmarks are sealed in records, and their trajectories are not
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from innersearch import prompts
-from innersearch.errors import DataError
 from innersearch.evaluate.scores import Score, score, summarise
-from innersearch.policy.base import Policy
+from innersearch.policy.base import Policy, demand_room
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
@@ -87,7 +86,7 @@ def evaluate(
         DataError: A question leaves no room in the model's context.
     """
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
-    _demand_room(policy, prompt_ids)
+    demand_room(prompt_ids, policy.context, policy.name)
     identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
     otherwise = "was written with other settings, questions or model"
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
@@ -118,16 +117,6 @@ def evaluate(
     return summary
 
 
-def _demand_room(policy: Policy, prompt_ids: Mapping[str, Sequence[int]]) -> None:
-    for question, ids in prompt_ids.items():
-        if len(ids) >= policy.context:
-            raise DataError(
-                f"the prompt of question {question!r} has {len(ids)} tokens, and the context of "
-                f"{policy.name} takes {policy.context - 1}: shorten the question or the "
-                "prompt, drop the question, or give the model a longer context"
-            )
-
-
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
     told = {"model": policy.name, "tells": sorted(policy.tells)}
@@ -138,12 +127,8 @@ def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
     """Trajectories are written as they end, questions once all of theirs have ended. What ended by an
     error is done again.
     """
-    for name in ("greedy", "samples"):
-        if any(record["unfinished"] for record in read_lines(path / f"{name}.jsonl")):
-            keep_lines(path / f"{name}.jsonl", lambda record: not record["unfinished"])
-    failed = {line["id"] for line in read_lines(path / BEGUN) if line["unfinished"]}
-    if failed:
-        keep_lines(path / BEGUN, lambda line: line["id"] not in failed)
+    for name in ("greedy.jsonl", "samples.jsonl", BEGUN):
+        _drop_failed(path / name)
     done = {
         (_kept(temperature), record["id"])
         for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
@@ -155,6 +140,12 @@ def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
         path / "trajectories.jsonl",
         lambda record: (_kept(record["sampling"]["temperature"]), record["question"]["id"]) in done,
     )
+
+
+def _drop_failed(file: Path) -> None:
+    failed = {record["id"] for record in read_lines(file) if record["unfinished"]}
+    if failed:
+        keep_lines(file, lambda record: record["id"] not in failed)
 
 
 def _kept(temperature: float) -> float:

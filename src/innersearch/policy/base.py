@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -45,6 +46,21 @@ class Request:
                 f"of {context} takes 1 to {context - 1}: shorten the question, or drop it"
             )
         return context - length
+
+
+def demand_room(prompt_ids: Mapping[str, Sequence[int]], context: int, model: str) -> None:
+    """Refuse prompts of questions, by id, that leave no room in the model's context.
+
+    Raises:
+        DataError: One does not.
+    """
+    for question, ids in prompt_ids.items():
+        if len(ids) >= context:
+            raise DataError(
+                f"the prompt of question {question!r} has {len(ids)} tokens, and the context of "
+                f"{model} takes {context - 1}: shorten the question or the prompt, drop the question, "
+                "or give the model a longer context"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,11 @@ _PROBE_S = 60.0
 POLICIES = ("transformers", "vllm", "http", "chat")
 
 
+def runs_own(name: str) -> bool:
+    """Whether the model at hand answers; behind a chat API it is another one."""
+    return not name.startswith("chat:")
+
+
 def open_policy(
     name: str, path: str, tokenizer: PreTrainedTokenizerFast, *, max_batch: int = 256
 ) -> Policy:

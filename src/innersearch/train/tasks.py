@@ -11,7 +11,7 @@ from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
-from innersearch.policy.base import Policy
+from innersearch.policy.base import Policy, demand_room
 from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
@@ -61,11 +61,8 @@ def encode_prompts(
                 f"the prompt of question {question.id!r} has {len(ids)} tokens, more than "
                 f"prompt.max_tokens = {recipe.prompt.max_tokens}: raise the limit or drop the question"
             )
-        if len(ids) >= context:
-            raise DataError(
-                f"the prompt of question {question.id!r} has {len(ids)} tokens, and the context of "
-                f"{recipe.model} takes {context - 1}: shorten the prompt, or drop the question"
-            )
+    by_id = {question.id: ids for question, ids in zip(questions, encoded, strict=True)}
+    demand_room(by_id, context, recipe.model)
     return encoded
 
 
