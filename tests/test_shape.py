@@ -25,6 +25,7 @@ ORDER = [
         "prompts",
         "metrics",
         "records",
+        "locks",
         "sealed",
         "readers",
         "data",

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from innersearch.cli.console import ANOTHER
+from innersearch.cli.console import ANOTHER, SafeConsole
 
 _PLAIN_INTERVAL_S = 10.0
 _SHOWN = {
@@ -38,7 +37,7 @@ class Display:
     """Counts one long piece of work after another; use it as a context manager."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, quiet=ANOTHER)
+        self._console = SafeConsole(stderr=True, highlight=False, quiet=ANOTHER)
         self._bar = Progress(
             TextColumn("{task.description}", table_column=_fixed()),
             BarColumn(bar_width=10, table_column=_fixed()),
