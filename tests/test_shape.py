@@ -21,6 +21,7 @@ ORDER = [
         "errors",
         "progress",
         "grammar",
+        "thoughts",
         "spelling",
         "prompts",
         "metrics",

@@ -24,6 +24,7 @@ from innersearch.metrics import (
     wilson,
 )
 from innersearch.rewards import strict_format, transcript
+from innersearch.thoughts import spoken
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Finish, Trajectory
 
 
@@ -47,9 +48,9 @@ class Score:
 
 
 def score(trajectory: Trajectory, *, direct: bool) -> Score:
-    """Score a trajectory; a direct answer is the whole text, without tags."""
+    """Score a trajectory; a direct answer is all that stands after the last thought."""
     text = transcript(trajectory)
-    answer = text.strip() if direct else last_answer(text)
+    answer = spoken(text).last if direct else last_answer(text)
     golds = trajectory.question.golden_answers
     real = [call for call in trajectory.calls if call.engine]
     return Score(
