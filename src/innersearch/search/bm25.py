@@ -22,7 +22,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,14 +127,19 @@ class BM25Engine:
             SearchError: There is no index, or it is damaged.
             ConfigError: The backend is unknown or not installed.
         """
+        return store.opened(folder, cls.name, partial(cls._open, backend))
+
+    @classmethod
+    def _open(cls, backend: str | None, folder: Path, settings: store.IndexSettings) -> Self:
         import bm25s
 
-        settings = store.read_settings(folder, cls.name)
         backend = _backend(settings.documents, backend)
         try:
             index = bm25s.BM25.load(folder, mmap=True, backend=backend)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise store.broken(folder, f"bm25s cannot read it ({error})") from error
+        if index.scores["num_docs"] != settings.documents:
+            raise store.broken(folder, "its scores belong to another number of documents")
         return cls(index, store.open_documents(folder), settings)
 
     @classmethod

@@ -11,9 +11,10 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class DenseEngine:
         """
         if kind is not None and kind not in KINDS:
             raise ConfigError(f"no index kind {kind!r}: {did_you_mean(kind, KINDS)}")
-        with store.building(folder, resumable=True) as part:
+        with store.building(folder, keep=(_VECTORS, _PLAN)) as part:
             written, sha256 = store.write_documents(documents, part, progress)
             _begin(part, {"documents_sha256": sha256, **encoder.identity})
             vectors = _encode(written, part / _VECTORS, encoder, progress)
@@ -108,9 +109,6 @@ class DenseEngine:
                 parameters=parameters,
                 leave_out=spent,
             )
-        # Only now: a kill before the rename must not cost the vectors.
-        for name in spent:
-            (folder / name).unlink()
         return cls.open(folder, encoder)
 
     @classmethod
@@ -120,7 +118,10 @@ class DenseEngine:
         Raises:
             SearchError: There is no index, it is damaged, or another encoder built it.
         """
-        settings = store.read_settings(folder, cls.name)
+        return store.opened(folder, cls.name, partial(cls._open, encoder))
+
+    @classmethod
+    def _open(cls, encoder: Encoder, folder: Path, settings: store.IndexSettings) -> Self:
         kind = settings.parameters.get("kind")
         built_with = {key: value for key, value in settings.parameters.items() if key != "kind"}
         if built_with != dict(encoder.identity):
@@ -244,9 +245,14 @@ def _encode(documents: store.DocumentStore, file: Path, encoder: Encoder, progre
     while done < len(documents):
         texts = [passage(document) for document in documents[done : done + _BLOCK]]
         vectors = encoder.encode(texts, "passage")
+        shape = (len(documents), vectors.shape[1])
+        if done and shape != _shape(file):
+            raise SearchError(
+                f"the encoder gives vectors of width {shape[1]} and gave others before: check that its "
+                f"model is the same, or delete {file.parent} to begin again"
+            )
         with file.open("ab") as handle:
             if not done:
-                shape = (len(documents), vectors.shape[1])
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(handle, header)
             handle.write(vectors.astype("<f4").tobytes())
@@ -263,15 +269,25 @@ def _whole_rows(file: Path, rows: int) -> int:
         return 0
     with file.open("r+b") as handle:
         try:
-            np.lib.format.read_magic(handle)
-            shape, _, _ = np.lib.format.read_array_header_1_0(handle)
+            shape = _read_shape(handle)
         except ValueError:
             handle.truncate(0)
             return 0
         begin, row = handle.tell(), 4 * shape[1]
-        done = min(rows, (file.stat().st_size - begin) // row)
+        done = min(rows, (file.stat().st_size - begin) // row) if shape[0] == rows else 0
         handle.truncate(begin + done * row if done else 0)
     return done
+
+
+def _shape(file: Path) -> tuple[int, int]:
+    with file.open("rb") as handle:
+        return _read_shape(handle)
+
+
+def _read_shape(handle: BinaryIO) -> tuple[int, int]:
+    np.lib.format.read_magic(handle)
+    (rows, width), _, _ = np.lib.format.read_array_header_1_0(handle)
+    return rows, width
 
 
 def _library(kind: str) -> str:

@@ -3,7 +3,11 @@
 An index is a folder. `documents.jsonl` holds one document per line, `offsets.npy` where each line
 starts (int64, one more than there are documents); both are memory-mapped, so that millions of
 documents cost no memory until they are read. `settings.json` is written last and lists every file with
-its size. A build works in the sibling `<folder>.part` and takes the folder's place by a rename.
+its size and SHA-256. A build holds `<folder>.lock`, works in the sibling `<folder>.part` and takes the
+folder's place at once; see `switch`.
+
+What damage is seen: a missing file, another size, or an array that is not as long as its header says,
+at every opening; any other byte at every opening of a small index, and by `verify` of a larger one.
 """
 
 from __future__ import annotations
@@ -14,19 +18,21 @@ import mmap
 import os
 import shutil
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from innersearch.errors import DataError, SearchError
+from innersearch.locks import locked
 from innersearch.progress import Progress, silent
 from innersearch.records import read_json, write_json
+from innersearch.search import switch
 from innersearch.search.corpus import document_of
 from innersearch.types import Document
 
@@ -34,9 +40,13 @@ FORMAT = 1
 """Version of the folder's layout."""
 DOCUMENTS, OFFSETS, SETTINGS = "documents.jsonl", "offsets.npy", "settings.json"
 
+T = TypeVar("T")
 Value = str | int | float | bool | None
 
 _REPORT_EVERY = 100_000
+_SMALL = 1 << 26
+"""Bytes of an index that are read at every opening, in a tenth of a second at most."""
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class IndexSettings:
     files: dict[str, int]
     """Size of every other file of the folder, in bytes."""
     format: int = FORMAT
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Of every other file; empty in an index made before it was kept."""
 
     def identity(self) -> dict[str, Value]:
         """What decides the results, flat."""
@@ -212,12 +224,15 @@ def load_array(file: Path) -> NDArray[Any]:
     """A memory-mapped array of a `.npy` file.
 
     Raises:
-        SearchError: It is missing, cut off or no array.
+        SearchError: It is missing, cut off, too long or no array.
     """
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise broken(file.parent, f"{file.name} cannot be read ({error})") from error
+    if array.offset + array.nbytes != file.stat().st_size:
+        raise broken(file.parent, f"{file.name} is not as long as it says")
+    return array
 
 
 def broken(folder: Path, what: str) -> SearchError:
@@ -226,47 +241,65 @@ def broken(folder: Path, what: str) -> SearchError:
 
 
 @contextmanager
-def building(folder: Path, *, resumable: bool = False) -> Iterator[Path]:
+def building(folder: Path, *, keep: Collection[str] = ()) -> Iterator[Path]:
     """The directory `<folder>.part`, which takes the place of `folder` if the block ends well.
 
     An index already at `folder` is replaced, and stays whole until then. What a failed build leaves is
-    thrown away, unless it is `resumable`.
+    thrown away, but for the files named in `keep`, with which another build can go on.
 
     Raises:
-        SearchError: `folder` holds something that is no index, or cannot be written.
+        SearchError: `folder` holds something that is no index, or cannot be written, or another process
+            is building it.
     """
-    if folder.exists() and not (folder / SETTINGS).is_file() and not _empty(folder):
+    # However it is spelt, there is one lock for it.
+    folder = folder.resolve()
+    if folder.exists() and not _is_index(folder) and not _empty(folder):
         raise SearchError(f"{folder} is in the way and no index: delete it or give another folder")
-    part = _part(folder)
-    if not resumable:
-        shutil.rmtree(part, ignore_errors=True)
+    part = switch.part_of(folder)
     try:
-        part.mkdir(parents=True, exist_ok=True)
-        (part / SETTINGS).unlink(missing_ok=True)
-        yield part
-        _publish(part, folder)
+        with locked(_lock_of(folder), f"the index {folder}", error=SearchError):
+            switch.recover(folder, SETTINGS)
+            try:
+                part.mkdir(exist_ok=True)
+                _clear(part, keep)
+                yield part
+                switch.publish(folder)
+                _drop_unlisted(folder)
+            finally:
+                if not keep:
+                    shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise SearchError(f"cannot build the index {folder}: {error}") from error
-    finally:
-        if not resumable:
-            shutil.rmtree(part, ignore_errors=True)
 
 
-def _publish(part: Path, folder: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
 
 
-def _part(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".part")
+def _is_index(folder: Path) -> bool:
+    """Whether it may be replaced; other directories hold a settings.json too."""
+    return (folder / SETTINGS).is_file() and (folder / DOCUMENTS).is_file()
 
 
 def _empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
+
+
+def _clear(part: Path, keep: Collection[str]) -> None:
+    """Files are removed, not written over: someone may still read what was an index before."""
+    for path in part.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in keep:
+            path.unlink()
+
+
+def _drop_unlisted(folder: Path) -> None:
+    """Remove what only the build needed, once a kill no longer costs the work that is in it."""
+    listed = read_json(folder / SETTINGS)["files"]
+    for path in folder.iterdir():
+        if path.name != SETTINGS and path.name not in listed:
+            path.unlink()
 
 
 def write_settings(
@@ -279,30 +312,74 @@ def write_settings(
     parameters: Mapping[str, Value],
     leave_out: Collection[str] = (),
 ) -> None:
-    """Make what lies in `part` a complete index, which can do without the files in `leave_out`."""
-    files = {}
+    """Make what lies in `part` a complete index, which can do without the files in `leave_out`.
+
+    Raises:
+        SearchError: An array is not as long as it says.
+    """
+    files, digests = {}, {}
     for file in sorted(path for path in part.iterdir() if path.name not in leave_out):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
+            digests[file.name] = hashlib.file_digest(handle, "sha256").hexdigest()
         files[file.name] = file.stat().st_size
-    settings = IndexSettings(engine, library, documents, sha256, dict(parameters), files)
+        _check_array(file)
+    if digests[DOCUMENTS] != sha256:
+        raise SearchError(f"{part / DOCUMENTS} was changed while the index was built: build it again")
+    settings = IndexSettings(engine, library, documents, sha256, dict(parameters), files, sha256=digests)
     write_json(part / SETTINGS, asdict(settings))
+    switch.sync(part)
 
 
-def read_settings(folder: Path, engine: str) -> IndexSettings:
-    """The settings of a complete index of `engine`.
+def opened(folder: Path, engine: str, read: Callable[[Path, IndexSettings], T]) -> T:
+    """What `read` makes of the files of an index, all of one build, also while it is replaced.
+
+    `read` is given the directory and its settings, and may be called again.
+
+    Raises:
+        SearchError: As `read_settings`, or what `read` raises.
+    """
+    for _ in range(_TRIES):
+        place = switch.place_of(folder, SETTINGS)
+        before = _stamp(place)
+        try:
+            result = read(place, read_settings(place, engine))
+        except (SearchError, OSError):
+            if _stamp(place) == before:
+                raise
+        else:
+            if _stamp(place) == before:
+                return result
+    raise SearchError(f"the index {folder} is being replaced again and again: open it later")
+
+
+def _stamp(folder: Path) -> tuple[int, int, int] | None:
+    """What tells one build from another: their files may be of one size, but not one file."""
+    try:
+        status = (folder / SETTINGS).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def read_settings(folder: Path, engine: str | None = None) -> IndexSettings:
+    """The settings of a complete index, of `engine` if one is given.
+
+    Of a small index (64 MB) all that it holds is compared with what was built; of a larger one the
+    sizes and headers of its files, and `verify` does the rest.
 
     Raises:
         SearchError: There is no index, or it is incomplete, of another engine or of another format.
     """
     if not (folder / SETTINGS).is_file():
-        unfinished = f"; {_part(folder)} is an unfinished build" if _part(folder).is_dir() else ""
+        part = switch.part_of(folder)
+        unfinished = f"; {part} is an unfinished build" if part.is_dir() else ""
         raise SearchError(f"no index at {folder}{unfinished}: build it with `innersearch index`")
     try:
         settings = _SETTINGS.validate_python(read_json(folder / SETTINGS))
     except (ValidationError, ValueError) as error:
         raise broken(folder, f"{SETTINGS} cannot be read") from error
-    if settings.engine != engine:
+    if engine is not None and settings.engine != engine:
         raise SearchError(f"{folder} is an index of {settings.engine!r}, not of {engine!r}")
     if settings.format != FORMAT:
         raise broken(folder, f"its format is {settings.format}, and this version reads {FORMAT}")
@@ -310,4 +387,41 @@ def read_settings(folder: Path, engine: str) -> IndexSettings:
         file = folder / name
         if not file.is_file() or file.stat().st_size != size:
             raise broken(folder, f"{name} is missing or not of its {size} bytes")
+        _check_array(file)
+    if len(load_array(folder / OFFSETS)) != settings.documents + 1:
+        raise broken(folder, f"{OFFSETS} does not belong to {settings.documents:,} documents")
+    if sum(settings.files.values()) <= _SMALL:
+        _compare(folder, settings, silent)
     return settings
+
+
+def verify(folder: Path, progress: Progress = silent) -> tuple[int, int]:
+    """Compare every file of an index with what was built; how many files, and how many could not be.
+
+    An index made before this was kept has only the hash of its documents.
+
+    Raises:
+        SearchError: There is no index, or a file is damaged; it is named.
+    """
+    place = switch.place_of(folder, SETTINGS)
+    settings = read_settings(place)
+    compared = _compare(place, settings, progress)
+    return compared, len(settings.files) - compared
+
+
+def _compare(folder: Path, settings: IndexSettings, progress: Progress) -> int:
+    known = {DOCUMENTS: settings.documents_sha256} | settings.sha256
+    done, total = 0, sum(settings.files[name] for name in known if name in settings.files)
+    for name, digest in known.items():
+        with (folder / name).open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+        if found != digest:
+            raise broken(folder, f"{name} is not what was built, though it is of the same size")
+        done += settings.files.get(name, 0)
+        progress("bytes", done, total)
+    return len(known)
+
+
+def _check_array(file: Path) -> None:
+    if file.suffix == ".npy":
+        load_array(file)
