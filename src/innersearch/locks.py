@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from innersearch.errors import InnersearchError, RunError
+from innersearch.records import demand_writable
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,26 @@ def locked(file: Path, what: str, *, error: type[InnersearchError] = RunError) -
             file.unlink()
         _held.discard(handle)
         os.close(handle)
+
+
+@contextmanager
+def held(folder: Path, what: str, name: str = ".lock") -> Iterator[None]:
+    """Be the only process that writes the folder of a run, an evaluation and the like, during the block.
+
+    Raises:
+        RunError: Another process does, which is named, or the folder cannot be written to.
+    """
+    demand_writable(folder)
+    new = not folder.exists()
+    with locked(folder / name, f"the {what} {folder}"):
+        try:
+            yield
+        finally:
+            written = any(path.name != name for path in folder.iterdir())
+    if new and not written:
+        # What was refused before it began leaves nothing behind.
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _acquire(file: Path, what: str, error: type[InnersearchError]) -> int:

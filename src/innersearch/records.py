@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,13 @@ from innersearch.errors import DataError, InnersearchError, RunError
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+_BESIDE = re.compile(
+    r"budget(-\d+)?\.json|.*\.(lock|log|part|err|out)|log\.txt|lost\+found|.*-(wal|shm|journal)"
+)
+"""What may lie in a folder that holds no records yet: what a start that failed left there, what the
+shell writes of it, and what file systems keep for themselves."""
+_SHOWN = 3
+_SQLITE = b"SQLite format 3\0"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -30,7 +38,17 @@ def write_json(path: Path, value: Any) -> None:
         OSError: It cannot be written; it is `path` that the error names.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    partial = path.with_name(path.name + ".part")
+    replace_text(path, text)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace the text of `path`, atomically: whoever reads it, or kills this, finds the old or the new.
+
+    Raises:
+        OSError: It cannot be written; it is `path` that the error names.
+    """
+    # Two processes that write the same file must not share what is not finished yet.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -41,6 +59,8 @@ def write_json(path: Path, value: Any) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -59,22 +79,66 @@ def read_json(path: Path) -> Any:
 def begun(folder: Path, *, resume: bool, what: str) -> bool:
     """Whether `folder` already holds something to go on with.
 
+    A cache, a count of calls, logs and locks are nothing: they may be there before the first record.
+
     Raises:
         RunError: It does and `resume` is not given, or it is a file, or cannot be written to.
+    """
+    demand_writable(folder)
+    found = _first_record(folder)
+    if found is None:
+        return False
+    if not resume:
+        raise RunError(
+            f"{folder} is not empty: add --resume to continue that {what}, or give another directory, "
+            f"or delete it (it holds {found.relative_to(folder)})"
+        )
+    return True
+
+
+def demand_writable(folder: Path) -> None:
+    """Refuse a folder that is a file, or that cannot be made or written to.
+
+    Raises:
+        RunError: It is one.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: give a directory")
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise RunError(f"{folder} cannot be written to, because of {nearest}: give another directory")
-    if not folder.is_dir() or not any(folder.iterdir()):
+
+
+def _first_record(folder: Path) -> Path | None:
+    """The first file in `folder` that is more than a companion of records; None if there is none."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not _lies_beside(Path(place) / name):
+                return Path(place) / name
+    return None
+
+
+def _lies_beside(file: Path) -> bool:
+    if file.name.startswith(".") or _BESIDE.fullmatch(file.name):
+        return True
+    try:
+        status = file.stat()
+        if not status.st_size or _is_output(status):
+            return True
+        with file.open("rb") as content:
+            return content.read(len(_SQLITE)) == _SQLITE
+    except OSError:
         return False
-    if not resume:
-        raise RunError(
-            f"{folder} is not empty: add --resume to continue that {what}, or give another directory, "
-            "or delete it"
-        )
-    return True
+
+
+def _is_output(status: os.stat_result) -> bool:
+    """Whether a file is where this process prints to."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(status, os.fstat(descriptor)):
+                return True
+    return False
 
 
 def claim(folder: Path, identity: Any, *, resume: bool, what: str, otherwise: str) -> bool:
@@ -107,6 +171,31 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         DataError: A complete line is no record.
     """
     return (record for _, record in _complete(path))
+
+
+def read_unique(path: Path) -> list[dict[str, Any]]:
+    """The complete records of a file in which every id stands once.
+
+    Raises:
+        DataError: A complete line is no record, or has no id, or an id stands there twice: then two
+            processes wrote the file at once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    twice: dict[str, None] = {}
+    for number, record in enumerate(read_lines(path), 1):
+        if not isinstance(identity := record.get("id"), str):
+            raise DataError(f"{path}, line {number} has no id: it is no record of a question")
+        if identity in found:
+            twice[identity] = None
+        found[identity] = record
+    if twice:
+        shown = ", ".join(map(repr, list(twice)[:_SHOWN]))
+        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
+        raise DataError(
+            f"{path} holds {len(twice)} questions more than once ({shown}{more}), as when two processes "
+            "wrote it at the same time: evaluate anew into another directory"
+        )
+    return list(found.values())
 
 
 def _complete(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -63,6 +63,7 @@ def calibrate_command(
         options: Which engine, as for eval.
     """
     from innersearch.evaluate.calibrate import GATE, Wanted
+    from innersearch.locks import held
     from innersearch.records import begun
 
     loss = 0.01 if call_rate is None and em_loss is None else em_loss
@@ -72,11 +73,12 @@ def calibrate_command(
         raise ConfigError(
             f"{model} is no directory that can be written to: a gate is kept beside its model"
         )
-    begun(folder, resume=resume, what="calibration")
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=True)
     replaced = ", instead of the one before" if (Path(model) / GATE).is_file() else ""
-    gate = _calibrate(evaluation, signal, wanted, options, folder)
+    with held(folder, "calibration"):
+        begun(folder, resume=resume, what="calibration")
+        gate = _calibrate(evaluation, signal, wanted, options, folder)
     measured, always = gate["measured"], gate["always"]
     stdout.print(f"gate     {signal} above {gate['threshold']:.4g}, kept in {evaluation.path}{replaced}")
     for name, found in (("always", always), ("hybrid", measured)):

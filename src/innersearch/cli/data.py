@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -193,8 +194,8 @@ def coverage(
     settings = SearchSettings(engine=engine, k=max(ks), max_searches=1, max_calls=max_calls)
     announce_cost(settings, len(rows))
     with Display() as display:
-        opened = open_named(settings, folder / "budget.json" if max_calls else None)
-        summary = audit(rows, opened, ks, folder, resume=resume, progress=display.update)
+        opening = partial(open_named, settings, folder / "budget.json" if max_calls else None)
+        summary = audit(rows, opening, ks, folder, resume=resume, progress=display.update)
     stdout.print(coverage_table(summary))
     stdout.print(f"records  {folder}")
 

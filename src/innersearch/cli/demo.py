@@ -20,6 +20,7 @@ from innersearch.cli.progress import Display, describe
 from innersearch.cli.sources import WORLD, load_questions, recipe_path
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
+from innersearch.locks import held
 from innersearch.records import read_json, read_lines, write_json
 from innersearch.runs import Run, versions
 from innersearch.view.tables import comparison_table
@@ -65,11 +66,18 @@ def demo(
         resume: Go on with a demo that was interrupted.
         install_seconds: What installing took, for the summary.
     """
+    # Not the lock of the run that it trains, which is taken and let go of in between.
+    with held(output, "demo", ".demo.lock"):
+        _demo(output, seed, install_seconds, small=small, resume=resume)
+
+
+def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resume: bool) -> None:
     recipe = demo_recipe(small=small, seed=seed)
     # Imported late: help and errors should not wait for matplotlib and torch.
     from innersearch.view.report import write_report
 
-    run = Run.start(output, recipe, resume=resume)
+    with held(output, "run"):
+        run = Run.start(output, recipe, resume=resume)
     clock = _Clock(run.path / "seconds.json", install_seconds)
     rows = {}
     with Display() as display:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -185,12 +185,13 @@ class Evaluation:
         if search and any_sealed(self.questions):
             search = search.model_copy(update={"cache": ""})
         return evaluate(
-            self._policy,
+            # Weights are read late, which takes long, and once.
+            lambda: self._policy,
             self.tokenizer,
             self.questions,
             folder,
             self.settings,
-            plan=open_plan(search, budget_file or folder / "budget.json") if search else None,
+            plan=partial(open_plan, search, budget_file or folder / "budget.json") if search else None,
             resume=self.resume,
             progress=lambda what, done, total, note="": display.update(begin + what, done, total, note),
         )

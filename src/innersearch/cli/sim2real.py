@@ -13,6 +13,7 @@ from innersearch.cli.engines import SearchOptions, announce_cost, with_default_c
 from innersearch.cli.evaluate import Evaluation, default_folder
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
+from innersearch.locks import held
 from innersearch.records import begun, write_json
 from innersearch.view.tables import comparison_table
 
@@ -54,17 +55,17 @@ def sim2real(
     """
     folder = output or default_folder("sim2real", model)
     questions = load_questions(data, groups, allow_sealed=True)
-    begun(folder, resume=resume, what="evaluation")
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, questions, prompt, choices, resume=True)
     rows = {}
     stages = {n: evaluation.search_settings(options.for_rule(r)) for n, r in _STAGES.items()}
     announce_cost(stages["all"], (len(stages) - 1) * len(questions))
-    with Display() as display:
+    with held(folder, "evaluation"), Display() as display:
+        begun(folder, resume=resume, what="evaluation")
         for name, settings in stages.items():
             place = folder / _STAGES[name].replace(":", "-")
             kept = with_default_cache(settings, folder)
             rows[name] = evaluation.run(place, kept, display, name, folder / "budget.json")
-    write_json(folder / "summary.json", rows)
+        write_json(folder / "summary.json", rows)
     stdout.print(comparison_table(rows))
     stdout.print(f"records  {folder}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from innersearch.cli.progress import Display
 from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
+from innersearch.locks import locked
 from innersearch.records import write_json
 from innersearch.simulator.pairs import Pair, label, read_pairs, split, useful_pages, write_pairs
 
@@ -84,11 +86,11 @@ def collect(
     from innersearch.simulator.collecting import Collection
 
     questions = load_questions(data, groups)[: max_questions or None]
-    done = {pair.question.id for pair in _earlier(output, resume=resume)}
-    todo = [question for question in questions if question.id not in done]
-    _collect(
-        model_path(model), engine, k, todo, output, Collection(pages, samples, max_new_tokens, seed)
-    )
+    collection = Collection(pages, samples, max_new_tokens, seed)
+    with _alone(output):
+        done = {pair.question.id for pair in _earlier(output, resume=resume)}
+        todo = [question for question in questions if question.id not in done]
+        _collect(model_path(model), engine, k, todo, output, collection)
     _print_counts(output)
 
 
@@ -139,11 +141,12 @@ def label_command(
         resume: Go on with what is in that file.
     """
     found = list(read_pairs(pairs))
-    begun_at = len(_earlier(output, resume=resume))
-    if not judge:
-        write_pairs(output, label(found[begun_at:]))
-    else:
-        _judge(found[begun_at:], judge, output)
+    with _alone(output):
+        begun_at = len(_earlier(output, resume=resume))
+        if not judge:
+            write_pairs(output, label(found[begun_at:]))
+        else:
+            _judge(found[begun_at:], judge, output)
     _print_counts(output)
 
 
@@ -286,6 +289,11 @@ def measure(
 def _beside(path: str) -> Path:
     folder = Path(path)
     return folder / "fidelity.json" if folder.is_dir() and folder != Path() else Path("fidelity.json")
+
+
+def _alone(output: Path) -> AbstractContextManager[None]:
+    """Be the only process that writes a file of pairs."""
+    return locked(output.with_name(f".{output.name}.lock"), f"the file {output}")
 
 
 def _earlier(output: Path, *, resume: bool) -> list[Pair]:

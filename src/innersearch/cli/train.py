@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -120,7 +121,10 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
     processes.join()
     for text in filter(None, [processes.missing(), *notices(load_tokenizer(recipe.model))]):
         stderr.print(f"note: {text}")
-    engine = None if recipe.search.router == SELF else _open_engine(recipe, questions, path)
+    searches = recipe.search.router != SELF
+    if searches:
+        parse_router(recipe.search.router)
+        _announce(recipe)
     with Display() as display:
         steps = recipe.trainer.steps
         display.update("training", 0, steps)
@@ -128,7 +132,7 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
             recipe,
             questions,
             path,
-            engine=engine,
+            engine=partial(_open_engine, recipe, questions, path) if searches else None,
             resume=resume,
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )
@@ -138,11 +142,8 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
 
 
 def _open_engine(recipe: Recipe, questions: Sequence[Question], path: Path) -> Engine:
-    """The engine of a recipe, after what it is going to cost was said."""
     from innersearch.train import processes
 
-    parse_router(recipe.search.router)
-    _announce(recipe)
     return open_named(
         processes.budget_share(recipe.search),
         path / processes.own_name("budget.json"),

@@ -9,16 +9,17 @@ the summary counts those questions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from innersearch.errors import SearchError
 from innersearch.evaluate.scores import by_group
+from innersearch.locks import held
 from innersearch.metrics import normalise, wilson
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
-from innersearch.records import LineWriter, claim, read_lines, write_json
+from innersearch.records import LineWriter, begun, claim, read_lines, read_unique, write_json
 from innersearch.search.base import USED_UP, Engine, SearchResult
 from innersearch.search.evidence import is_gold
 from innersearch.types import ALL_GROUPS, Question
@@ -29,7 +30,7 @@ _BATCH = 64
 
 def coverage(
     questions: Sequence[Question],
-    engine: Engine,
+    engine: Engine | Callable[[], Engine],
     ks: Sequence[int],
     path: Path,
     *,
@@ -38,12 +39,28 @@ def coverage(
 ) -> dict[str, Any]:
     """Search for every question's own text, write a record each, and return the summary.
 
-    A record holds the rank of the first gold document among the most of `ks`, or null.
+    A record holds the rank of the first gold document among the most of `ks`, or null. What opens the
+    engine can be given in its place, and is called once `path` is held.
 
     Raises:
         RunError: `path` is not empty and `resume` is not given, or other questions or engines wrote it.
         SearchError: Searches failed; `resume` asks those again.
     """
+    with held(path, "audit"):
+        begun(path, resume=resume, what="audit")
+        engine = engine() if callable(engine) else engine
+        return _coverage(questions, engine, ks, path, progress, resume=resume)
+
+
+def _coverage(
+    questions: Sequence[Question],
+    engine: Engine,
+    ks: Sequence[int],
+    path: Path,
+    progress: Progress,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
     identity = {
         "engine": dict(engine.identity),
         "k": max(ks),
@@ -52,7 +69,7 @@ def coverage(
     otherwise = "was written with another engine, k or other questions"
     claim(path, identity, resume=resume, what="audit", otherwise=otherwise)
     file = path / "coverage.jsonl"
-    done = {record["id"] for record in read_lines(file)}
+    done = {record["id"] for record in read_unique(file)}
     todo = [question for question in questions if question.id not in done]
     progress("coverage", len(done), len(questions))
     writer = LineWriter(file)

@@ -9,7 +9,7 @@ Texts of sealed benchmarks are sealed in records, and their trajectories are not
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,20 @@ from pydantic import TypeAdapter
 
 from innersearch import prompts
 from innersearch.evaluate.scores import Score, score, summarise
+from innersearch.locks import held
 from innersearch.policy.base import Policy, demand_room
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
-from innersearch.records import LineWriter, claim, keep_lines, read_lines, to_json, write_json
+from innersearch.records import (
+    LineWriter,
+    begun,
+    claim,
+    keep_lines,
+    read_lines,
+    read_unique,
+    to_json,
+    write_json,
+)
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.sealed import is_sealed, seal_record, unseal_record
@@ -58,35 +68,55 @@ class EvalSettings:
 
 
 def evaluate(
-    policy: Policy,
+    policy: Policy | Callable[[], Policy],
     tokenizer: PreTrainedTokenizerFast,
     questions: Sequence[Question],
     path: Path,
     settings: EvalSettings,
     *,
-    plan: SearchPlan | None = None,
+    plan: SearchPlan | Callable[[], SearchPlan] | None = None,
     resume: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Evaluate `policy` on `questions`, write records to `path` and return the summary.
 
     Args:
-        policy: Who answers.
+        policy: Who answers, or what opens it once `path` is held.
         tokenizer: Its tokenizer.
         questions: The questions.
         path: Directory of the records.
         settings: How to evaluate.
-        plan: Who answers queries; without it the policy searches its own memory.
+        plan: Who answers queries, or what opens them once `path` is held, for what they open may lie
+            there; without it the policy searches its own memory.
         resume: Go on with what is in `path`.
         progress: Told how far it is.
 
     Raises:
-        RunError: `path` is not empty and `resume` is not given, or other settings wrote it.
+        RunError: `path` is not empty and `resume` is not given, or other settings wrote it, or another
+            process does.
         SearchError: Too many searches failed; `resume` goes on from what is written.
         DataError: A question leaves no room in the model's context.
     """
+    with held(path, "evaluation"):
+        begun(path, resume=resume, what="evaluation")
+        policy = policy() if callable(policy) else policy
+        return _evaluate(policy, tokenizer, questions, path, settings, plan, progress, resume=resume)
+
+
+def _evaluate(
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[Question],
+    path: Path,
+    settings: EvalSettings,
+    plan: SearchPlan | Callable[[], SearchPlan] | None,
+    progress: Progress,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
     demand_room(prompt_ids, policy.context, policy.name)
+    plan = plan() if callable(plan) else plan
     identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
     otherwise = "was written with other settings, questions or model"
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
@@ -103,7 +133,7 @@ def evaluate(
     place = {question.id: index for index, question in enumerate(questions)}
     of_greedy, of_samples = (
         sorted(
-            map(unseal_record, read_lines(path / f"{name}.jsonl")),
+            map(unseal_record, read_unique(path / f"{name}.jsonl")),
             key=lambda record: place[record["id"]],
         )
         for name in ("greedy", "samples")
@@ -177,19 +207,19 @@ class _Records:
     def run(self, name: str, rollout: Rollout, questions: Sequence[Question], repetitions: int) -> None:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
-        done = {record["id"] for record in read_lines(file)}
-        begun = self._begun(done) if name == "samples" else {}
+        done = {record["id"] for record in read_unique(file)}
+        under_way = self._begun(done) if name == "samples" else {}
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
         samples = LineWriter(self.path / BEGUN) if name == "samples" else None
 
         def complete(question: Question) -> None:
-            record = _record(question, begun.pop(question.id), sampled=name == "samples")
+            record = _record(question, under_way.pop(question.id), sampled=name == "samples")
             records.write(seal_record(record, question))
             done.add(question.id)
 
         # A kill may fall between the last sample of a question and its record.
         for question in questions:
-            if len(begun.get(question.id, ())) == repetitions:
+            if len(under_way.get(question.id, ())) == repetitions:
                 complete(question)
         # Made one by one: a hundred thousand tasks at once would cost memory for nothing.
         tasks = (
@@ -202,7 +232,7 @@ class _Records:
             )
             for question in questions
             if question.id not in done
-            for repetition in range(len(begun.get(question.id, ())), repetitions)
+            for repetition in range(len(under_way.get(question.id, ())), repetitions)
         )
         self.progress(name, len(done), len(questions))
         for trajectory in rollout.stream(tasks):
@@ -213,7 +243,7 @@ class _Records:
             if samples:
                 sample = {"id": question.id} | asdict(entry)
                 samples.write(seal_record(sample, question))
-            scores = begun.setdefault(question.id, [])
+            scores = under_way.setdefault(question.id, [])
             scores.append(entry)
             if len(scores) == repetitions:
                 complete(question)

@@ -8,7 +8,8 @@ is raised on all of them, for a rank that left alone would leave the others wait
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from torch import distributed
 
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError, ModelError
+from innersearch.locks import held
 
 T = TypeVar("T")
 
@@ -116,6 +118,18 @@ def by_first(work: Callable[[], T]) -> T:
     box: list[Any] = [together(work if is_first() else lambda: None)]
     distributed.broadcast_object_list(box)
     return box[0]
+
+
+@contextmanager
+def first_holds(folder: Path, what: str) -> Iterator[None]:
+    """During the block no other training writes the folder; the first process holds it for all.
+
+    Raises:
+        RunError: Another one does, which is named, or the folder cannot be written to.
+    """
+    with ExitStack() as stack:
+        by_first(lambda: stack.enter_context(held(folder, what)))
+        yield
 
 
 def to_first(values: list[T]) -> list[T]:

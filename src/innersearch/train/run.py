@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -38,7 +38,7 @@ def train(
     questions: Sequence[Question],
     path: Path,
     *,
-    engine: Engine | None = None,
+    engine: Engine | Callable[[], Engine] | None = None,
     resume: bool = False,
     observer: Observer = lambda step, metrics: None,
 ) -> Run:
@@ -50,7 +50,8 @@ def train(
         recipe: The run; `recipe.model` is a model directory or hub id.
         questions: The training questions.
         path: Run directory.
-        engine: What is searched; without one the policy searches its own memory.
+        engine: What is searched, or what opens it once `path` is held, for what it opens may lie there;
+            without one the policy searches its own memory.
         resume: Continue from the latest complete checkpoint in `path`.
         observer: Told about every step, in the first process.
 
@@ -59,15 +60,29 @@ def train(
             of a step equally.
         ModelError: The model or its tokenizer cannot be used.
         DataError: There are too few questions, or one does not fit the prompt limit.
-        RunError: `path` is in the way, or belongs to another recipe.
+        RunError: `path` is in the way, or belongs to another recipe, or another process writes it.
         SearchError: Too many searches failed.
         CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
     """
     processes.join()
+    with processes.first_holds(path, "run"):
+        return _train(recipe, questions, path, engine, observer, resume=resume)
+
+
+def _train(
+    recipe: Recipe,
+    questions: Sequence[Question],
+    path: Path,
+    engine: Engine | Callable[[], Engine] | None,
+    observer: Observer,
+    *,
+    resume: bool,
+) -> Run:
     questions = balanced(questions) if recipe.balance_groups else questions
     tokenizer = load_tokenizer(recipe.model)
     encoded = check(recipe, questions, tokenizer, path, resume=resume)
     model = load_model(recipe.model, dtype=_weights(recipe))
+    engine = processes.together(engine) if callable(engine) else engine
     run = processes.by_first(lambda: Run.start(path, recipe, resume=resume))
     latest = processes.by_first(run.latest)
     if latest and latest.step >= recipe.trainer.steps:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallba
 
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import ConfigError, DataError, installing
+from innersearch.locks import held
 from innersearch.records import begun, write_json
 from innersearch.runs import versions
 from innersearch.search.base import Asked
@@ -63,6 +64,21 @@ def tune(
         DataError: One of the labels has no pairs.
         RunError: `output` is not empty and `resume` is not given.
     """
+    with held(output, "simulator"):
+        return _tune(model, tokenizer, pairs, simulator, settings, output, on_step, resume=resume)
+
+
+def _tune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    pairs: Sequence[Pair],
+    simulator: SimulatorSettings,
+    settings: TuningSettings,
+    output: Path,
+    on_step: OnStep,
+    *,
+    resume: bool,
+) -> Path:
     chosen = balanced(pairs, settings.seed)[: settings.max_pairs or None]
     if not chosen:
         raise DataError(

@@ -18,7 +18,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from innersearch.errors import RunError
-from innersearch.records import read_json, read_lines
+from innersearch.records import read_json, read_lines, replace_text
 from innersearch.types import ALL_GROUPS
 from innersearch.view import plots
 from innersearch.view.costs import RUN_HEADS, report_rows
@@ -61,7 +61,7 @@ def write_report(path: Path) -> Path:
         )
     )
     report = path / "report.html"
-    report.write_text(page, encoding="utf-8")
+    replace_text(report, page)
     return report
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.locks import held
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.progress import Progress, silent
 from innersearch.records import claim, write_json
@@ -59,6 +60,20 @@ def build(
     }
     if population:
         settings["population"] = {kind.value: asdict(counts) for kind, counts in population.items()}
+    with held(output, "build"):
+        return _build(output, settings, corpus_plan, plan, population, progress, resume=resume)
+
+
+def _build(
+    output: Path,
+    settings: dict[str, Any],
+    corpus_plan: CorpusPlan,
+    plan: PretrainPlan,
+    population: dict[EntityKind, Population] | None,
+    progress: Progress,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
     claim(
         output,
         settings,
@@ -66,7 +81,7 @@ def build(
         what="build",
         otherwise="does not hold a build with these settings",
     )
-    world = Encyclopedia.generate(seed, population)
+    world = Encyclopedia.generate(settings["seed"], population)
     write_data(world, output)
     tokenizer = make_tokenizer(text.text for text in corpus(world, corpus_plan, 0))
     model = pretrain(

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, RunError
+from innersearch.locks import held
 from innersearch.policy.loading import configured_context, load_tokenizer
 from innersearch.readers import balanced
 from innersearch.records import LineWriter, read_json, read_lines
@@ -123,10 +124,11 @@ def train(
     run = Run(path)
     check_keys(overrides(recipe, run, len(chosen)))
     demand_machines(recipe, machines())
-    run = Run.start(path, recipe, resume=resume)
-    write_inputs(recipe, chosen, run)
-    _watch(command(recipe, run, len(chosen)), run, recipe, observer)
-    _keep(run)
+    with held(path, "run"):
+        run = Run.start(path, recipe, resume=resume)
+        write_inputs(recipe, chosen, run)
+        _watch(command(recipe, run, len(chosen)), run, recipe, observer)
+        _keep(run)
     return run
 
 
