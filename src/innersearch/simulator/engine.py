@@ -19,8 +19,9 @@ from innersearch import prompts
 from innersearch.config import SimulatorSettings
 from innersearch.search.base import Asked, SearchResult, answer_each
 from innersearch.search.noise import Curriculum, Label
-from innersearch.simulator.drafts import read_draft
+from innersearch.simulator.drafts import Draft, read_draft
 from innersearch.simulator.writers import Prompt, Writer
+from innersearch.thoughts import spoken
 from innersearch.types import Source
 
 _Key = tuple[str, str, str, tuple[str, ...], int]
@@ -92,7 +93,7 @@ class SimulatedEngine:
         error = None
         if not draft.documents:
             self.faults["none"] += 1
-            error = f"the simulator wrote no document, but {output.text[:80]!r}"
+            error = _why_none(output.text, draft)
         return SearchResult(draft.documents, error, 0.0, output.cost_usd, label, draft.faults)
 
     async def close(self) -> None:
@@ -102,6 +103,16 @@ class SimulatedEngine:
         await asyncio.gather(*self._written.values(), return_exceptions=True)
         self._written.clear()
         await self._writer.close()
+
+
+def _why_none(output: str, draft: Draft) -> str:
+    """Why an output holds no document; what was thought, where the answer may stand, is not repeated."""
+    said = spoken(output).whole
+    if said is None:
+        return "the simulator wrote no document, but a thought without an end"
+    if "refused" in draft.faults:
+        return f"the simulator refused: {said[:80]!r}"
+    return f"the simulator wrote no document, but {said[:80]!r}"
 
 
 def gold_answers(asked: Asked, settings: SimulatorSettings) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from innersearch.errors import ConfigError, DataError
 from innersearch.records import LineWriter, read_lines, to_json
 from innersearch.search.evidence import is_evidence, is_gold
 from innersearch.simulator.writers import Prompt, Writer
+from innersearch.thoughts import spoken
 from innersearch.types import Document, Question
 
 
@@ -99,7 +100,7 @@ async def judge(pair: Pair, writer: Writer) -> Pair:
         f"Documents:\n{documents}"
     )
     output = await writer.write(Prompt(message), ("judge", pair.question.id, pair.query, pair.page))
-    verdict = output.text.strip().lower()
+    verdict = (spoken(output.text).last or "").lower().strip("*\"'. ")
     labels = {"yes": "useful", "no": "noisy"}
     found = next((labels[word] for word in labels if verdict.startswith(word)), "")
     return replace(pair, label=found)
