@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from innersearch.errors import ConfigError, SearchError
+from innersearch.net.calls import PermanentError
+from innersearch.net.patience import CallSettings
 from innersearch.search.base import SearchResult
 from innersearch.search.budget import Budget, Budgeted, Spent, forecast
-from innersearch.search.calls import PermanentError
-from innersearch.search.reliable import CallSettings, Reliable
+from innersearch.search.reliable import Reliable
 from innersearch.search.remote import RemoteEngine
 from innersearch.search.web import WebEngine
 from tests.search_servers import KEY, Answer, Asked, LocalServer, api
@@ -82,7 +83,7 @@ def test_requests_that_never_left_are_given_back() -> None:
         await engine.close()
         return result
 
-    assert "ConnectError" in asyncio.run(run()).error
+    assert "connection refused" in asyncio.run(run()).error
     assert budget.spent == Spent(0, 0.0)
 
 

@@ -19,7 +19,9 @@ from innersearch.types import Finish, Sampling, Source, Trajectory
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.test_rollout import index, plan, tasks, tokenizer
 
-QUICK = Patience(deadline_s=5.0, max_outage_s=0.5, rest_s=0.05, wait_s=0.01)
+QUICK = Patience(
+    deadline_s=5.0, max_outage_s=0.5, rest_s=0.05, probe_max_s=0.05, backoff_s=0.01, probe_s=0.01
+)
 
 
 def said(text: Any, reason: str = "stop") -> Answer:

@@ -32,7 +32,9 @@ from tests.test_rollout import TEST, index, model, plan, tasks, tokenizer
 
 QUESTIONS = TEST[::90]
 SETTINGS = EvalSettings(prompt="world", max_new_tokens=80, max_batch=16)
-QUICK = Patience(deadline_s=5.0, max_outage_s=0.6, rest_s=0.05, wait_s=0.01)
+QUICK = Patience(
+    deadline_s=5.0, max_outage_s=0.6, rest_s=0.05, probe_max_s=0.05, backoff_s=0.01, probe_s=0.01
+)
 HELLO = Request((5, 6, 7), ("hello",), max_new_tokens=4)
 
 
@@ -135,7 +137,7 @@ def test_a_server_that_never_answered_is_not_waited_for_long() -> None:
     waiting = """
 import asyncio
 from innersearch.policy.servers import Patience, Servers
-servers = Servers(["http://127.0.0.1:1"], 1, Patience(first_s=0.1, wait_s=0.01))
+servers = Servers(["http://127.0.0.1:1"], 1, Patience(first_s=0.1, backoff_s=0.01, probe_s=0.01))
 asyncio.run(servers.post("completions", {}))
 """
     ended = subprocess.run([sys.executable, "-c", waiting], capture_output=True, text=True)
@@ -223,7 +225,7 @@ def test_a_server_that_asks_for_time_gets_it() -> None:
     failures = iter([Answer({}, 429, {"Retry-After": "1"})])
     with server(spoil=lambda asked, body: next(failures, None)) as one:
         started = time.monotonic()
-        [answer] = generate(remote(one), HELLO)
+        [answer] = generate(remote(one, patience=Patience()), HELLO)
     assert answer.finish is Finish.LENGTH
     assert time.monotonic() - started >= 1.0
 

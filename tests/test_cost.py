@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from innersearch.errors import ConfigError
+from innersearch.net.patience import CallSettings
 from innersearch.search.budget import Budget
 from innersearch.search.cost import (
     LATENCY_S,
@@ -22,7 +23,6 @@ from innersearch.search.cost import (
     run_searches,
 )
 from innersearch.search.dialects import DIALECTS
-from innersearch.search.reliable import CallSettings
 from innersearch.view.costs import cost_table
 
 SEVEN = Simulator(name="7B", billions=7, prompt_tokens=197.5, usd_hour=2.5, gpus=2)

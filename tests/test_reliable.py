@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from innersearch.errors import ConfigError
+from innersearch.net.calls import PermanentError, TransientError
+from innersearch.net.patience import CallSettings, as_record
 from innersearch.search.base import SearchResult
-from innersearch.search.calls import PermanentError, TransientError, once
-from innersearch.search.reliable import CallSettings, Reliable, as_record
+from innersearch.search.calls import once
+from innersearch.search.reliable import Reliable
 from innersearch.search.remote import RemoteEngine
 from innersearch.types import Document, Source
 from tests.search_servers import Answer, Asked, LocalServer, retrieve
@@ -95,6 +97,7 @@ def test_it_is_transparent_while_all_is_well() -> None:
         "failures": {},
         "lost": 0,
         "retries": 0,
+        "refusals": 0,
         "outages": 0,
         "waited_s": 0.0,
     }
@@ -258,7 +261,7 @@ def test_after_too_long_an_outage_all_fail_and_one_success_ends_it() -> None:
         results = await reliable.search([str(n) for n in range(50)], 3)
         assert 0.15 < time.monotonic() - started < 4
         assert {result.error for result in results} == {
-            "index has been down for more than 0.2 s: check it, then resume"
+            "index has been down for more than 0.2 s (away): start it, or correct the address"
         }
         calls = len(index.calls)
         assert (await reliable.search(["later"], 3))[0].error is not None

@@ -10,8 +10,8 @@ import pytest
 from innersearch.cli import main
 from innersearch.cli.engines import announce_cost
 from innersearch.config import SearchSettings
+from innersearch.net.patience import CallSettings
 from innersearch.records import read_json, read_lines
-from innersearch.search.reliable import CallSettings
 from innersearch.world.encyclopedia import Encyclopedia
 from tests.search_servers import Answer, LocalServer
 from tests.test_cli import fails

@@ -29,6 +29,7 @@ ORDER = [
         "locks",
         "sealed",
         "readers",
+        "net",
         "data",
         "config",
     ),

@@ -15,13 +15,14 @@ from pydantic import TypeAdapter
 
 from innersearch.config import SearchSettings
 from innersearch.errors import SearchError
+from innersearch.net.calls import PermanentError, TransientError
+from innersearch.net.fetching import MAX_BODY
+from innersearch.net.patience import CallSettings
 from innersearch.records import to_json
 from innersearch.search.base import SearchResult
-from innersearch.search.calls import PermanentError, TransientError
 from innersearch.search.dialects import DIALECTS, MAX_TEXT, cut_query, read_answer
-from innersearch.search.http import MAX_BODY
 from innersearch.search.opening import open_engine
-from innersearch.search.reliable import CallSettings, Reliable
+from innersearch.search.reliable import Reliable
 from innersearch.search.web import WebEngine
 from innersearch.types import Source
 from tests.search_servers import APIS, KEY, Answer, Asked, LocalServer, api, ask, page
@@ -303,7 +304,10 @@ def test_a_refused_connection_was_not_sent_and_costs_nothing() -> None:
     with answering({}) as server:
         url = server.url
     (result,) = ask(WebEngine("serper", base_url=url), "q")
-    assert result.error == f"serper cannot be reached at {url}/search: ConnectError"
+    assert (
+        result.error
+        == f"serper cannot be reached at {url}/search: connection refused, nothing listens there"
+    )
     assert result.cost_usd == 0
 
 

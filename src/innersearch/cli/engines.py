@@ -20,9 +20,9 @@ from innersearch.cli.console import stderr
 from innersearch.cli.sources import WORLD
 from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorSettings
 from innersearch.errors import ConfigError
+from innersearch.net.patience import CallSettings
 from innersearch.search.base import Engine
 from innersearch.search.noise import Curriculum
-from innersearch.search.reliable import CallSettings
 from innersearch.search.router import is_router, parse_router
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.shipped import SHIPPED_SEED

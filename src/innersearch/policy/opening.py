@@ -129,7 +129,7 @@ def _checked(policy: CompletionsPolicy, tokenizer: PreTrainedTokenizerFast) -> C
     """The same, after each of its servers has written one token."""
 
     async def probe(url: str) -> None:
-        alone = policy.at([url], Patience(deadline_s=_PROBE_S, max_outage_s=0.0))
+        alone = policy.at([url], Patience(deadline_s=_PROBE_S, max_outage_s=0.0, tries=1, open_after=1))
         async with alone.session(Sampling(1.0, 1)) as sampler:
             ids = tuple(tokenizer.encode("a", add_special_tokens=False))
             await sampler.generate(Request(ids or (0,), ("probe",)))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from innersearch.errors import ConfigError, SearchError
+from innersearch.net.calls import CallError, PermanentError
 from innersearch.records import read_json, write_json
 from innersearch.search.base import USED_UP, SearchResult
-from innersearch.search.calls import CallError, CallingEngine, PermanentError, once
+from innersearch.search.calls import CallingEngine, once
 from innersearch.types import Source
 
 # Money is counted in whole billionths of a dollar: a thousand times $0.001 is exactly $1.
@@ -36,8 +37,9 @@ class Budget:
     """A number of calls and a sum of money that are never exceeded, by tasks or threads of one process.
 
     A call takes its list price before it is made. What it then turns out to have cost replaces that: a
-    request that never left costs nothing, and one that was broken off stays paid. An API that charges
-    more than its list price can take the sum over the limit by the difference of the calls under way.
+    request that never left or was turned away costs nothing, and one that was broken off stays paid. An
+    API that charges more than its list price can take the sum over the limit by the difference of the
+    calls under way.
 
     Args:
         calls: Most calls; None for any number.
@@ -173,7 +175,7 @@ class Budgeted:
         try:
             results = await self._engine.ask(queries, k)
         except CallError as error:
-            if not error.sent:
+            if not error.paid:
                 self.budget.settle(self.price_usd, 0.0, sent=False)
             raise
         self.budget.settle(self.price_usd, sum(result.cost_usd for result in results))

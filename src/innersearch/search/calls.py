@@ -1,4 +1,4 @@
-"""Calls that can fail: what an engine that makes them raises, and how failures become results.
+"""Engines that make calls, and how failed calls become results.
 
 Besides `search`, such an engine has an `ask` that makes exactly one call and raises: `TransientError`
 when another try may succeed, `PermanentError` when it cannot. `once` turns both into failed results;
@@ -13,42 +13,8 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Protocol, runtime_checkable
 
-from innersearch.errors import SearchError
+from innersearch.net.calls import CallError
 from innersearch.search.base import Engine, SearchResult
-
-
-class CallError(SearchError):
-    """A call failed; `search` turns it into a failed result."""
-
-    def __init__(self, message: str, *, reason: str = "refused", sent: bool = True) -> None:
-        super().__init__(message)
-        self.reason = reason
-        """A word or two to count by: `timeout`, `network`, `http 503`, `malformed`, `budget`."""
-        self.sent = sent
-        """Whether a request may have arrived, and so may have to be paid for."""
-
-
-class TransientError(CallError):
-    """A call failed, but another try may succeed."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: str = "network",
-        sent: bool = True,
-        down: bool = True,
-        retry_after_s: float = 0.0,
-    ) -> None:
-        super().__init__(message, reason=reason, sent=sent)
-        self.down = down
-        """Whether it counts towards an outage."""
-        self.retry_after_s = retry_after_s
-        """Seconds that the engine asked to wait."""
-
-
-class PermanentError(CallError):
-    """A call failed, and would fail again."""
 
 
 @runtime_checkable
@@ -91,7 +57,7 @@ async def once(engine: CallingEngine, queries: Sequence[str], k: int) -> list[Se
         try:
             return await engine.ask(queries, k)
         except CallError as error:
-            cost = engine.price_usd if error.sent else 0.0
+            cost = engine.price_usd if error.paid else 0.0
             return failed(queries, str(error), perf_counter() - started, cost)
 
     answered = await asyncio.gather(*map(part, parts(queries, engine.batch)))

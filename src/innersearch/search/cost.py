@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from innersearch.errors import ConfigError, did_you_mean
+from innersearch.net.patience import CallSettings
 from innersearch.search.budget import Spent, forecast
 from innersearch.search.dialects import DIALECTS, Price
-from innersearch.search.reliable import CallSettings
 
 H100_FLOPS = 989e12
 """Peak of one H100 SXM in bfloat16 without sparsity, FLOP/s (NVIDIA's data sheet)."""

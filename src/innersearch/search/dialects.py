@@ -78,6 +78,9 @@ class Dialect:
     """Text of an HTTP 429 that means that the plan is used up, so that waiting is useless."""
     on_403: str | None = None
     """What to do about HTTP 403 where no key is wrong."""
+    limited: Callable[[int, str], bool] | None = None
+    """Whether a status and the beginning of what was said mean that calls come too often, as HTTP 429
+    does everywhere."""
     escaped: bool = False
     """Whether titles and snippets hold HTML character references."""
 

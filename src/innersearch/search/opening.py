@@ -20,13 +20,14 @@ from pathlib import Path
 
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, did_you_mean
+from innersearch.net.patience import CallSettings
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.budget import Budget, Budgeted
 from innersearch.search.cached import CachedEngine
 from innersearch.search.degraded import DegradedEngine
 from innersearch.search.dialects import DIALECTS
 from innersearch.search.noise import Curriculum
-from innersearch.search.reliable import CallSettings, Reliable
+from innersearch.search.reliable import Reliable
 
 _LOCAL = ("bm25", "dense", "remote")
 
@@ -109,7 +110,7 @@ def _open(
     if kind == "remote":
         from innersearch.search.remote import RemoteEngine
 
-        return Reliable(RemoteEngine(place), calls)
+        return Reliable(RemoteEngine(place, offline=offline), calls)
     return _open_index(kind, place)
 
 

@@ -16,10 +16,14 @@ from typing import Any
 
 import httpx2
 
+from innersearch.net.addresses import check_url
+from innersearch.net.calls import PermanentError
+from innersearch.net.client import Connections
+from innersearch.net.fetching import fetch_json
+from innersearch.net.keys import Key
 from innersearch.search.base import SearchResult
-from innersearch.search.calls import PermanentError, once
+from innersearch.search.calls import once
 from innersearch.search.dialects import cut_query, document
-from innersearch.search.http import Key, check_url, fetch_json, new_client
 from innersearch.types import Document, Source
 
 MAX_QUERY = 10_000
@@ -37,6 +41,7 @@ class RemoteEngine:
         singular: Whether the server takes one query at a time.
         key_variable: Environment variable that holds a bearer token, if the server wants one.
         client: To share connections; whoever gives it closes it.
+        offline: Whether it is only replayed, and needs neither a key nor a client.
 
     Raises:
         SearchError: The address is unusable, or the variable is not set.
@@ -55,14 +60,15 @@ class RemoteEngine:
         singular: bool = False,
         key_variable: str | None = None,
         client: httpx2.AsyncClient | None = None,
+        offline: bool = False,
     ) -> None:
         self.name = name
         self.batch: int | None = 1 if singular else batch
         address = check_url(url, name)
         self._url = address.copy_with(path="/retrieve") if address.path == "/" else address
         self._singular = singular
-        self._key = Key(key_variable, name) if key_variable else None
-        self._client, self._own = client or new_client(), client is None
+        self._key = Key(key_variable, name, needed=not offline) if key_variable else None
+        self._connections = Connections(self._url, shared=client, offline=offline)
         self.identity: Mapping[str, str | int | float | bool | None] = {
             "engine": "remote",
             "url": str(self._url),
@@ -81,11 +87,12 @@ class RemoteEngine:
             PermanentError: See `fetch_json`; or the answer is not one list of documents per query.
         """
         started = perf_counter()
-        headers = {"Authorization": f"Bearer {self._key.read()}"} if self._key else {}
-        request = self._client.build_request(
+        headers = self._key.bearer() if self._key else {}
+        client = self._connections.client
+        request = client.build_request(
             "POST", self._url, json=self._request(queries, k), headers=headers
         )
-        answer = await fetch_json(self._client, request, self.name, self._key)
+        answer = await fetch_json(client, request, self.name, self._key)
         try:
             lists = self._lists(answer, len(queries))
             found = [tuple(_document(row) for row in rows[:k]) for rows in lists]
@@ -97,8 +104,7 @@ class RemoteEngine:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._own:
-            await self._client.aclose()
+        await self._connections.close()
 
     def _request(self, queries: Sequence[str], k: int) -> dict[str, Any]:
         lines = [cut_query(query, MAX_QUERY) for query in queries]

@@ -13,10 +13,14 @@ from typing import Any
 import httpx2
 
 from innersearch.errors import SearchError, did_you_mean
+from innersearch.net.addresses import check_url
+from innersearch.net.calls import PermanentError
+from innersearch.net.client import Connections
+from innersearch.net.fetching import fetch_json
+from innersearch.net.keys import Key
 from innersearch.search.base import SearchResult
-from innersearch.search.calls import PermanentError, once
+from innersearch.search.calls import once
 from innersearch.search.dialects import DIALECTS, Dialect, cut_query, read_answer, stated_cost
-from innersearch.search.http import Key, check_url, fetch_json, new_client
 from innersearch.types import Source
 
 
@@ -31,6 +35,7 @@ class WebEngine:
         base_url: Address to use instead of the public one: a proxy, or an own SearXNG.
         parameters: Sent with every request besides the dialect's own, for example `{"gl": "us"}`.
         client: To share connections; whoever gives it closes it.
+        offline: Whether it is only replayed, and needs neither a key nor a client.
 
     Raises:
         SearchError: No such dialect, no key in the environment, or no usable address.
@@ -61,7 +66,7 @@ class WebEngine:
         self._fixed = {**self.dialect.fixed, **(parameters or {})}
         variable = self.dialect.key_variable
         self._key = Key(variable, self.name, needed=not offline) if variable else None
-        self._client, self._own = client or new_client(), client is None
+        self._connections = Connections(self._url, shared=client, offline=offline)
         self.identity: Mapping[str, str | int | float | bool | None] = {
             "engine": self.name,
             "url": str(self._url),
@@ -86,12 +91,13 @@ class WebEngine:
             raise PermanentError("the query is empty", reason="empty query", sent=False)
         request = self._request(line, k)
         answer = await fetch_json(
-            self._client,
+            self._connections.client,
             request,
             self.name,
             self._key,
             spent=self.dialect.spent,
             on_403=self.dialect.on_403,
+            limited=self.dialect.limited,
         )
         try:
             documents = tuple(read_answer(self.dialect, answer, k))
@@ -103,8 +109,7 @@ class WebEngine:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._own:
-            await self._client.aclose()
+        await self._connections.close()
 
     def _request(self, line: str, k: int) -> httpx2.Request:
         dialect = self.dialect
@@ -116,9 +121,10 @@ class WebEngine:
             headers[dialect.key_header] = dialect.key_prefix + self._key.read()
         elif self._key is not None:
             sent["api_key"] = self._key.read()
+        build = self._connections.client.build_request
         if dialect.method == "GET":
-            return self._client.build_request("GET", self._url, params=sent, headers=headers)
-        return self._client.build_request("POST", self._url, json=sent, headers=headers)
+            return build("GET", self._url, params=sent, headers=headers)
+        return build("POST", self._url, json=sent, headers=headers)
 
 
 def _dialect(given: Dialect | str) -> Dialect:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from innersearch.config import SimulatorSettings
 from innersearch.errors import ConfigError, ModelError
+from innersearch.net.patience import CallSettings
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_json
 from innersearch.search.noise import Curriculum
-from innersearch.search.reliable import CallSettings
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.writers import ChatWriter, LocalWriter, Writer
 

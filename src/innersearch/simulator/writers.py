@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -13,12 +12,17 @@ from innersearch import prompts
 from innersearch.config import SimulatorSettings
 from innersearch.errors import DataError
 from innersearch.grammar import closing
+from innersearch.net.addresses import check_url
+from innersearch.net.calls import PermanentError
+from innersearch.net.client import Connections
+from innersearch.net.fetching import fetch_json
+from innersearch.net.keys import Key
+from innersearch.net.patience import CallSettings
 from innersearch.policy.base import Policy, Request, Sampler, endpoint_seed
 from innersearch.policy.stops import StopStrings
 from innersearch.search.base import SearchResult
-from innersearch.search.calls import PermanentError, once
-from innersearch.search.http import Key, check_url, fetch_json, new_client
-from innersearch.search.reliable import CallSettings, Reliable
+from innersearch.search.calls import once
+from innersearch.search.reliable import Reliable
 from innersearch.types import Document, Finish, Kind, Sampling, Source
 
 if TYPE_CHECKING:
@@ -151,8 +155,8 @@ class _Completions:
         self.identity: Mapping[str, str | int | float | bool | None] = {"url": url, "model": model}
         self.settings = settings
         self._url, self._model = check_url(url, self.name), model
-        self._key = Key(KEY_VARIABLE, self.name) if KEY_VARIABLE in os.environ else None
-        self._client = new_client(calls.deadline_s)
+        self._key = Key.if_set(KEY_VARIABLE, self.name, shortest=8)
+        self._connections = Connections(self._url, calls.deadline_s)
 
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         return await once(self, queries, k)
@@ -171,12 +175,13 @@ class _Completions:
             body["messages"].append({"role": "assistant", "content": begun})
             # As vLLM and SGLang call it; others take a last message of the assistant that way anyway.
             body |= {"add_generation_prompt": False, "continue_final_message": True}
-        headers = {"Authorization": f"Bearer {self._key.read()}"} if self._key else {}
-        request = self._client.build_request("POST", self._url, json=body, headers=headers)
-        return [_read(await fetch_json(self._client, request, self.name, self._key), self.name)]
+        headers = self._key.bearer() if self._key else {}
+        client = self._connections.client
+        request = client.build_request("POST", self._url, json=body, headers=headers)
+        return [_read(await fetch_json(client, request, self.name, self._key), self.name)]
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connections.close()
 
 
 def _read(answer: Any, name: str) -> SearchResult:
