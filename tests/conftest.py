@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from innersearch.world.corpus import CorpusPlan, corpus
 from innersearch.world.encyclopedia import Encyclopedia
+from tests.virtual_time import VirtualLoop
 
 FAMILIES = ("byte_bpe", "unigram", "wordpiece")
 
@@ -116,3 +118,9 @@ def byte_level_bpe() -> str:
         ),
     )
     return backend.to_str()
+
+
+@pytest.fixture
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Event loops that begin in this test run on a clock of their own, see `tests.virtual_time`."""
+    monkeypatch.setattr(asyncio.events, "new_event_loop", VirtualLoop)

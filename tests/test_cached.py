@@ -264,6 +264,7 @@ def test_equal_queries_at_once_are_asked_once_and_paid_once(path: Path) -> None:
     assert len({result.documents for result in results if result.documents[0].id == "same 0"}) == 1
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_failure_is_shared_by_those_who_wait_for_it(path: Path) -> None:
     async def run() -> None:
         cached = CachedEngine(index, path)
@@ -278,6 +279,7 @@ def test_a_failure_is_shared_by_those_who_wait_for_it(path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_an_answer_is_kept_even_if_its_asker_is_cancelled(path: Path) -> None:
     async def run() -> None:
         cached = CachedEngine(index, path)

@@ -456,15 +456,16 @@ async def forever() -> SearchResult:
     raise AssertionError
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_trajectory_that_hangs_ends_in_time_with_what_it_has() -> None:
     wanted = tasks(90)
-    hanging = plan("always", Scripted(lambda query: forever()), timeout_s=0.4)
+    hanging = plan("always", Scripted(lambda query: forever()), timeout_s=3600)
     ended = roll(hanging, 0.0, wanted)
     hung = 0
     for trajectory, alone in zip(ended, roll(None, 0.0, wanted), strict=True):
         if trajectory.stop_reason is Finish.ERROR:
             hung += 1
-            assert trajectory.error == "not finished within search.timeout_s = 0.4 seconds"
+            assert trajectory.error == "not finished within search.timeout_s = 3600 seconds"
             assert text(trajectory).endswith("</search>")
             assert text(alone).startswith(text(trajectory))
             assert trajectory.calls == []
@@ -488,7 +489,7 @@ def test_failed_and_empty_searches_are_read_as_such() -> None:
             seen.add(call.error)
             assert content(span) == expected[call.error]
             assert (span.source, call.source, call.documents) == (Source.FORCED, Source.WEB, [])
-            assert call.latency_s == 2.5 or call.latency_s < 1
+            assert (call.latency_s == 2.5) is (len(call.query) % 3 == 2)
     assert seen == set(expected)
 
 

@@ -163,13 +163,22 @@ def _stops(tokenizer: PreTrainedTokenizerFast) -> StopStrings:
     return _MADE.setdefault(id(tokenizer), StopStrings(tokenizer, STOPS))
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_call_that_is_cancelled_frees_its_slot_and_the_others_go_on() -> None:
-    policy = TransformersPolicy(make(), [], max_batch=2)
+    model, passes = make(), 0
+    policy = TransformersPolicy(model, [], max_batch=2)
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    model.register_forward_pre_hook(count)
 
     async def run() -> None:
         async with policy.session(Sampling(max_new_tokens=80, seed=1)) as sampler, asyncio.timeout(30):
             calls = [asyncio.create_task(sampler.generate(Request((n, 1), (n,)))) for n in range(6)]
-            await asyncio.sleep(0.005)
+            while passes < 5:
+                await asyncio.sleep(0)
             calls[0].cancel()
             calls[4].cancel()
             done = await asyncio.gather(*calls, return_exceptions=True)
@@ -184,6 +193,7 @@ def test_a_call_that_is_cancelled_frees_its_slot_and_the_others_go_on() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_call_that_is_given_up_before_it_began_harms_nobody() -> None:
     policy = TransformersPolicy(make(), [END], max_batch=4)
 
@@ -219,6 +229,7 @@ def breaking(model: PreTrainedModel, after: int) -> Iterator[None]:
         hook.remove()
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_an_error_in_the_model_reaches_everybody_and_the_next_session_works() -> None:
     model = make()
     policy = TransformersPolicy(model, [END], max_batch=3)
@@ -260,6 +271,7 @@ def test_a_prompt_without_room_is_refused_and_the_others_go_on() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_closed_session_answers_nobody() -> None:
     async def run() -> None:
         async with TransformersPolicy(make(), [END]).session(SAMPLING) as sampler:
