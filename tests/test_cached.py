@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import shutil
 import sqlite3
+import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,87 @@ def test_a_miss_in_replay_is_a_failed_search(path: Path) -> None:
     assert replay.counts["missing"] == 1
 
 
+def test_a_miss_in_replay_says_for_what_the_query_is_kept(path: Path) -> None:
+    recorded = CachedEngine(Index(), path)
+    asyncio.run(recorded.search(["a"], 1))
+    ask(recorded, "a", k=5)
+    (missing,) = ask(CachedEngine(Index(), path, "replay"), "a", k=3)
+    assert "is missing for k = 3 (it is kept for k = 1, k = 5): record it" in missing.error
+    (missing,) = ask(CachedEngine(Index(version=2), path, "replay"), " a\t", k=5)
+    assert "is missing for this engine or index (it is kept for another)" in missing.error
+
+
+def as_somebody_without_rights(folder: Path, work: Callable[[], object]) -> None:
+    """Do the work in a process that can write nothing in `folder`: rights bind everybody but root."""
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555)
+    child = os.fork()
+    if child:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return
+    status = 1
+    try:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        assert not os.access(folder, os.W_OK)
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that others can reach, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp(prefix="innersearch-test-"))
+    (folder / "cache").mkdir()
+    folder.chmod(0o755)
+    yield folder / "cache"
+    (folder / "cache").chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("shared_memory", [False, True])
+def test_a_replay_from_a_place_that_cannot_be_written_to(
+    public: Path, killed: bool, shared_memory: bool
+) -> None:
+    file = public / "a b#?.sqlite"
+    recording = CachedEngine(Index(), file)
+    asyncio.run(recording.search(["a"], 3))
+    if killed:
+        # What lies there while it is recorded, and after a kill.
+        left = {end: Path(f"{file}{end}").read_bytes() for end in ("", "-wal", "-shm")}
+    asyncio.run(recording.close())
+    if killed:
+        assert left["-wal"]
+        for end in ("", "-wal", "-shm")[: 3 if shared_memory else 2]:
+            Path(f"{file}{end}").write_bytes(left[end])
+    before = {path.name: path.read_bytes() for path in public.iterdir()}
+
+    def replay() -> None:
+        for engine in (None, Index()):
+            (found,) = ask(CachedEngine(engine, file, "replay"), "a", k=3)
+            assert found.documents[0].id == "a 0"
+
+    as_somebody_without_rights(public, replay)
+    assert {path.name: path.read_bytes() for path in public.iterdir()} == before
+
+
+def test_partial_answers_are_never_kept(path: Path) -> None:
+    class Half(Index):
+        def _answer(self, query: str, k: int) -> SearchResult:
+            return replace(super()._answer(query, k), partial="serper: HTTP 503")
+
+    index = Half()
+    for mode in ("record", "record", "refresh"):
+        (result,) = ask(CachedEngine(index, path, mode), "a")
+        assert (result.error, result.partial) == (None, "serper: HTTP 503")
+    assert len(index.asked) == 3
+    assert "is missing" in ask(CachedEngine(index, path, "replay"), "a")[0].error
+
+
 def test_refresh_asks_again_and_keeps_the_new_answer(path: Path) -> None:
     index = Index()
     ask(CachedEngine(index, path), "a")
@@ -124,7 +208,6 @@ def test_k_engine_and_case_decide_which_answer_it_is(path: Path) -> None:
     ask(CachedEngine(index, path), "Turkey", k=2)
     assert len(ask(CachedEngine(index, path), "Turkey", k=3)[0].documents) == 3
     ask(CachedEngine(index, path), "turkey", k=2)
-    ask(CachedEngine(index, path), "Ｔurkey", k=2)
     assert index.asked == ["Turkey", "Turkey", "turkey"]
     other = Index(version=2)
     ask(CachedEngine(other, path), "Turkey", k=2)
@@ -138,7 +221,57 @@ def test_normalisation_is_idempotent_and_blind_to_outer_space(query: str, space:
     once = normalised(query)
     assert normalised(once) == once
     assert normalised(space + query + space) == once
-    assert normalised(unicodedata.normalize("NFKC", query)) == once
+    assert normalised(unicodedata.normalize("NFD", query)) == once
+
+
+DIFFERENT = [
+    *(
+        "10⁵",
+        "105",
+        "10₅",
+        "１０５",
+        "①05",
+        "x²",
+        "x2",
+        "H₂O",
+        "H2O",
+        "½",
+        "1⁄2",
+        "1/2",
+        "ﬁrst",
+        "first",
+    ),
+    *("Straße", "Strasse", "STRASSE", "№ 1", "No 1", "Ⅳ", "IV", "ªb", "ab", "µm", "μm", "ſo", "so"),
+    *(
+        "ｱｲ",
+        "アイ",
+        "…",
+        "...",
+        "™",
+        "TM",
+        "İ",
+        "I",
+        "ı",
+        "i",
+        "naïve",
+        "naive",
+        "ﷺ",
+        "a-b",
+        "a‑b",
+        "a–b",
+    ),
+]
+
+
+def test_queries_that_are_written_differently_have_answers_of_their_own(path: Path) -> None:
+    index = Index()
+    ask(CachedEngine(index, path), *DIFFERENT)
+    results = ask(CachedEngine(index, path), *DIFFERENT)
+    assert index.asked == DIFFERENT
+    assert [result.documents[0].id for result in results] == [f"{query} 0" for query in DIFFERENT]
+    same = [unicodedata.normalize(form, "Ångström é") for form in ("NFD", "NFC")] + ["\u212bngström  é "]
+    ask(CachedEngine(index, path), *same)
+    assert len(index.asked) == len(DIFFERENT) + 1
 
 
 def test_odd_queries_are_kept(path: Path) -> None:

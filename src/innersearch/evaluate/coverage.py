@@ -20,7 +20,7 @@ from innersearch.metrics import normalise, wilson
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, begun, claim, read_lines, read_unique, write_json
-from innersearch.search.base import USED_UP, Engine, SearchResult
+from innersearch.search.base import Engine, SearchResult
 from innersearch.search.evidence import is_gold
 from innersearch.types import ALL_GROUPS, Question
 
@@ -102,10 +102,13 @@ async def _ask_all(
             batch = todo[start : start + _BATCH]
             results = await engine.search([question.question for question in batch], k)
             pairs = list(zip(batch, results, strict=True))
-            writer.write(*(_record(q, result) for q, result in pairs if result.error is None))
-            failed += [result.error for _, result in pairs if result.error is not None]
+            # What only a part of the engine found says nothing about the whole.
+            errors = [result.error or result.partial for result in results]
+            whole = (pair for pair, error in zip(pairs, errors, strict=True) if error is None)
+            writer.write(*(_record(question, result) for question, result in whole))
+            failed += [error for error in errors if error is not None]
             progress("coverage", total - len(todo) + start + len(batch) - len(failed), total)
-            if failed and failed[-1].startswith(USED_UP):
+            if any(result.used_up for result in results):
                 break
     finally:
         await engine.close()

@@ -45,6 +45,8 @@ class Score:
     tokens: int
     unfinished: bool
     """Whether it ended by an error: the policy refused to go on, or time ran out."""
+    partial: int = 0
+    """Searches that only some of several fused engines answered."""
 
 
 def score(trajectory: Trajectory, *, direct: bool) -> Score:
@@ -64,6 +66,7 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         sum(call.error is not None for call in real),
         sum(sum(segment.sampled_mask) for segment in trajectory.segments),
         trajectory.stop_reason is Finish.ERROR,
+        sum(call.partial is not None for call in real),
     )
 
 
@@ -87,6 +90,8 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
     summary["format_rate"] = statistics.fmean(r["format"] for r in greedy)
     for name in ("searches", "calls", "failed"):
         summary[name] = statistics.fmean(r[name] for r in greedy)
+    # Records of earlier versions do not say.
+    summary["partial"] = statistics.fmean(r.get("partial", 0) for r in greedy)
     summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
     summary["unfinished"] = sum(int(r["unfinished"]) for r in (*greedy, *samples))
     if samples:

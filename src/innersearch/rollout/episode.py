@@ -22,7 +22,7 @@ from innersearch.policy.stops import StopStrings
 from innersearch.rewards import transcript
 from innersearch.rollout.observation import STYLES, observation
 from innersearch.rollout.segment import SegmentBuilder, Written
-from innersearch.search.base import USED_UP, Asked, Engine, SearchResult, ask
+from innersearch.search.base import Asked, Engine, SearchResult, ask
 from innersearch.search.router import Query, Route, Router
 from innersearch.search.signals import SAMPLED, SIGNALS, Own
 from innersearch.types import Decision, Finish, Kind, Question, Sampling, SearchCall, Source, Trajectory
@@ -78,6 +78,7 @@ class Tally:
 
     calls: int = 0
     failures: int = 0
+    """Partly failed ones included: they are not what the engine finds either."""
     last_error: str | None = None
     trajectories: int = 0
     refused: int = 0
@@ -87,13 +88,15 @@ class Tally:
         """Count a result.
 
         Raises:
-            SearchError: More than `limit` of all searches failed, or the budget is used up.
+            SearchError: More than `limit` of all searches failed, wholly or in part, or the budget is
+                used up.
         """
         self.calls += 1
-        self.failures += result.error is not None
-        self.last_error = result.error or self.last_error
-        if result.error is not None and result.error.startswith(USED_UP):
-            raise SearchError(f"{result.error}; what is written stays, and --resume goes on from it")
+        error = result.error or result.partial
+        self.failures += error is not None
+        self.last_error = error or self.last_error
+        if result.used_up:
+            raise SearchError(f"{error}; what is written stays, and --resume goes on from it")
         if self.calls >= _TALLY_FLOOR and self.failures > limit * self.calls:
             raise SearchError(
                 f"{self.failures} of {self.calls} searches failed, more than max_error_rate = {limit}; "
@@ -332,6 +335,7 @@ class Episode:
                 decision,
                 result.label,
                 result.faults,
+                result.partial,
             )
         )
         self.tally.add(result, plan.settings.max_error_rate)

@@ -17,8 +17,12 @@ from innersearch.types import Document, Question, Source
 if TYPE_CHECKING:
     from innersearch.search.noise import Curriculum
 
-USED_UP = "the budget of "
-"""How the error of a search begins that a budget did not allow: no run should go on with such."""
+_USED_UP = " is used up, nothing was sent"
+
+
+def used_up(limit: str) -> str:
+    """The error of a call that a budget did not allow; see `SearchResult.used_up`."""
+    return f"the budget of {limit}{_USED_UP}: raise it and resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,14 @@ class SearchResult:
     """`useful` or `noisy` where the engine decides about the quality, else empty."""
     faults: tuple[str, ...] = ()
     """What had to be mended in what a simulator wrote; see `innersearch.simulator.drafts`."""
+    partial: str | None = None
+    """What is missing and why, where only some of several engines answered: such a result has documents
+    or none, but it is not what the whole would have found, and is never kept as that."""
+
+    @property
+    def used_up(self) -> bool:
+        """Whether a budget did not allow it or a part of it: no run should go on with such."""
+        return any(_USED_UP in reason for reason in (self.error, self.partial) if reason)
 
 
 class Engine(Protocol):

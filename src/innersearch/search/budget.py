@@ -16,7 +16,7 @@ from pathlib import Path
 from innersearch.errors import ConfigError, SearchError
 from innersearch.net.calls import CallError, PermanentError
 from innersearch.records import read_json, write_json
-from innersearch.search.base import USED_UP, SearchResult
+from innersearch.search.base import SearchResult, used_up
 from innersearch.search.calls import CallingEngine, once
 from innersearch.types import Source
 
@@ -118,8 +118,7 @@ class Budget:
 
 
 def _used_up(limit: str) -> PermanentError:
-    message = f"{USED_UP}{limit} is used up, nothing was sent: raise it and resume"
-    return PermanentError(message, reason="budget", sent=False)
+    return PermanentError(used_up(limit), reason="budget", sent=False)
 
 
 def _read(path: Path) -> tuple[int, int]:

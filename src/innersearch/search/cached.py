@@ -1,9 +1,11 @@
 """Answers of an engine, kept in SQLite: asked once, paid once, replayed exactly.
 
-A kept answer belongs to the identity of its engine, to `k` and to the query, put on one line and
-NFKC-normalised. Upper and lower case are kept apart: engines treat them differently, and a replay has to
-return what its run saw. Failed and empty answers are never kept. Every row carries a digest; a damaged
-row counts as missing. Values are JSON text; the file may be shared by tasks, threads and processes.
+A kept answer belongs to the identity of its engine, to `k` and to the query, put on one line and in
+the normal form NFC, which makes no two texts one but those that are drawn and meant alike. Upper and
+lower case, full-width digits and superscripts ("10⁵" and "105") are kept apart: engines treat them
+differently, and a replay has to return what its run saw. Failed, partial and empty answers are never
+kept. Every row carries a digest; a damaged row counts as missing. Values are JSON text; the file may be
+shared by tasks, threads and processes, and is replayed from places that cannot be written to.
 
 An answer from the cache has the latency that was recorded, so that replayed records are byte for byte
 the same, and costs nothing.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
 import unicodedata
@@ -23,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
 
 from innersearch.errors import SearchError
@@ -61,10 +65,10 @@ def _sha256(value: object) -> str:
 def normalised(query: str) -> str:
     r"""The form of a query under which its answer is kept.
 
-    >>> normalised("  Who\tfounded Coltek？ ")
+    >>> normalised("  Who\tfounded Coltek? ")
     'Who founded Coltek?'
     """
-    return " ".join(unicodedata.normalize("NFKC", query).split())
+    return " ".join(unicodedata.normalize("NFC", query).split())
 
 
 class _Answers:
@@ -72,6 +76,7 @@ class _Answers:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self._path = path
+        self._copy: TemporaryDirectory[str] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="search-cache")
         try:
             self._database = self._thread.submit(self._open, write=write).result()
@@ -91,6 +96,8 @@ class _Answers:
         """Close the file."""
         self._thread.submit(self._database.close).result()
         self._thread.shutdown()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     def keep_engine(self, name: str, source: str, identity: Identity) -> None:
         """Note whose answers the file holds."""
@@ -109,7 +116,7 @@ class _Answers:
         with self._clear_errors(), self._database:
             for key, query, k, result in rows:
                 answer = _written(result)
-                line = query.encode("utf-8", "replace").decode()
+                line = _line(query)
                 digest = _sha256([key, line, k, answer, created])
                 self._database.execute(
                     "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
@@ -120,6 +127,14 @@ class _Answers:
         """For each key its answer, or why there is none: `missing`, `damaged` or `too old`."""
         with self._clear_errors():
             return [self._find(key, since) for key in keys]
+
+    def other_counts(self, query: str) -> list[int]:
+        """The numbers of documents for which answers to a query are kept, whoever gave them."""
+        with self._clear_errors():
+            rows = self._database.execute(
+                "SELECT DISTINCT k FROM answers WHERE query = ? ORDER BY k", (_line(query),)
+            ).fetchall()
+        return [k for (k,) in rows if isinstance(k, int)]
 
     def _find(self, key: str, since: float | None) -> SearchResult | str:
         row = self._database.execute(
@@ -140,19 +155,37 @@ class _Answers:
         with self._clear_errors():
             if write:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(
-                f"{self._path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}",
-                timeout=_BUSY_S,
-                uri=True,
-            )
-            # Damaged text then fails its digest, instead of failing to be read.
-            database.text_factory = lambda text: text.decode("utf-8", "replace")
+                return self._connect(self._path, "mode=rwc", write=True)
             try:
-                self._prepare(database, write=write)
-            except BaseException:
-                database.close()
-                raise
-            return database
+                return self._connect(self._path, "mode=ro", write=False)
+            except sqlite3.OperationalError:
+                return self._open_where_nothing_can_be_written()
+
+    def _open_where_nothing_can_be_written(self) -> sqlite3.Connection:
+        """SQLite keeps an index beside a file in WAL mode, also for readers.
+
+        Nobody can change the file, so it is read without; but where whoever recorded was killed, the
+        last answers are in a second file, and SQLite needs a copy of both to put them together.
+        """
+        log = self._path.with_name(self._path.name + "-wal")
+        if not log.is_file() or not log.stat().st_size:
+            return self._connect(self._path, "immutable=1", write=False)
+        self._copy = TemporaryDirectory(prefix="innersearch-", ignore_cleanup_errors=True)
+        copy = Path(self._copy.name) / "cache.sqlite"
+        shutil.copyfile(self._path, copy)
+        shutil.copyfile(log, f"{copy}-wal")
+        return self._connect(copy, "mode=rw", write=False)
+
+    def _connect(self, path: Path, how: str, *, write: bool) -> sqlite3.Connection:
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", timeout=_BUSY_S, uri=True)
+        # Damaged text then fails its digest, instead of failing to be read.
+        database.text_factory = lambda text: text.decode("utf-8", "replace")
+        try:
+            self._prepare(database, write=write)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def _prepare(self, database: sqlite3.Connection, *, write: bool) -> None:
         # One transaction, or the tables that another process makes could appear between the two.
@@ -182,6 +215,11 @@ class _Answers:
                 f"the cache {self._path} is damaged: {error}; it was left as it is: restore a copy, or "
                 "move it away and record again"
             ) from error
+
+
+def _line(query: str) -> str:
+    """A query as the file can hold it."""
+    return query.encode("utf-8", "replace").decode()
 
 
 def _written(result: SearchResult) -> str:
@@ -300,7 +338,8 @@ class CachedEngine:
             found, missing = await self._find(list(asked))
             if self._engine is None or self.mode == "replay":
                 self.counts.update(missing.values())
-                return found | {key: self._not_kept(why) for key, why in missing.items()}
+                lost = {key: await self._not_kept(asked[key], k, why) for key, why in missing.items()}
+                return found | lost
             self.counts.update(why for why in missing.values() if why != "missing")
             if missing:
                 found |= await self._ask(self._engine, {key: asked[key] for key in missing}, k)
@@ -331,14 +370,27 @@ class CachedEngine:
         rows = [
             (key, normalised(asked[key]), k, result)
             for key, result in answered.items()
-            if result.error is None and result.documents
+            if result.error is None and result.partial is None and result.documents
         ]
         if rows:
             await self._answers.run(self._answers.keep, rows, self._clock())
         return answered
 
-    def _not_kept(self, why: str) -> SearchResult:
+    async def _not_kept(self, query: str, k: int, why: str) -> SearchResult:
+        kept = ""
+        if why == "missing":
+            counts = await self._answers.run(self._answers.other_counts, normalised(query))
+            keys = [self._key(query, other) for other in counts]
+            answers = await self._answers.run(self._answers.find, keys, None)
+            own = [
+                n for n, found in zip(counts, answers, strict=True) if isinstance(found, SearchResult)
+            ]
+            if own:
+                others = ", ".join(f"k = {other}" for other in own)
+                kept = f" for k = {k} (it is kept for {others})"
+            elif counts:
+                kept = " for this engine or index (it is kept for another)"
         name = self._path.name
         return SearchResult(
-            error=f"{self.name} is replayed, and the answer in {name} is {why}: record it"
+            error=f"{self.name} is replayed, and the answer in {name} is {why}{kept}: record it"
         )

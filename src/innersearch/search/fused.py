@@ -3,8 +3,8 @@
 A document scores the sum of 1 / (60 + rank) over the engines that found it, so the engines' own scores,
 which cannot be compared, play no part.
 
-A query fails only if every engine fails on it: a result has either documents or an error. What single
-engines failed on is counted in `failures`, for whoever wants to report it.
+A query fails only if every engine fails on it. If some do, the result is that of the others and says
+what is missing and why (`SearchResult.partial`); how often each failed is counted in `failures`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, SearchError
 from innersearch.search.base import Engine, SearchResult
 from innersearch.types import Document, Source
 
@@ -58,7 +58,7 @@ class FusedEngine:
         """One result per query, in order, each with up to `k` documents."""
         started = time.perf_counter()
         depth = max(k, self._depth)
-        of_engines = await asyncio.gather(*(engine.search(queries, depth) for engine in self._engines))
+        of_engines = await asyncio.gather(*(_search(engine, queries, depth) for engine in self._engines))
         for engine, results in zip(self._engines, of_engines, strict=True):
             failed = sum(result.error is not None for result in results)
             if failed:
@@ -73,13 +73,23 @@ class FusedEngine:
 
     def _fuse(self, results: Sequence[SearchResult], k: int) -> SearchResult:
         cost = sum(result.cost_usd for result in results)
-        errors = [result.error for result in results if result.error is not None]
-        if len(errors) == len(results):
-            named = zip(self._engines, errors, strict=True)
-            message = "; ".join(f"{engine.name}: {error}" for engine, error in named)
-            return SearchResult(error=message, cost_usd=cost)
+        missing = "; ".join(
+            f"{engine.name}: {result.error or result.partial}"
+            for engine, result in zip(self._engines, results, strict=True)
+            if result.error or result.partial
+        )
+        if all(result.error is not None for result in results):
+            return SearchResult(error=missing, cost_usd=cost)
         rankings = [result.documents for result in results if result.error is None]
-        return SearchResult(fuse(rankings)[: max(k, 0)], cost_usd=cost)
+        return SearchResult(fuse(rankings)[: max(k, 0)], cost_usd=cost, partial=missing or None)
+
+
+async def _search(engine: Engine, queries: Sequence[str], k: int) -> list[SearchResult]:
+    """The results of one engine; one that gave up altogether takes nothing from the others."""
+    try:
+        return await engine.search(queries, k)
+    except (SearchError, OSError) as error:
+        return [SearchResult(error=str(error) or type(error).__name__)] * len(queries)
 
 
 def fuse(rankings: Sequence[Sequence[Document]]) -> tuple[Document, ...]:

@@ -22,6 +22,7 @@ METRICS = {
     "search/calls": "Searches per trajectory, whoever answered them.",
     "search/real": "Searches per trajectory that an engine answered.",
     "search/failed_share": "Share of an engine's searches that failed.",
+    "search/partial_share": "Share of an engine's searches that only some of its engines answered.",
     "search/latency_s": "Mean seconds that an engine took for a search.",
     "search/noise": "Share of an engine's searches that were answered badly on purpose.",
     "search/noise_wanted": "The probability of that, by the curriculum.",
@@ -63,6 +64,7 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     if real:
         metrics["search/real"] = len(real) / len(trajectories)
         metrics["search/failed_share"] = _share(call.error is not None for call in real)
+        metrics["search/partial_share"] = _share(call.partial is not None for call in real)
         metrics["search/latency_s"] = statistics.fmean(call.latency_s for call in real)
     labelled = [call for call in real if call.label]
     if labelled:

@@ -160,6 +160,8 @@ def _notes(call: Mapping[str, Any]) -> Iterator[str]:
         yield f"search {call['id'] + 1}: {call['label']} on purpose, by {call['engine']}{mended}"
     if "error" in call:
         yield f"search {call['id'] + 1} failed: {call['error']}"
+    if "partial" in call:
+        yield f"search {call['id'] + 1} failed in part: {call['partial']}"
     if "value" in decision and "threshold" in decision:
         sign, who = (">", call["engine"]) if decision["real"] else ("≤", "its own information")
         measured = f"{decision['signal']} {decision['value']:.3f} {sign} {decision['threshold']:.3f}"

@@ -52,6 +52,7 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
         f"({summary.get('calls', 0):.2f} real) and {summary['tokens']:.0f} tokens per greedy trajectory"
         + (f" · {failed:.2f} failed searches" if (failed := summary.get("failed", 0)) else "")
+        + (f" · {partial:.2f} partly failed" if (partial := summary.get("partial", 0)) else "")
         + _unfinished_note(summary)
         + _sampled_note({"": summary})
         + _protocol_note(summary["settings"])

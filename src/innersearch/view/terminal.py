@@ -36,6 +36,8 @@ def print_trajectory(trajectory: Trajectory, console: Console) -> None:
     for call in trajectory.calls:
         if call.error is not None:
             console.print(_labelled("failed", f"search {call.id + 1}: {call.error}"))
+        if call.partial is not None:
+            console.print(_labelled("partial", f"search {call.id + 1}: {call.partial}"))
     if any(call.engine for call in trajectory.calls):
         real = [f"{call.query} ({call.engine})" for call in trajectory.calls if call.engine]
         console.print(_labelled("searched", ", ".join(real)))
