@@ -362,11 +362,11 @@ def test_plain_rows_from_gzip_and_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"id": 1, "text": "a"}\n{"id": 2, "txt": "b"}', r"line 2 has neither .* \['id', 'txt'\]"),
-        (b'{"id": 1, "text": "a"}\n{"id": 2', "line 2 is no JSON"),
-        (b'{"text": "a"}\n["b"]', "line 2 is no JSON object"),
-        (b'{"text": "caf\xe9"}', "line 1 is no UTF-8"),
-        (b'{"text": "\\ud800"}', "line 1 holds half a surrogate"),
+        (b'{"id": 1, "text": "a"}\n{"id": 2, "txt": "b"}', r"row 2 has neither .* \['id', 'txt'\]"),
+        (b'{"id": 1, "text": "a"}\n{"id": 2', "row 2 is no JSON"),
+        (b'{"text": "a"}\n["b"]', "row 2 is no JSON object"),
+        (b'{"text": "caf\xe9"}', "row 1 is no UTF-8"),
+        (b'{"text": "\\ud800"}', r"row 1 holds .*, half of a character"),
         (b"\n", "holds no documents"),
     ],
 )
@@ -378,13 +378,13 @@ def test_a_wrong_row_is_named(tmp_path: Path, content: bytes, message: str) -> N
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:
-    (tmp_path / "c.csv").write_text("id,text")
+    (tmp_path / "c.xlsx").write_text("id,text")
     (tmp_path / "c.parquet").write_text("no parquet")
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(lines(PLAIN * 99))[:-20])
     parquet.write_table(pa.table({"id": [1]}), tmp_path / "bare.parquet")
     for name, message in {
         "none.jsonl": "no corpus at",
-        "c.csv": "'.csv'",
+        "c.xlsx": "'.xlsx'",
         "c.parquet": "no readable Parquet",
         "c.jsonl.gz": "no complete gzip",
         "bare.parquet": "row 1 has neither",

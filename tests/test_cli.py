@@ -105,8 +105,11 @@ def test_tokenizer_without_needed_tokens(capsys, tokens: dict[str, str], message
         ({"id": "2", "question": "Who?"}, "row 2 has neither 'golden_answers'"),
         ({"id": "2", "question": "Who?", "golden_answers": []}, "row 2 has no gold answer"),
         ({"id": "2", "question": "Who?", "golden_answers": [" "]}, "row 2 has no gold answer"),
-        ({"id": "2", "question": "Who?", "golden_answers": [None]}, "row 2: a gold answer is text"),
-        ({"id": "2", "question": "Who?", "golden_answers": [["x"]]}, "row 2: a gold answer is text"),
+        (
+            {"id": "2", "question": "Who?", "golden_answers": [None]},
+            "row 2 is no question: 'golden_answers': a",
+        ),
+        ({"id": "2", "question": "Who?", "golden_answers": [["x"], ["y"]]}, "lists in a list"),
     ],
 )
 def test_bad_data_rows(capsys, row: dict, message: str) -> None:
@@ -121,7 +124,9 @@ def test_bad_data_files(capsys) -> None:
     assert "ends in '.xml'" in fails(capsys, "eval", "world", "--data", "data.xml")
     Path("bad.jsonl").write_text('{"question": \n')
     assert "row 1 is no JSON" in fails(capsys, "eval", "world", "--data", "bad.jsonl")
-    Path("wide.jsonl").write_text(json.dumps(GOOD_ROW), encoding="utf-16")
+    Path("wide.jsonl").write_text(
+        json.dumps(GOOD_ROW | {"note": "é"}, ensure_ascii=False), encoding="cp1252"
+    )
     assert "row 1 is no UTF-8" in fails(capsys, "eval", "world", "--data", "wide.jsonl")
     Path("none.jsonl").write_text("\n")
     assert "holds no questions" in fails(capsys, "eval", "world", "--data", "none.jsonl")

@@ -306,7 +306,7 @@ def test_check_finds_what_is_wrong(capsys) -> None:
         good | {"id": "1", "question": "who wrote  THE long book about a sea"},
         {"id": "2", "question": "Is it?", "golden_answers": ["yes"]},
         {"id": "3", "question": "Which article is it?", "golden_answers": ["The"]},
-        {"id": "4", "question": "Which list is it?", "golden_answers": ['["a", "b"]']},
+        {"id": "4", "question": "Which list is it?", "golden_answers": ["[1, 2]", "the"]},
         {"id": "5", "question": "Which answer is missing?", "golden_answers": []},
         {"id": "6", "question": "Was it Ann or Bob?", "golden_answers": ["Bob"]},
         {"id": "7", "golden_answers": ["x"]},
@@ -317,9 +317,10 @@ def test_check_finds_what_is_wrong(capsys) -> None:
     assert found.same_id == ["1"]
     assert found.same_question == ["data:1#2"]
     assert [row.partition(" has")[0] for row in found.unreadable] == ["row 6", "row 8"]
-    assert {what: ids for what, ids in found.odd.items() if "empty" in what or "list" in what} == {
-        "a gold answer is empty after normalisation": ["3"],
-        "a gold answer holds a list or JSON": ["4"],
+    assert {what: ids for what, ids in found.odd.items() if "empty" in what or "bracket" in what} == {
+        "all gold answers are empty after normalisation": ["3"],
+        "one of several gold answers is empty after normalisation": ["4"],
+        "a gold answer begins with a bracket": ["4"],
     }
     assert found.odd["a gold answer is a whole number with .0"] == ["8"]
     assert found.odd["gold answers are all yes or no"] == ["2"]

@@ -10,8 +10,8 @@ from pyarrow import parquet
 
 from innersearch.cli.sources import load_questions
 from innersearch.errors import DataError
+from innersearch.gold import as_answers
 from innersearch.readers import (
-    as_answers,
     as_question,
     balanced,
     read_each,
@@ -120,14 +120,14 @@ def test_ids_that_a_table_made_floats_of() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"n": ' + "9" * 6000 + "}", "row 2 is no JSON: Exceeds the limit"),
-        ("[" * 200_000, "row 2 is no JSON: maximum recursion depth"),
+        ('{"n": ' + "9" * 6000 + "}", "row 2 is no JSON: a number has more than 4,300 digits"),
+        ("[" * 200_000, "row 2 is no row: its brackets are nested too deeply"),
         ("7", "row 2 is no JSON object"),
         ('{"question": "q \\ud800?", "golden_answers": ["a"]}', r"row 2 holds '\\ud800', half of a ch"),
         ('{"id": "\\udfff", "question": "q?", "golden_answers": ["a"]}', r"row 2 holds '\\udfff'"),
         (
             '{"question": "q?", "golden_answers": ["a"], "metadata": {"canary": 7}}',
-            "row 2: a canary is text, given 7",
+            "row 2 is no question: a canary is text, given 7",
         ),
     ],
 )

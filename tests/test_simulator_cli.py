@@ -212,7 +212,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path) -> None:
             "no pairs at",
         ),
         (("train", "world", "x.jsonl", "--output", "out"), "no pairs at x.jsonl"),
-        (("train", "world", "bad.jsonl", "--output", "out"), "bad.jsonl:1 is no pair"),
+        (("train", "world", "bad.jsonl", "--output", "out"), "bad.jsonl, row 1 is no pair"),
         (("train", "world", "empty.jsonl", "--output", "out"), "both labels are needed"),
         (("label", "x.jsonl", "--output", "out.jsonl"), "no pairs at x.jsonl"),
         (("collect", "world", *SOURCE[:5], "wrld", "--output", "p.jsonl"), "did you mean 'world'"),

@@ -1,11 +1,9 @@
-"""Questions from files: FlashRAG JSONL, Search-R1 Parquet, and the tables of three benchmarks.
+"""Questions from files: rows of the layouts in circulation, validated once for every command.
 
-* FlashRAG: one object per line, `{"id", "question", "golden_answers": [...], "metadata": {...}}`.
-* Search-R1: columns `question`, `golden_answers`, `data_source`, and gold answers again under
-  `reward_model.ground_truth.target`; gold answers occur as string, list, array or dict.
-* Tables, .csv or .tsv: SimpleQA (`problem`, `answer`), FRAMES (`Prompt`, `Answer`), and BrowseComp,
-  whose texts are sealed with the `canary` of their row (see `innersearch.sealed`). Rows are named by
-  file and number.
+Rows come from `innersearch.rows`, gold answers from `innersearch.gold`. The question stands under
+`question`, as in FlashRAG, Search-R1, TriviaQA, Natural Questions, MuSiQue, HotpotQA, PopQA and GAIA; or
+under `problem` (SimpleQA, BrowseComp), `prompt` (FRAMES) or `query`. BrowseComp's texts are sealed with
+the `canary` of their row (see `innersearch.sealed`).
 
 Every row becomes a question or the whole file is refused with the row that is wrong: nothing is
 dropped.
@@ -13,31 +11,33 @@ dropped.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from innersearch.errors import DataError
+from innersearch.gold import as_text, column_name, of_row, refuse_unread
+from innersearch.rows import TABLES, kind_of, name_of, read_rows, type_of
 from innersearch.sealed import CANARY, unseal
 from innersearch.types import GROUP_LABELS, Question
 
 Row = Mapping[str, Any]
 
+_QUESTIONS = ("question", "problem", "prompt", "query")
+_IDS = ("id", "_id", "question_id", "qid", "query_id", "task_id")
 _LABELS = ("data_source", "split", "group", "tier")
 """Row keys that group results; they are kept in the metadata."""
-_BLANK = b" \t\r\n\xef\xbb\xbf"
-"""White space and the mark that some files begin with."""
-_EXACT = 2.0**53
-"""Below it a float holds every whole number."""
 
 
 def read_questions(path: Path, *, labelled: bool = True, name: str = "") -> list[Question]:
-    """Read a `.jsonl`, `.parquet`, `.csv` or `.tsv` file of questions.
+    """Read a file, or a directory of the parts of one, of questions.
 
     Those that name no group belong to that of the file: its `name`, or that of the file without ending.
 
@@ -61,118 +61,70 @@ def read_each(path: Path, *, labelled: bool = True, name: str = "") -> Iterator[
     Raises:
         DataError: The file is missing, of another kind, or cannot be read further.
     """
-    if not path.is_file():
-        raise DataError(f"no data file at {path}: give a FlashRAG .jsonl or a Search-R1 .parquet file")
-    if path.suffix not in _READERS:
-        raise DataError(f"{path} ends in {path.suffix!r}; questions are read from {', '.join(_READERS)}")
-    for n, row in _READERS[path.suffix](path):
-        place = f"{path}, row {n}"
+    stem = name_of(path.resolve() if path.name in ("", "..") else path)
+    # Rows of tables have no ids as a rule, and those of two tables are not to be the same.
+    prefix = f"{stem}:" if kind_of(path) in TABLES else ""
+    for place, number, row in read_rows(path):
         try:
-            opened = _json_row(row, n, place) if isinstance(row, bytes) else row
-            yield as_question(opened, place, n, labelled=labelled, group=name or path.stem)
+            if isinstance(row, DataError):
+                raise row
+            yield as_question(row, place, f"{prefix}{number}", labelled=labelled, group=name or stem)
         except DataError as error:
             yield error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as lines:
-        yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANK))
-
-
-def _json_row(line: bytes, number: int, place: str) -> Row:
-    try:
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place} is no UTF-8: {error.reason}") from error
-    except (ValueError, RecursionError) as error:
-        # A number of thousands of digits and thousands of brackets are JSON, but not to Python.
-        raise DataError(f"{place} is no JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place} is no JSON object: {line[:60]!r}")
-    if b"\\u" in line:
-        _refuse_half_characters(row, place)
-    return row
-
-
-def _refuse_half_characters(row: Row, place: str) -> None:
-    """JSON can name one half of a surrogate pair, but no file and no tokenizer can hold it."""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = ascii(str(error.object)[error.start])
-        raise DataError(f"{place} holds {half}, half of a character: mend or remove it") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            batches = [batch.to_pylist() for batch in file.iter_batches()]
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is no readable Parquet file: {error}") from error
-    yield from enumerate((row for batch in batches for row in batch), 1)
-
-
-def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(1 << 27)
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        table = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
-        try:
-            for number, given in enumerate(table, 1):
-                row = {str(key).lower(): value for key, value in given.items() if key}
-                text = row.get("question") or row.get("problem") or row.get("prompt")
-                yield number, {"id": f"{path.stem}:{number}"} | row | {"question": text}
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is no readable table: {error}") from error
-
-
-_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row | bytes]]]] = {
-    **{".jsonl": _json_rows, ".parquet": _parquet_rows},
-    **{".csv": _table_rows, ".tsv": _table_rows},
-}
-"""By the end of a file's name: its numbered rows, those of JSON lines not yet read."""
-
-
 def as_question(
-    row: Row, place: str, number: int, *, labelled: bool = True, group: str = ""
+    given: Row, place: str, number: int | str, *, labelled: bool = True, group: str = ""
 ) -> Question:
-    """The question of a row in either format; `place`, `number` and `group` name it where it says
-    nothing else.
+    """The question of a row in any layout; `place`, `number` and `group` name it where it says nothing
+    else.
 
     Raises:
         DataError: It has no question, or `labelled` and it has no gold answer.
     """
-    text = row.get("question")
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{place} has no 'question'; its columns are {sorted(row)}")
     try:
-        row = _opened(row)
-        answers = _golden_answers(row)
+        row = _columns(given)
+        row = _opened(row | {"question": _question(row)})
+        answers = _answers(row, labelled=labelled)
+        metadata = _metadata(row)
+        identity = _identity(row, number)
+        _refuse_nul(identity, row["question"], *answers)
     except DataError as error:
-        raise DataError(f"{place}: {error}") from error
-    if labelled and answers is None:
-        raise DataError(
-            f"{place} has neither 'golden_answers' nor 'reward_model.ground_truth.target'; "
-            f"its columns are {sorted(row)}"
-        )
-    if labelled and not answers:
-        raise DataError(f"{place} has no gold answer: {text[:60]!r}; remove it or add one")
-    given = row.get("metadata")
-    metadata = dict(given) if isinstance(given, Mapping) else {}
-    if CANARY in metadata and not (isinstance(metadata[CANARY], str) and metadata[CANARY]):
-        raise DataError(f"{place}: a canary is text, given {metadata[CANARY]!r}")
-    metadata |= {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
+        raise DataError(f"{place} {error}") from error
     if group and not any(metadata.get(key) and isinstance(metadata[key], str) for key in GROUP_LABELS):
         metadata["data_source"] = group
-    given = row.get("id")
-    missing = given is None or given == "" or given != given
-    identity = str(number) if missing else _text(given)
-    return Question(identity, str(row["question"]).strip(), answers or (), metadata)
+    return Question(identity, row["question"].strip(), answers, metadata)
 
 
-def _opened(row: Row) -> Row:
+def _columns(given: Row) -> dict[str, Any]:
+    """The row under the names that are looked for, whatever their case."""
+    row: dict[str, Any] = {}
+    for key, value in given.items():
+        name = column_name(str(key))
+        if row.get(name) in (None, ""):
+            row[name] = value
+        elif value not in (None, "") and row[name] != value:
+            raise DataError(f"has two columns {name!r}: rename or remove one")
+    return row
+
+
+def _question(row: Row) -> str:
+    """The text of the question, under the first name that holds one."""
+    extra = row.get("extra_info")
+    named = {name: row.get(name) for name in _QUESTIONS}
+    if isinstance(extra, Mapping):
+        named["extra_info.question"] = extra.get("question")
+    for value in named.values():
+        if isinstance(value, Mapping) and isinstance(value.get("text"), str):
+            value = value["text"]
+        if isinstance(value, str) and value.strip():
+            return value
+    present = [f"{name!r} is {type_of(named[name])}" for name in named if row.get(name) is not None]
+    reason = f"; {', '.join(present)}" if present else ""
+    raise DataError(f"has no 'question'{reason}; its columns are {_shown(row)}")
+
+
+def _opened(row: dict[str, Any]) -> dict[str, Any]:
     """The row with its texts in plain words; only in memory, and the canary says so."""
     canary = row.get(CANARY)
     if not isinstance(canary, str) or not canary:
@@ -181,47 +133,72 @@ def _opened(row: Row) -> Row:
     return {**row, **texts, "metadata": {CANARY: canary}}
 
 
-def _golden_answers(row: Row) -> tuple[str, ...] | None:
-    for value in (row.get("golden_answers"), _nested_target(row), row.get("answer")):
-        if value is not None:
-            return as_answers(value)
-    return None
+def _answers(row: Row, *, labelled: bool) -> tuple[str, ...]:
+    try:
+        answers = of_row(row)
+        if labelled and answers:
+            refuse_unread(row, answers)
+    except DataError as error:
+        if _is_sealed(row):
+            raise DataError("is sealed, and its gold answers cannot be read") from None
+        raise DataError(f"is no question: {error}") from error
+    if labelled and answers is None:
+        raise DataError(
+            "has neither 'golden_answers' nor another column of gold answers that is read; its columns "
+            f"are {_shown(row)}"
+        )
+    if labelled and not answers:
+        text = "" if _is_sealed(row) else f": {row['question'][:60]!r}"
+        raise DataError(f"has no gold answer{text}; remove it or add one")
+    return answers or ()
 
 
-def _nested_target(row: Row) -> object:
-    value: Any = row
-    for key in ("reward_model", "ground_truth", "target"):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _is_sealed(row: Row) -> bool:
+    metadata = row.get("metadata")
+    return isinstance(metadata, Mapping) and CANARY in metadata
 
 
-def as_answers(value: Any) -> tuple[str, ...]:
-    """Gold answers from any of the shapes in circulation: string, number, list, array, `{"target": …}`.
+def _metadata(row: Row) -> dict[str, Any]:
+    given = row.get("metadata")
+    metadata = _plain(given) if isinstance(given, Mapping) else {}
+    if CANARY in metadata and not (isinstance(metadata[CANARY], str) and metadata[CANARY]):
+        raise DataError(f"is no question: a canary is text, given {metadata[CANARY]!r}")
+    return metadata | {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
 
-    >>> as_answers({"target": ["Paris"]}), as_answers("Paris"), as_answers([" ", 7, 1998.0])
-    (('Paris',), ('Paris',), ('7', '1998'))
 
-    Raises:
-        DataError: An answer is neither text nor a number.
-    """
+def _plain(value: Any) -> Any:
+    """Metadata go into every record, so that they hold only what JSON can."""
     if isinstance(value, Mapping):
-        value = value.get("target", [])
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if not isinstance(value, list | tuple | set):
-        value = [value]
-    for answer in value:
-        if isinstance(answer, bool) or not isinstance(answer, str | int | float) or answer != answer:
-            raise DataError(f"a gold answer is text or a number, given {answer!r}")
-    texts = map(_text, value)
-    return tuple(text for text in texts if text.strip())
+        return {str(key): _plain(item) for key, item in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def _text(value: object) -> str:
-    """As written; a whole number that a table made a float of, 1998.0, is 1998 again."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return str(int(value))
-    return str(value)
+def _identity(row: Row, number: int | str) -> str:
+    for name in _IDS:
+        value = row.get(name)
+        value = value.item() if isinstance(value, np.generic) else value
+        if value is None or value == "" or value != value:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise DataError(f"is no question: {name!r} is {type_of(value)}, not text or a number")
+        return as_text(value)
+    return str(number)
+
+
+def _refuse_nul(*texts: str) -> None:
+    if any("\0" in text for text in texts):
+        raise DataError("is no question: it holds a NUL character: mend or remove it")
+
+
+def _shown(row: Row) -> list[str]:
+    """The names of the columns; texts that stand there because a header is missing are cut."""
+    names = sorted(map(str, row))
+    return [name[:40] for name in names[:20]] + ["…"] * (len(names) > 20)
 
 
 def with_unique_ids(questions: list[Question]) -> list[Question]:

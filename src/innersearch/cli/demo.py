@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from cyclopts.types import NonNegativeFloat
 from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display, describe
-from innersearch.cli.sources import WORLD, load_questions, recipe_path
+from innersearch.cli.sources import WORLD, load_questions, recipe_path, toml_of
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.locks import held
@@ -104,7 +103,7 @@ def demo_recipe(*, small: bool, seed: int) -> Recipe:
     path = recipe_path(f"recipes/{_RECIPE}")
     if path is None:
         raise ConfigError(f"recipes/{_RECIPE} is missing from this installation: install it anew")
-    settings = tomllib.loads(path.read_text(encoding="utf-8")) | {
+    settings = toml_of(path) | {
         "model": str(SHIPPED),
         "seed": seed,
     }

@@ -22,7 +22,15 @@ from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.locks import locked
 from innersearch.records import write_json
-from innersearch.simulator.pairs import Pair, label, read_pairs, split, useful_pages, write_pairs
+from innersearch.simulator.pairs import (
+    Pair,
+    label,
+    read_pairs,
+    split,
+    useful_pages,
+    write_pairs,
+    written_pairs,
+)
 
 if TYPE_CHECKING:
     from innersearch.simulator.collecting import Collection
@@ -299,11 +307,11 @@ def _alone(output: Path) -> AbstractContextManager[None]:
 def _earlier(output: Path, *, resume: bool) -> list[Pair]:
     if output.exists() and not resume:
         raise RunError(f"{output} exists: add --resume to go on with it, or give another --output")
-    return list(read_pairs(output)) if output.exists() else []
+    return list(written_pairs(output))
 
 
 def _print_counts(output: Path) -> None:
-    labels = [pair.label for pair in read_pairs(output)]
+    labels = [pair.label for pair in written_pairs(output)]
     useful, noisy = labels.count("useful"), labels.count("noisy")
     other = len(labels) - useful - noisy
     stdout.print(f"{useful} useful and {noisy} noisy pairs" + (f", {other} unlabelled" if other else ""))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from innersearch.data.catalogue import fetched, is_name
 from innersearch.errors import ConfigError, DataError, did_you_mean
 from innersearch.readers import read_questions, with_unique_ids
+from innersearch.rows import name_of
+from innersearch.rows.files import text_of
 from innersearch.sealed import any_sealed
 from innersearch.types import Question
 from innersearch.world.encyclopedia import Encyclopedia, Split
@@ -71,7 +73,7 @@ def _demand_groups(source: str, groups: Collection[str], found: Collection[Quest
 
 def _load(source: str, *, labelled: bool = True, name: str = "") -> list[Question]:
     prefix, _, split = source.partition(":")
-    if "," in source and not Path(source).is_file():
+    if "," in source and not Path(source).exists():
         parts = [part.strip() for part in source.split(",") if part.strip()]
         named = zip(parts, _told_apart(parts), strict=True)
         return with_unique_ids(
@@ -90,7 +92,7 @@ def _told_apart(sources: list[str]) -> list[str]:
     >>> _told_apart(["nq/test.jsonl", "popqa/test.jsonl"]), _told_apart(["a/x.csv", "a/y.csv"])
     (['nq/test', 'popqa/test'], ['x', 'y'])
     """
-    paths = [Path(source).with_suffix("") for source in sources]
+    paths = [path.with_name(name_of(path)) if path.name else path for path in map(Path, sources)]
     for depth in range(1, 1 + max((len(path.parts) for path in paths), default=0)):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
@@ -128,12 +130,31 @@ def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
         ConfigError: There is no such file, or it is no TOML.
     """
     path = recipe_path(name)
+    if path is None and Path(name).is_dir():
+        raise ConfigError(f"{name} is a directory: give a .toml file")
     if path is None:
         raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
+    return path, toml_of(path)
+
+
+def toml_of(path: Path) -> dict[str, Any]:
+    """The values of a TOML file, in any encoding that files of questions may have.
+
+    Raises:
+        ConfigError: It is no TOML.
+    """
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+        text = text_of(path, "recipe")
+        return tomllib.loads(text)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is no recipe: its brackets are nested too deeply") from error
+    except ValueError as error:
+        if text.lstrip().startswith("{"):
+            raise ConfigError(f"{path} is JSON: a recipe is TOML, `name = value`") from error
+        reason = "a number has more than 4,300 digits" if "4300 digits" in str(error) else error
+        raise ConfigError(f"{path} is no TOML: {reason}") from error
 
 
 def default_prompt(

@@ -111,14 +111,21 @@ def _any_answer(test: Callable[[str], bool]) -> Callable[[Question], bool]:
 
 
 _ODDITIES: dict[str, Callable[[Question], bool]] = {
-    "a gold answer is empty after normalisation": _any_answer(lambda answer: not normalise(answer)),
+    "all gold answers are empty after normalisation": lambda question: (
+        bool(question.golden_answers) and not any(map(normalise, question.golden_answers))
+    ),
+    "one of several gold answers is empty after normalisation": lambda question: (
+        0
+        < sum(not normalise(answer) for answer in question.golden_answers)
+        < len(question.golden_answers)
+    ),
     f"a gold answer has more than {_LONG_ANSWER} words": _any_answer(
         lambda answer: len(answer.split()) > _LONG_ANSWER
     ),
     "a gold answer is a whole number with .0": _any_answer(
         lambda answer: re.fullmatch(r"[-+]?\d+\.0+", answer.strip()) is not None
     ),
-    "a gold answer holds a list or JSON": _any_answer(lambda answer: answer.lstrip()[:1] in ("[", "{")),
+    "a gold answer begins with a bracket": _any_answer(lambda answer: answer.lstrip()[:1] in ("[", "{")),
     "gold answers are all yes or no": lambda question: (
         {normalise(answer) for answer in question.golden_answers} <= {"yes", "no"}
     ),

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from innersearch.errors import ConfigError, DataError
 from innersearch.records import LineWriter, read_lines, to_json
+from innersearch.rows import read_rows
 from innersearch.search.evidence import is_evidence, is_gold
 from innersearch.simulator.writers import Prompt, Writer
 from innersearch.thoughts import spoken
@@ -38,6 +40,7 @@ class Pair:
 
 
 _PAIR = TypeAdapter(Pair)
+_LABELS = ("useful", "noisy", "")
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:
@@ -45,17 +48,38 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 
     Raises:
         ConfigError: There is no such file.
+        DataError: A row is no pair, or the file holds none that can be read.
+    """
+    if not path.exists():
+        raise ConfigError(f"no pairs at {path}; make them with `innersearch simulator collect`")
+    for place, _, values in read_rows(path, "file of pairs"):
+        if isinstance(values, DataError):
+            raise values
+        yield _pair(values, place)
+
+
+def written_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs that a command wrote before it was killed; a line that it left unfinished is none.
+
+    Raises:
         DataError: A line is no pair.
     """
-    if not path.is_file():
-        raise ConfigError(f"no pairs at {path}; make them with `innersearch simulator collect`")
     for number, record in enumerate(read_lines(path), 1):
-        try:
-            yield _PAIR.validate_python(record)
-        except ValidationError as error:
-            detail = error.errors()[0]
-            place = ".".join(map(str, detail["loc"]))
-            raise DataError(f"{path}:{number} is no pair: {place}: {detail['msg']}") from error
+        yield _pair(record, f"{path}, row {number}")
+
+
+def _pair(values: Mapping[str, Any], place: str) -> Pair:
+    try:
+        pair = _PAIR.validate_python(values)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        field = ".".join(map(str, detail["loc"]))
+        raise DataError(f"{place} is no pair: {field}: {detail['msg']}") from error
+    if pair.label not in _LABELS:
+        raise DataError(
+            f"{place} is no pair: label: useful, noisy or nothing, given {pair.label[:40]!r}"
+        )
+    return pair
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
