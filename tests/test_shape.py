@@ -19,6 +19,7 @@ ORDER = [
     *(
         "types",
         "errors",
+        "threads",
         "progress",
         "rows",
         "grammar",
