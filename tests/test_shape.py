@@ -29,6 +29,7 @@ ORDER = [
         "metrics",
         "gold",
         "records",
+        "weights",
         "locks",
         "sealed",
         "readers",

@@ -56,8 +56,10 @@ def open_policy(
         case "transformers" if not place:
             return _in_memory(path, tokenizer, max_batch)
         case "vllm" if not place:
+            from innersearch.policy.loading import demand_loadable
             from innersearch.policy.vllm import VllmPolicy
 
+            demand_loadable(path, tokenizer)
             return VllmPolicy.load(path, tokenizer, max_batch=max_batch)
         case "http" if urls:
             return _checked(_completions(urls, model, path, tokenizer, max_batch), tokenizer)

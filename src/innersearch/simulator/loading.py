@@ -13,7 +13,7 @@ from pathlib import Path
 from innersearch.config import SimulatorSettings
 from innersearch.errors import ConfigError, ModelError
 from innersearch.net.patience import CallSettings
-from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_json
 from innersearch.search.noise import Curriculum
@@ -56,7 +56,7 @@ def demand_simulator(path: str, settings: SimulatorSettings) -> None:
         ModelError: There is no such model.
     """
     as_trained(path, settings)
-    load_tokenizer(path)
+    demand_loadable(path, load_tokenizer(path))
 
 
 def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | None = None) -> Writer:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, T
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
-from innersearch.policy.loading import configured_ends, load_model, load_tokenizer
+from innersearch.policy.loading import configured_ends, demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced
@@ -168,6 +168,7 @@ def check(
     demand_a_full_step(recipe, questions)
     processes.demand_equal_shares(recipe)
     demand_weights(recipe.model)
+    demand_loadable(recipe.model, tokenizer)
     model = outline(recipe.model)
     context = TransformersPolicy(model, configured_ends(recipe.model, tokenizer)).context
     if recipe.trainer.lora.rank:
@@ -217,6 +218,6 @@ def _keep(run: Run, recipe: Recipe, folder: Path) -> None:
 
 def _switch_cache_on(folder: Path) -> None:
     """The trainer switches it off, and it would stay off for whoever loads the model."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     config.use_cache = True
     config.save_pretrained(folder)

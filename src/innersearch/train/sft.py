@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallba
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import ConfigError, DataError, installing
 from innersearch.locks import held
+from innersearch.policy.loading import demand_vocabulary
 from innersearch.records import begun, write_json
 from innersearch.runs import versions
 from innersearch.search.base import Asked
@@ -79,6 +80,7 @@ def _tune(
     *,
     resume: bool,
 ) -> Path:
+    demand_vocabulary(model, tokenizer, str(model.name_or_path))
     chosen = balanced(pairs, settings.seed)[: settings.max_pairs or None]
     if not chosen:
         raise DataError(

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, RunError
 from innersearch.locks import held
-from innersearch.policy.loading import configured_context, load_tokenizer
+from innersearch.policy.loading import configured_context, demand_loadable, load_tokenizer
 from innersearch.readers import balanced
 from innersearch.records import LineWriter, read_json, read_lines
 from innersearch.runs import Run
@@ -95,9 +95,11 @@ def check(
     settings.refuse(recipe)
     Run(path).goes_on(recipe, resume=resume)
     demand_weights(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
+    demand_loadable(recipe.model, tokenizer)
     chosen = balanced(questions) if recipe.balance_groups else list(questions)
     demand_a_full_step(recipe, chosen)
-    encode_prompts(load_tokenizer(recipe.model), recipe, chosen, configured_context(recipe.model))
+    encode_prompts(tokenizer, recipe, chosen, configured_context(recipe.model))
     return chosen
 
 
