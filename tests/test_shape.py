@@ -30,6 +30,7 @@ ORDER = [
         "gold",
         "records",
         "weights",
+        "identity",
         "locks",
         "sealed",
         "readers",

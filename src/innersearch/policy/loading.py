@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import (
     AutoConfig,
@@ -61,12 +61,12 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(path: str, *, dtype: torch.dtype | Literal["auto"] | None = None) -> PreTrainedModel:
     """The causal language model of a directory or hub id, on the GPU if there is one.
 
     Args:
         path: Model directory or hub id.
-        dtype: Parameter type; float32 when None.
+        dtype: Parameter type, `auto` for that of the weights; float32 when None.
 
     Raises:
         ModelError: There is no causal language model, or its weights are damaged, or do not fill it.
