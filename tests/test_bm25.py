@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from innersearch.errors import ConfigError, DataError, SearchError
 from innersearch.search.base import SearchResult
-from innersearch.search.bm25 import BM25Engine, BM25Parameters, split_words
+from innersearch.search.bm25 import BM25Engine, BM25Parameters
 from innersearch.search.corpus import read_corpus
 from innersearch.types import Document, Source
 
@@ -313,15 +313,6 @@ def test_an_opened_index_holds_no_documents_in_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(search(engine, "word8")[0].documents[0].text) > 10**5
     assert (tmp_path / "index" / "documents.jsonl").stat().st_size > 8 * 10**6
-
-
-def test_words() -> None:
-    assert split_words("U.S. 5-year Plan №1, ĲSSEL ① İzmir") == [
-        *("u", "s", "5", "year", "plan", "no1", "ijssel", "1", "izmir")
-    ]
-    assert split_words("東京タワー Tokyo한국어 e\u0301te\u0301") == [
-        *("東", "京", "タ", "ワ", "ー", "tokyo한국어", "ete")
-    ]
 
 
 # The corpus reader.
