@@ -8,8 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -181,18 +182,22 @@ def test_parameters_are_kept_and_decide(tmp_path: Path) -> None:
         BM25Engine.from_documents(documents, BM25Parameters(stemmer="englisch"))
 
 
-def test_the_event_loop_runs_on_while_a_search_is_under_way() -> None:
-    engine = BM25Engine.from_documents(many(3000))
+def test_the_event_loop_runs_on_while_a_search_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, runs_on = BM25Engine.from_documents(many(300)), threading.Event()
+    search_in_thread = engine._search
 
-    async def both() -> int:
-        ticks = 0
-        searching = asyncio.create_task(engine.search(["w1 w2 w3 w4"] * 4000, 5))
-        while not searching.done():
-            await asyncio.sleep(0.001)
-            ticks += 1
-        return ticks
+    def wait_for_the_loop(queries: Sequence[str], k: int) -> list[SearchResult]:
+        assert runs_on.wait(600), "the search keeps the event loop from running"
+        return search_in_thread(queries, k)
 
-    assert asyncio.run(both()) > 5
+    async def both() -> list[SearchResult]:
+        searching = asyncio.create_task(engine.search(["w1 w2 w3 w4"] * 40, 5))
+        await asyncio.sleep(0.001)
+        runs_on.set()
+        return await searching
+
+    monkeypatch.setattr(engine, "_search", wait_for_the_loop)
+    assert len(asyncio.run(both())) == 40
 
 
 def test_concurrent_searches_do_not_mix(cities: BM25Engine) -> None:
