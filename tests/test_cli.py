@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from innersearch.cli import main
+from innersearch.records import read_json
 from innersearch.world.shipped import SHIPPED
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
@@ -196,6 +197,27 @@ def test_a_question_longer_than_the_context_is_named_before_anything_is_written(
     small = "--empty-groups --trainer.prompts-per-step 2 --trainer.micro-batch 8"
     arguments = ["train", RECIPE, "--data", data, "--prompt.max-tokens", "2000", *small.split()]
     assert "tokens, and the context of" in fails(capsys, *arguments)
+
+
+def test_questions_that_are_too_long_are_left_out_on_demand_and_counted(capsys) -> None:
+    long = {**GOOD_ROW, "question": "x" * 600}
+    data = write_rows(GOOD_ROW, long | {"id": "long"}, long | {"id": "longer"})
+    arguments = ["eval", "world", "--data", data, "--output", "out"]
+    assert "(2 of 3 are too long)" in fails(capsys, *arguments)
+    assert main([*arguments, "--skip-long"]) == 0
+    assert "left out, too long  2 of 3 questions  (long, longer)" in capsys.readouterr().out
+    summary = read_json(Path("out/summary.json"))
+    assert summary["left_out"] == {"ids": ["long", "longer"], "of": 3}
+    assert summary["em"]["data"]["n"] == 1
+    small = "--empty-groups --trainer.prompts-per-step 1 --trainer.micro-batch 8 --dry-run"
+    arguments = ["train", RECIPE, "--data", data, *small.split()]
+    assert "leave such questions out" in fails(capsys, *arguments)
+    assert main([*arguments, "--prompt.skip-long"]) == 0
+    captured = capsys.readouterr()
+    assert "note: 2 of 3 questions are left out, their prompts are too long" in captured.err
+    assert "1 questions" in captured.out
+    write_rows(long)
+    assert "no prompt of 1 questions has at most" in fails(capsys, *arguments, "--prompt.skip-long")
 
 
 def test_a_group_that_is_not_there_is_named_beside_one_that_is(capsys) -> None:

@@ -112,6 +112,10 @@ def _run(evaluation: Evaluation, used: Choices, folder: Path, samples: int) -> N
     with Display() as display:
         summary = evaluation.run(folder, with_default_cache(settings, folder), display)
     stdout.print(evaluation_table(summary, first=used.metric))
+    if left_out := summary.get("left_out"):
+        ids = left_out["ids"]
+        some = f"  ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})" if ids else ""
+        stdout.print(f"left out, too long  {len(ids):,} of {left_out['of']:,} questions{some}")
     stdout.print(f"records  {folder}")
 
 

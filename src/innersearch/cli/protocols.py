@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
@@ -27,6 +28,8 @@ class ProtocolOptions:
     and limits where they are not given, and what is reported first; see docs/reproduce.md."""
     subset: NonNegativeInt | None = None
     """Questions per group, drawn by the hash of their ids; 0 takes all."""
+    skip_long: bool = False
+    """Leave out questions whose prompt leaves no room in the context of the model, and say which."""
 
     def choices(
         self,
@@ -51,6 +54,7 @@ class ProtocolOptions:
             options=options,
             groups=groups,
             direct=direct,
+            skip_long=self.skip_long,
         )
         return _filled(given, self.protocol) if self.protocol else given
 
@@ -69,6 +73,8 @@ class Choices:
     """Only questions of these groups."""
     direct: bool = False
     """Ask for the answer without search tags."""
+    skip_long: bool = False
+    """Leave out questions that are too long."""
     protocol: Protocol | None = None
     departures: str = ""
 
@@ -98,9 +104,10 @@ class Choices:
         return settings.model_copy(update={"max_tokens": self.protocol.max_tokens})
 
     @property
-    def record(self) -> dict[str, str]:
+    def record(self) -> dict[str, Any]:
         """What the settings of the evaluation keep of the protocol."""
-        return {"protocol": self.protocol.name if self.protocol else "", "departures": self.departures}
+        named = {"protocol": self.protocol.name if self.protocol else "", "departures": self.departures}
+        return named | ({"skip_long": True} if self.skip_long else {})
 
     @property
     def metric(self) -> str:

@@ -88,6 +88,7 @@ def train(
     if engine is not None:
         trainer = settings.trainer.model_copy(update={"engine": engine})
         resolved = resolved.model_copy(update={"trainer": trainer})
+    questions = _fitting(resolved, questions)
     if dry_run and resolved.trainer.engine == "verl":
         raise ConfigError("--dry-run shows a run of TRL: look at verl's with --engine verl --print")
     if dry_run:
@@ -98,6 +99,19 @@ def train(
         raise ConfigError("--print shows how verl would be started: add --engine verl")
     else:
         _train_with_trl(resolved, questions, path, resume=resume)
+
+
+def _fitting(recipe: Recipe, questions: list[Question]) -> list[Question]:
+    """The questions that are not too long, if the others are to be left out, which is said."""
+    if not recipe.prompt.skip_long:
+        return questions
+    from innersearch.policy.loading import load_tokenizer
+    from innersearch.train.tasks import fitting
+
+    kept = fitting(load_tokenizer(recipe.model), recipe, questions)
+    left_out = f"{len(questions) - len(kept):,} of {len(questions):,} questions are left out"
+    stderr.print(f"note: {left_out}, their prompts are too long", soft_wrap=True)
+    return kept
 
 
 def _rehearse(

@@ -28,7 +28,7 @@ from innersearch.identity import (
     of_served,
 )
 from innersearch.locks import held
-from innersearch.policy.base import Policy, demand_room
+from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
 from innersearch.records import (
@@ -77,6 +77,8 @@ class EvalSettings:
     """The published protocol that was followed; see innersearch.evaluate.protocols."""
     departures: str = ""
     """Where it was not, in words."""
+    skip_long: bool = False
+    """Leave out questions whose prompt leaves no room in the context; the summary names them."""
 
 
 def evaluate(
@@ -127,7 +129,8 @@ def _evaluate(
     resume: bool,
 ) -> dict[str, Any]:
     prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
-    demand_room(prompt_ids, policy.context, policy.name)
+    asked = len(questions)
+    questions, left_out = _with_room(questions, prompt_ids, policy, settings)
     plan = plan() if callable(plan) else plan
     identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
     model = _of_model(policy, tokenizer)
@@ -158,16 +161,37 @@ def _evaluate(
     summary: dict[str, Any] = {"model": policy.name, "settings": asdict(settings)}
     summary["retokenised"] = "tokens" not in policy.tells
     summary |= {"search": plan.identity} if plan else {}
+    summary |= {"left_out": {"ids": left_out, "of": asked}} if settings.skip_long else {}
     summary |= summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
     (path / BEGUN).unlink(missing_ok=True)
     return summary
 
 
+def _with_room(
+    questions: Sequence[Question],
+    prompt_ids: dict[str, tuple[int, ...]],
+    policy: Policy,
+    settings: EvalSettings,
+) -> tuple[Sequence[Question], list[str]]:
+    """The questions that are asked, and the ids of those that are left out."""
+    long = too_long(prompt_ids, policy.context - 1) if settings.skip_long else []
+    if len(long) < len(questions):
+        kept = {identity: ids for identity, ids in prompt_ids.items() if identity not in set(long)}
+        questions = [question for question in questions if question.id in kept]
+        prompt_ids = kept
+    demand_room(prompt_ids, policy.context, policy.name)
+    return questions, long
+
+
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
     told = {"model": policy.name, "tells": sorted(policy.tells)}
-    return asdict(settings) | told | {"questions_sha256": fingerprint(questions)}
+    given = asdict(settings)
+    if not settings.skip_long:
+        # Records from before there was this choice go on.
+        del given["skip_long"]
+    return given | told | {"questions_sha256": fingerprint(questions)}
 
 
 def _of_model(policy: Policy, tokenizer: PreTrainedTokenizerFast) -> Parts:

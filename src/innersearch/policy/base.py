@@ -54,13 +54,18 @@ def demand_room(prompt_ids: Mapping[str, Sequence[int]], context: int, model: st
     Raises:
         DataError: One does not.
     """
-    for question, ids in prompt_ids.items():
-        if len(ids) >= context:
-            raise DataError(
-                f"the prompt of question {question!r} has {len(ids)} tokens, and the context of "
-                f"{model} takes {context - 1}: shorten the question or the prompt, drop the question, "
-                "or give the model a longer context"
-            )
+    if long := too_long(prompt_ids, context - 1):
+        more = f" ({len(long)} of {len(prompt_ids)} are too long)" if len(long) > 1 else ""
+        raise DataError(
+            f"the prompt of question {long[0]!r} has {len(prompt_ids[long[0]])} tokens, and the context "
+            f"of {model} takes {context - 1}{more}: shorten the question or the prompt, give it a "
+            "longer context, or leave such questions out: --skip-long, of train --prompt.skip-long"
+        )
+
+
+def too_long(prompt_ids: Mapping[str, Sequence[int]], limit: int) -> list[str]:
+    """The ids of questions whose prompts have more than `limit` tokens."""
+    return [question for question, ids in prompt_ids.items() if len(ids) > limit]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
-from innersearch.policy.base import Policy, demand_room
+from innersearch.policy.base import Policy, demand_room, too_long
+from innersearch.policy.loading import configured_context
 from innersearch.rewards import outcome_reward, transcript
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
@@ -55,15 +56,34 @@ def encode_prompts(
         DataError: A prompt is longer than the recipe allows, or leaves no room in the model's context.
     """
     encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
-    for question, ids in zip(questions, encoded, strict=True):
-        if len(ids) > recipe.prompt.max_tokens:
-            raise DataError(
-                f"the prompt of question {question.id!r} has {len(ids)} tokens, more than "
-                f"prompt.max_tokens = {recipe.prompt.max_tokens}: raise the limit or drop the question"
-            )
     by_id = {question.id: ids for question, ids in zip(questions, encoded, strict=True)}
+    if long := too_long(by_id, recipe.prompt.max_tokens):
+        more = f" ({len(long)} of {len(by_id)} are)" if len(long) > 1 else ""
+        raise DataError(
+            f"the prompt of question {long[0]!r} has {len(by_id[long[0]])} tokens, more than "
+            f"prompt.max_tokens = {recipe.prompt.max_tokens}{more}: raise the limit, or leave such "
+            "questions out with --prompt.skip-long"
+        )
     demand_room(by_id, context, recipe.model)
     return encoded
+
+
+def fitting(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question]
+) -> list[Question]:
+    """The questions without those that are too long, if the recipe leaves such questions out.
+
+    Raises:
+        DataError: None is left.
+    """
+    if not recipe.prompt.skip_long:
+        return list(questions)
+    limit = min(recipe.prompt.max_tokens, configured_context(recipe.model) - 1)
+    name = recipe.prompt.name
+    kept = [q for q in questions if len(prompts.encode(tokenizer, name, q.question)) <= limit]
+    if not kept:
+        raise DataError(f"no prompt of {len(questions)} questions has at most {limit} tokens")
+    return kept
 
 
 def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
