@@ -51,8 +51,14 @@ DOCUMENT = {"id": 7, "contents": '"Coltek"\nA firm.'}
             ("a", "T", "b"),
         ),
         ({"result": [[{"contents": "one line"}]]}, False, (None, "", "one line")),
+        (
+            {"result": [[{"contents": '"""Weird Al"" Yankovic"\nA singer.'}]]},
+            False,
+            (None, '"Weird Al" Yankovic', "A singer."),
+        ),
+        ({"result": [[{"id": 1, "title": 1984, "text": "b"}]]}, False, ("1", "", "b")),
     ],
-    ids="wrapped bare web-server rerank skyrl zerosearch asearcher bm25 untitled".split(),
+    ids="wrapped bare web-server rerank skyrl zerosearch asearcher bm25 untitled quoted number".split(),
 )
 def test_rows_of_the_family(rows: Any, *, singular: bool, expected: tuple[str | None, str, str]) -> None:
     (document,) = ask_rows(rows, singular=singular).documents
@@ -129,3 +135,39 @@ def test_the_identity_has_the_address_and_the_users_version() -> None:
         "url": "http://127.0.0.1:8000/retrieve",
         "version": "wiki-18 e5",
     }
+
+
+def answered(body: Any, *queries: str, singular: bool = False) -> tuple[list[SearchResult], LocalServer]:
+    with LocalServer(lambda asked: Answer(body)) as server:
+        return ask(RemoteEngine(server.url, singular=singular), *queries, k=3), server
+
+
+def test_a_document_without_a_text_takes_no_other_with_it() -> None:
+    good, null = {"id": "a", "contents": "x"}, {"id": "b", "contents": None}
+    rows = [[good, null], [good], [null], None, [None, good], [{"document": None}, {"document": good}]]
+    results, _ = answered({"result": rows}, *"abcdef")
+    assert [len(result.documents) for result in results] == [1, 1, 0, 0, 1, 1]
+    assert [result.error is not None for result in results] == [False, False, True, False, False, False]
+    assert [result.partial is not None for result in results] == [True, False, False, False, True, True]
+    assert "'contents' is null" in str(results[0].partial)
+    assert "'contents' is null" in str(results[2].error)
+
+
+@pytest.mark.parametrize("singular", [False, True])
+def test_a_query_without_words_is_not_sent_and_fails_alone(singular: bool) -> None:
+    with LocalServer(lambda asked: retrieve(asked) if not singular else Answer([])) as server:
+        results = ask(RemoteEngine(server.url, singular=singular), "a", " \n ", "", "b")
+    assert [result.error for result in results] == [
+        None,
+        "the query is empty",
+        "the query is empty",
+        None,
+    ]
+    sent = [asked.values.get("queries", asked.values.get("query")) for asked in server.asked]
+    assert sorted(map(str, sent)) == (["a", "b"] if singular else ["['a', 'b']"])
+
+
+def test_nothing_is_sent_for_blank_queries_alone() -> None:
+    results, server = answered({"result": []}, " ", "")
+    assert [result.error for result in results] == ["the query is empty"] * 2
+    assert not server.asked

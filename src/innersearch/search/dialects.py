@@ -21,6 +21,9 @@ from innersearch.types import Document
 MAX_TEXT, MAX_TITLE, MAX_URL = 20_000, 1_000, 2_000
 """Longest text, title and address of a document from the network, in characters; the rest is cut off."""
 
+MAX_PRICE_USD = 100.0
+"""Highest price of one call that is believed."""
+
 Json = Mapping[str, Any]
 
 
@@ -47,8 +50,10 @@ class Dialect:
 
     name: str
     path: str
-    rows: Callable[[Json], Any]
-    """The list of results in an answer; raises LookupError or TypeError if there is none."""
+    rows: tuple[str, ...]
+    """Where the list of results stands in an answer; it may be missing or null if there are none."""
+    marks: frozenset[str]
+    """Fields, one of which stands in every answer of the API, results or not."""
     text: str
     """Name of the snippet in a result."""
     price: Price
@@ -85,22 +90,14 @@ class Dialect:
     """Whether titles and snippets hold HTML character references."""
 
 
-def _serpapi_rows(answer: Json) -> Any:
-    # Without results the list is missing, but the search has succeeded (serpapi.com/search-errors).
-    if "organic_results" not in answer and answer["search_metadata"]["status"] == "Success":
-        return []
-    return answer["organic_results"]
-
-
-def _brave_rows(answer: Json) -> Any:
-    # `web` is left out when there are no results.
-    return answer["web"]["results"] if "web" in answer or answer["type"] != "search" else []
-
-
 SERPER = Dialect(
     "serper",
     "/search",
-    lambda answer: answer["organic"],
+    ("organic",),
+    frozenset(
+        "searchParameters answerBox knowledgeGraph peopleAlsoAsk relatedSearches topStories credits "
+        "organic".split()
+    ),
     "snippet",
     Price(1.0, "2026, serper.dev: 50,000 for $50; $0.30 in the largest package"),
     "https://google.serper.dev",
@@ -114,7 +111,11 @@ SERPER = Dialect(
 SERPAPI = Dialect(
     "serpapi",
     "/search",
-    _serpapi_rows,
+    ("organic_results",),
+    frozenset(
+        "search_metadata search_parameters search_information answer_box knowledge_graph "
+        "related_questions related_searches organic_results".split()
+    ),
     "snippet",
     Price(15.0, "2026, serpapi.com: 5,000 for $75"),
     "https://serpapi.com",
@@ -131,7 +132,8 @@ SERPAPI = Dialect(
 TAVILY = Dialect(
     "tavily",
     "/search",
-    lambda answer: answer["results"],
+    ("results",),
+    frozenset("query results answer images response_time request_id follow_up_questions".split()),
     "content",
     Price(8.0, "2026, docs.tavily.com: one credit of $0.008 at basic depth"),
     "https://api.tavily.com",
@@ -146,7 +148,8 @@ TAVILY = Dialect(
 BRAVE = Dialect(
     "brave",
     "/res/v1/web/search",
-    _brave_rows,
+    ("web", "results"),
+    frozenset("type query mixed web infobox news faq videos discussions locations".split()),
     "description",
     Price(5.0, "September 2026, api-dashboard.search.brave.com: plan Search"),
     "https://api.search.brave.com",
@@ -165,7 +168,8 @@ BRAVE = Dialect(
 EXA = Dialect(
     "exa",
     "/search",
-    lambda answer: answer["results"],
+    ("results",),
+    frozenset("requestId results resolvedSearchType searchType searchTime costDollars context".split()),
     "text",
     Price(7.0, "March 2026, exa.ai/docs: up to 10 results with text"),
     "https://api.exa.ai",
@@ -179,7 +183,11 @@ EXA = Dialect(
 SEARXNG = Dialect(
     "searxng",
     "/search",
-    lambda answer: answer["results"],
+    ("results",),
+    frozenset(
+        "query results number_of_results answers corrections infoboxes suggestions "
+        "unresponsive_engines".split()
+    ),
     "content",
     FREE,
     method="GET",
@@ -192,7 +200,8 @@ SEARXNG = Dialect(
 PERPLEXITY = Dialect(
     "perplexity",
     "/search",
-    lambda answer: answer["results"],
+    ("results",),
+    frozenset("results id server_time".split()),
     "snippet",
     Price(5.0, "October 2026, docs.perplexity.ai: Search API"),
     "https://api.perplexity.ai",
@@ -211,19 +220,31 @@ def read_answer(dialect: Dialect, answer: object, k: int) -> list[Document]:
     """The first `k` documents of an answer, best first; results without an address are passed over.
 
     Raises:
-        ValueError: The list of results is missing, or holds something that is no result.
+        ValueError: It is no answer of the API, or its list of results holds something that is no result.
     """
+    found = [row for row in _rows(dialect, answer) if isinstance(row.get(dialect.url), str)][:k]
+    return [_document(dialect, row) for row in found]
+
+
+def _rows(dialect: Dialect, answer: object) -> list[Json]:
     if not isinstance(answer, dict):
         raise ValueError("it is no JSON object")
-    try:
-        rows = dialect.rows(answer)
-    except (LookupError, TypeError) as error:
-        stated = answer.get("error")
-        raise ValueError(f"no list of results: {stated or error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    section: Any = answer
+    for name in dialect.rows:
+        if not isinstance(section, dict):
+            raise ValueError(f"{dialect.rows[0]} is no object")
+        section = section.get(name)
+        if section is None:
+            # An answer box, or nothing at all, was found: that is an answer, and may be paid for.
+            if dialect.marks.isdisjoint(answer):
+                raise ValueError(f"no list of results, but {sorted(map(str, answer))[:8]}")
+            return []
+    if not isinstance(section, list):
         raise ValueError("its results are no list of objects")
-    found = [row for row in rows if isinstance(row.get(dialect.url), str)][:k]
-    return [_document(dialect, row) for row in found]
+    rows = [row for row in section if row is not None]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("its results are no list of objects")
+    return rows
 
 
 def _document(dialect: Dialect, row: Json) -> Document:
@@ -240,7 +261,7 @@ def stated_cost(dialect: Dialect, answer: object) -> float:
     except (LookupError, TypeError):
         stated = None
     number = _number(stated)
-    return dialect.price.usd if number is None or number < 0 else number
+    return number if number is not None and 0 <= number <= MAX_PRICE_USD else dialect.price.usd
 
 
 def document(
@@ -266,7 +287,10 @@ def _plain(value: object, limit: int) -> str:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def cut_query(query: str, max_chars: int, max_words: int | None = None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -19,19 +20,22 @@ import httpx2
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
 from innersearch.net.client import Connections
+from innersearch.net.complaints import complaint, refusal
 from innersearch.net.fetching import fetch_json
 from innersearch.net.keys import Key
 from innersearch.search.base import SearchResult
 from innersearch.search.calls import once
+from innersearch.search.corpus import title_and_text
 from innersearch.search.dialects import cut_query, document
 from innersearch.types import Document, Source
 
 MAX_QUERY = 10_000
 """Longest query that is sent, in characters."""
+_EMPTY = "the query is empty"
 
 
 class RemoteEngine:
-    """A `/retrieve` server.
+    """A `/retrieve` server. Queries without words are not sent, and fail alone.
 
     Args:
         url: Address of the route; `/retrieve` is added to an address without a path.
@@ -87,42 +91,60 @@ class RemoteEngine:
             PermanentError: See `fetch_json`; or the answer is not one list of documents per query.
         """
         started = perf_counter()
+        lines = [cut_query(query, MAX_QUERY) for query in queries]
+        asked = [line for line in lines if line]
+        answered = iter(await self._ask(asked, k) if asked else ())
+        latency = perf_counter() - started
+        results = [next(answered) if line else SearchResult(error=_EMPTY) for line in lines]
+        return [replace(result, latency_s=latency) for result in results]
+
+    async def _ask(self, lines: Sequence[str], k: int) -> list[SearchResult]:
         headers = self._key.bearer() if self._key else {}
         client = self._connections.client
-        request = client.build_request(
-            "POST", self._url, json=self._request(queries, k), headers=headers
-        )
+        request = client.build_request("POST", self._url, json=self._request(lines, k), headers=headers)
         answer = await fetch_json(client, request, self.name, self._key)
         try:
-            lists = self._lists(answer, len(queries))
-            found = [tuple(_document(row) for row in rows[:k]) for rows in lists]
+            return [self._result(rows, k) for rows in self._lists(answer, len(lines))]
         except ValueError as error:
+            if isinstance(answer, dict) and (said := complaint(answer)) is not None:
+                raise refusal(said, self.name, self._key) from error
             message = f"{self.name} sent an answer that cannot be read: {error}"
-            raise PermanentError(message, reason="malformed") from error
-        latency = perf_counter() - started
-        return [SearchResult(documents, latency_s=latency) for documents in found]
+            raise PermanentError(message[:300], reason="malformed") from error
+
+    def _result(self, rows: list[Any], k: int) -> SearchResult:
+        """The result of one query; a row without a text takes no other with it."""
+        found: list[Document] = []
+        bad = ""
+        for row in rows[:k]:
+            try:
+                found.append(_document(row))
+            except ValueError as error:
+                bad = bad or f"{self.name} sent documents that cannot be read: {error}"
+        if bad and not found:
+            return SearchResult(error=bad[:300])
+        return SearchResult(tuple(found), partial=bad[:300] or None)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._connections.close()
 
-    def _request(self, queries: Sequence[str], k: int) -> dict[str, Any]:
-        lines = [cut_query(query, MAX_QUERY) for query in queries]
+    def _request(self, lines: Sequence[str], k: int) -> dict[str, Any]:
         if self._singular:
             return {"query": lines[0], "topk": k, "top_k": k, "return_scores": True}
-        return {"queries": lines, "topk": k, "return_scores": True}
+        return {"queries": list(lines), "topk": k, "return_scores": True}
 
     def _lists(self, answer: Any, expected: int) -> list[list[Any]]:
+        """The rows of each query; null where a query has none."""
         rows = answer.get("result") if isinstance(answer, dict) else answer
         if not isinstance(rows, list):
             raise ValueError("no list under 'result'")
-        if self._singular and not (rows and isinstance(rows[0], list)):
+        if self._singular and not (rows and isinstance(rows[0], list | None)):
             rows = [rows]
         if len(rows) != expected:
             raise ValueError(f"{len(rows)} lists for {expected} queries")
-        if not all(isinstance(row, list) for row in rows):
+        if not all(isinstance(row, list | None) for row in rows):
             raise ValueError("the rows of a query are no list")
-        return rows
+        return [row or [] for row in rows]
 
 
 def _document(row: Any) -> Document:
@@ -132,20 +154,12 @@ def _document(row: Any) -> Document:
     fields = {"contents": inner} if isinstance(inner, str) else inner
     if not isinstance(fields, dict):
         raise ValueError(f"a row is {type(row).__name__}, not a document")
-    title, text = _title_and_text(fields)
+    if not isinstance(fields.get("title"), str | None):
+        fields = {**fields, "title": None}
+    title, text = title_and_text(fields)
     url, given = fields.get("url"), fields.get("id")
     identity = url if given is None and isinstance(url, str) else given
     if identity is None:
         digest = hashlib.sha256(f"{title}\n{text}".encode("utf-8", "replace"))
         identity = digest.hexdigest()[:16]
     return document(str(identity), title, text, url if isinstance(url, str) else None, score)
-
-
-def _title_and_text(fields: Mapping[str, Any]) -> tuple[str, str]:
-    title, text, contents = fields.get("title"), fields.get("text"), fields.get("contents")
-    if isinstance(text, str):
-        return (title if isinstance(title, str) else ""), text
-    if not isinstance(contents, str):
-        raise ValueError(f"a document has neither 'contents' nor 'text', but {sorted(map(str, fields))}")
-    first, newline, rest = contents.partition("\n")
-    return (first.strip().strip('"'), rest) if newline else ("", contents)

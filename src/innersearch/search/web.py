@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from innersearch.errors import SearchError, did_you_mean
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
 from innersearch.net.client import Connections
+from innersearch.net.complaints import complaint, refusal, unanswered
 from innersearch.net.fetching import fetch_json
 from innersearch.net.keys import Key
 from innersearch.search.base import SearchResult
@@ -59,7 +61,8 @@ class WebEngine:
         given = base_url or self.dialect.base_url
         if given is None:
             raise SearchError(
-                f"{self.name} has no public address: give base_url, the address of an instance"
+                f"{self.name} has no public address: write {self.name}:URL with that of your instance "
+                "(in Python base_url)"
             )
         base = check_url(given, self.name)
         self._url = base.copy_with(path=base.path.rstrip("/") + self.dialect.path)
@@ -82,7 +85,8 @@ class WebEngine:
 
         Raises:
             TransientError: See `fetch_json`.
-            PermanentError: See `fetch_json`; or the query is empty, or the answer lists no results.
+            TransientError: Or the API says with status 200 that something is wrong.
+            PermanentError: See `fetch_json`; or the query is empty, or the answer cannot be read.
         """
         started = perf_counter()
         (query,) = queries
@@ -99,13 +103,29 @@ class WebEngine:
             on_403=self.dialect.on_403,
             limited=self.dialect.limited,
         )
+        return [replace(self._read(answer, k), latency_s=perf_counter() - started)]
+
+    def _read(self, answer: Any, k: int) -> SearchResult:
+        cost = stated_cost(self.dialect, answer)
         try:
             documents = tuple(read_answer(self.dialect, answer, k))
         except ValueError as error:
+            self._refuse(answer)
             message = f"{self.name} sent an answer that cannot be read: {error}"
             raise PermanentError(message[:300], reason="malformed") from error
-        cost = stated_cost(self.dialect, answer)
-        return [SearchResult(documents, latency_s=perf_counter() - started, cost_usd=cost)]
+        if not documents:
+            self._refuse(answer)
+        blocked = unanswered(answer)
+        partial = (
+            f"some of the engines behind {self.name} did not answer: {blocked}; switch off in its "
+            "settings those that never do, for results are none of the same engine's without them"
+        )
+        return SearchResult(documents, cost_usd=cost, partial=partial if blocked else None)
+
+    def _refuse(self, answer: Any) -> None:
+        """Raise what the API says about having nothing, if it says anything."""
+        if isinstance(answer, dict) and (said := complaint(answer)) is not None:
+            raise refusal(said, self.name, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
