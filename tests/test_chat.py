@@ -80,7 +80,7 @@ def test_endings() -> None:
     [empty, *_], _ = roll(lambda asked: said(""))
     assert empty.stop_reason is Finish.EOS
     assert empty.answer is None
-    with pytest.raises(ModelError, match="no text, but a list"):
+    with pytest.raises(ModelError, match="no completion, but a list"):
         roll(lambda asked: Answer(["?"]))
 
 

@@ -313,6 +313,10 @@ def instead(name: str, values: list[Any]) -> Any:
         ("token_ids", [5] * 9, "9 tokens where 4 were asked for"),
         ("token_logprobs", [float("nan")] * 4, "nan as a log-probability"),
         ("token_logprobs", [5.0] * 4, "5.0 as a log-probability"),
+        ("token_logprobs", [-(10**400)] * 4, "000 as a log-probability"),
+        ("token_logprobs", [10**400] * 4, "000 as a log-probability"),
+        ("token_logprobs", [True] * 4, "True as a log-probability"),
+        ("token_ids", [10**400] * 4, "none of the"),
         ("token_logprobs", ["x"] * 4, "'x' as a log-probability"),
     ],
 )
@@ -323,7 +327,7 @@ def test_impossible_tokens_are_refused(name: str, values: Any, message: str) -> 
     assert message in str(error)
 
 
-@pytest.mark.parametrize("length", ["256", -1, None, 0])
+@pytest.mark.parametrize("length", ["256", -1, None, 0, 10**400])
 def test_an_odd_length_of_a_served_model_is_taken_from_its_directory(length: Any) -> None:
     class Odd(ModelServer):
         def _answer(self, asked: Asked) -> Answer:

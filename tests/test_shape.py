@@ -19,7 +19,6 @@ ORDER = [
     *(
         "types",
         "errors",
-        "threads",
         "progress",
         "rows",
         "grammar",
@@ -29,8 +28,6 @@ ORDER = [
         "metrics",
         "gold",
         "records",
-        "weights",
-        "identity",
         "locks",
         "sealed",
         "readers",

@@ -728,8 +728,9 @@ BAD_ANSWERS = {
     "no choices": (Answer({"choices": []}), "sent no completion"),
     "choices null": (Answer({"choices": None}), "sent no completion"),
     "no message": (Answer({"choices": [{"text": "x"}]}), "sent no completion"),
-    "content null": (completion(None), "sent no completion"),
-    "content in parts": (completion([{"type": "text"}]), "sent no completion"),
+    "content null": (completion(None), "sent no text, and 'stop' as the reason"),
+    "content a number": (completion(7), "sent no text, but a int"),
+    "content in empty parts": (completion([{"type": "text"}]), "wrote no document"),
     "content empty": (completion(""), "wrote no document"),
     "content blank": (completion(" \n"), "wrote no document"),
     "too long a prompt": (

@@ -63,15 +63,16 @@ def held(folder: Path, what: str, name: str = ".lock") -> Iterator[None]:
         RunError: Another process does, which is named, or the folder cannot be written to.
     """
     demand_writable(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        with locked(folder / name, f"the {what} {folder}"):
+    new = not folder.exists()
+    with locked(folder / name, f"the {what} {folder}"):
+        try:
             yield
-    finally:
-        # What was refused before it began leaves nothing behind; what holds something stays.
+        finally:
+            written = any(path.name != name for path in folder.iterdir())
+    if new and not written:
+        # What was refused before it began leaves nothing behind.
         with suppress(OSError):
-            for path in made:
-                path.rmdir()
+            folder.rmdir()
 
 
 def _acquire(file: Path, what: str, error: type[InnersearchError]) -> int:

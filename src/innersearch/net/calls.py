@@ -9,7 +9,13 @@ class CallError(SearchError):
     """A call failed."""
 
     def __init__(
-        self, message: str, *, reason: str = "refused", sent: bool = True, refused: bool = False
+        self,
+        message: str,
+        *,
+        reason: str = "refused",
+        sent: bool = True,
+        refused: bool = False,
+        said: str = "",
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -18,6 +24,8 @@ class CallError(SearchError):
         """Whether a request may have arrived."""
         self.refused = refused
         """Whether the server turned it away without working on it, which nobody charges for."""
+        self.said = said
+        """The beginning of what the server said about it, of which the message holds less."""
 
     @property
     def paid(self) -> bool:

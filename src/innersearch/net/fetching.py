@@ -151,7 +151,8 @@ def _refused(
         return PermanentError(
             f"{said}, which leads to {where}: give that address", reason=reason, refused=True
         )
-    return PermanentError(f"{said}: {text[:200]}", reason=reason, refused=400 <= status < 500)
+    turned_away = 400 <= status < 500
+    return PermanentError(f"{said}: {text[:200]}", reason=reason, refused=turned_away, said=text)
 
 
 def _too_often(response: httpx2.Response, said: str) -> TransientError:

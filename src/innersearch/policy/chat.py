@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ModelError, Refusal
 from innersearch.grammar import closing, opening, scan
+from innersearch.net.chat import Parameters, chat_body, read_reply
 from innersearch.policy.base import Completion, Request, endpoint_seed
-from innersearch.policy.completions import outline
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Kind, Sampling
 
@@ -27,7 +27,6 @@ class ChatPolicy:
     """Asks a chat API; `tokenizer` only holds the text."""
 
     tells = frozenset[str]()
-    served = True
     context = 10**6
     """Tokens that a sequence may have here; the API knows its own limit."""
 
@@ -44,6 +43,8 @@ class ChatPolicy:
         self.name, self.tokenizer = model, tokenizer
         self._url, self._in_flight = base_address(url), in_flight
         self._patience = patience or Patience()
+        self.parameters = Parameters(f"the API of {model}")
+        """What it takes, as far as it has said."""
 
     @asynccontextmanager
     async def session(self, sampling: Sampling) -> AsyncIterator[_Session]:
@@ -68,30 +69,29 @@ class _Session:
         decode = self._policy.tokenizer.decode
         asked = request.message or str(decode(list(request.prompt_ids[:prompt])))
         written = str(decode(list(request.prompt_ids[prompt:])))
-        answer = await self._servers.post("chat/completions", self._body(request, asked, written))
+        body = self._body(request, asked, written)
+        answer = await self._servers.post("chat/completions", body, None, self._policy.parameters)
         return self._read(answer, request)
 
     def _body(self, request: Request, asked: str, written: str) -> dict[str, Any]:
         sampling, temperature = self._sampling, request.temperature
-        body: dict[str, Any] = {
-            "model": self._policy.name,
-            "messages": [{"role": "user", "content": asked.strip()}, *_dialogue(written)],
-            "max_tokens": request.max_new_tokens or sampling.max_new_tokens,
-            "temperature": sampling.temperature if temperature is None else temperature,
-            "seed": endpoint_seed(sampling.seed, request.stream),
-        }
-        return body | ({"stop": list(request.stop.strings)} if request.stop else {})
+        return chat_body(
+            self._policy.name,
+            [{"role": "user", "content": asked.strip()}, *_dialogue(written)],
+            max_tokens=request.max_new_tokens or sampling.max_new_tokens,
+            temperature=sampling.temperature if temperature is None else temperature,
+            seed=endpoint_seed(sampling.seed, request.stream),
+            stop=request.stop.strings if request.stop else (),
+        )
 
     def _read(self, answer: Any, request: Request) -> Completion:
         try:
-            [choice] = answer["choices"]
-            text, reason = choice["message"]["content"], choice.get("finish_reason")
-        except (KeyError, TypeError, ValueError):
-            text = reason = None
-        if text is None and reason is not None:
-            raise Refusal(f"the chat API sent no text, and {reason!r} as the reason")
-        if not isinstance(text, str):
-            raise ModelError(f"the chat API sent no text, but {outline(answer)}")
+            reply = read_reply(answer)
+        except ValueError as error:
+            raise ModelError(f"the chat API sent {error}") from None
+        if reply.withheld:
+            raise Refusal(f"the chat API sent {reply.withheld}")
+        text, reason = reply.text, reply.finish
         if not _is_text(text):
             raise Refusal("the chat API sent half of a surrogate pair, which is no text")
         stops = request.stop.strings if request.stop else ()
@@ -103,7 +103,8 @@ class _Session:
         text += (stop or "") * (finish is Finish.STOP)
         token_ids = tokenizer.encode(text, add_special_tokens=False)
         if finish is Finish.EOS or not token_ids:
-            token_ids, finish = [*token_ids, int(tokenizer.eos_token_id)], Finish.EOS
+            token_ids = [*token_ids, int(tokenizer.eos_token_id)]
+            finish = Finish.LENGTH if finish is Finish.LENGTH else Finish.EOS
         return Completion(token_ids, [], [], finish)
 
 

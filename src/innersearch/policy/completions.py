@@ -12,12 +12,13 @@ sampling distribution only if the server was told so (`vllm serve --logprobs-mod
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from innersearch.errors import ModelError, PolicyError
+from innersearch.net.chat import outline
 from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Sampling
@@ -28,6 +29,7 @@ _NO_IDS = (
 )
 
 
+_LARGEST = sys.float_info.max
 _ROUNDING = 1e-3
 """How far above 0 a log-probability may come out."""
 
@@ -36,8 +38,6 @@ class CompletionsPolicy:
     """Samples from a model that servers hold; the weights are theirs."""
 
     tells = frozenset({"tokens", "logprobs"})
-    served = True
-    """Whether another process holds the weights, which then cannot be told apart here."""
 
     def __init__(
         self,
@@ -146,13 +146,6 @@ def read_completion(answer: Any, request: Request, policy: CompletionsPolicy, bu
     return finished(token_ids[:end], logprobs[:end], reason, request, policy.end_ids)
 
 
-def outline(answer: Any) -> str:
-    """What an answer is, without the texts in it, which may be those of a sealed benchmark."""
-    if isinstance(answer, dict):
-        return f"an object with {', '.join(map(repr, sorted(answer)[:8])) or 'nothing in it'}"
-    return f"a {type(answer).__name__}"
-
-
 def _check_tokens(token_ids: Any, vocabulary: int, budget: int) -> None:
     if not isinstance(token_ids, list) or any(
         type(i) is not int or not 0 <= i < vocabulary for i in token_ids
@@ -169,8 +162,9 @@ def _check_logprobs(logprobs: Any, tokens: int) -> None:
     if not isinstance(logprobs, list) or len(logprobs) != tokens or None in logprobs:
         raise ModelError("the server sent no log-probability for each token it sampled")
     for value in logprobs:
-        if type(value) not in (int, float) or not -math.inf < value <= _ROUNDING:
-            raise ModelError(f"the server sent {value!r} as a log-probability")
+        # JSON may hold whole numbers that are too large to be one of any other kind.
+        if type(value) not in (int, float) or not -_LARGEST <= value <= _ROUNDING:
+            raise ModelError(f"the server sent {repr(value)[:40]} as a log-probability")
 
 
 def _end(token_ids: list[int], request: Request, end_ids: frozenset[int]) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from innersearch.errors import PolicyError, Refusal, SearchError
 from innersearch.net.addresses import check_url
 from innersearch.net.caller import Caller
 from innersearch.net.calls import CallError, TransientError
+from innersearch.net.chat import Parameters, complete
 from innersearch.net.client import Connections
 from innersearch.net.fetching import fetch_json
 from innersearch.net.keys import Key
@@ -71,19 +73,29 @@ class Servers:
         except SearchError as error:
             raise PolicyError(str(error)) from None
 
-    async def post(self, path: str, body: dict[str, Any], sequence: str | None = None) -> Any:
+    async def post(
+        self,
+        path: str,
+        body: dict[str, Any],
+        sequence: str | None = None,
+        parameters: Parameters | None = None,
+    ) -> Any:
         """The answer of a server; those who ask under one name are sent to the same one if it is up.
+
+        With `parameters` it is a chat API, which may refuse some of them.
 
         Raises:
             PolicyError: No server answered for as long as they are waited for.
             Refusal: The request itself was refused.
         """
         try:
-            return await self._caller.call(lambda: self._once(path, body, sequence))
+            return await self._caller.call(lambda: self._once(path, body, sequence, parameters))
         except CallError as error:
             raise (Refusal if error.reason in _REFUSED else PolicyError)(str(error)) from None
 
-    async def _once(self, path: str, body: dict[str, Any], sequence: str | None) -> Any:
+    async def _once(
+        self, path: str, body: dict[str, Any], sequence: str | None, parameters: Parameters | None
+    ) -> Any:
         """The answer of the first server that is up."""
         tried: list[_Server] = []
         while True:
@@ -91,7 +103,10 @@ class Servers:
             tried.append(server)
             server.under_way += 1
             try:
-                return await self._send(server, "POST", path, body)
+                send = partial(self._send, server, "POST", path)
+                if parameters is None:
+                    return await send(body)
+                return await complete(send, body, parameters, _NAME, self._key)
             except TransientError as error:
                 if not error.down:
                     raise

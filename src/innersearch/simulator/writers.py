@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from innersearch import prompts
@@ -14,6 +16,7 @@ from innersearch.errors import DataError
 from innersearch.grammar import closing
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
+from innersearch.net.chat import Parameters, chat_body, complete, read_reply
 from innersearch.net.client import Connections
 from innersearch.net.fetching import fetch_json
 from innersearch.net.keys import Key
@@ -23,6 +26,7 @@ from innersearch.policy.stops import StopStrings
 from innersearch.search.base import SearchResult
 from innersearch.search.calls import once
 from innersearch.search.reliable import Reliable
+from innersearch.thoughts import spoken
 from innersearch.types import Document, Finish, Kind, Sampling, Source
 
 if TYPE_CHECKING:
@@ -30,6 +34,10 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "INNERSEARCH_SIMULATOR_KEY"
 """Environment variable with the key of a simulator's address, where it wants one."""
+
+
+_MENTIONS = 20
+"""How often a thought may speak of a stop string."""
 
 
 class Prompt(NamedTuple):
@@ -74,14 +82,9 @@ class LocalWriter:
     """A policy in this process; concurrent prompts join its running batch."""
 
     def __init__(
-        self,
-        name: str,
-        policy: Policy,
-        tokenizer: PreTrainedTokenizerFast,
-        settings: SimulatorSettings,
-        weights: str = "",
+        self, name: str, policy: Policy, tokenizer: PreTrainedTokenizerFast, settings: SimulatorSettings
     ) -> None:
-        self.name, self.weights = name, weights
+        self.name = name
         self._policy, self._tokenizer = policy, tokenizer
         self._sampling = Sampling(settings.temperature, settings.max_new_tokens, settings.seed)
         self._stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])
@@ -102,9 +105,7 @@ class LocalWriter:
             return Output(error=f"the simulator cannot be asked: {error}")
         self.tokens += len(completion.token_ids)
         text = str(self._tokenizer.decode(completion.token_ids, skip_special_tokens=True))
-        # The stop string is no part of it, as with an endpoint.
-        text, _, _ = text.partition(closing(Kind.INFORMATION))
-        return Output(text, ended=completion.finish is not Finish.LENGTH)
+        return Output(_before_stop(text), ended=completion.finish is not Finish.LENGTH)
 
     async def close(self) -> None:
         """End the running batch."""
@@ -142,7 +143,7 @@ class ChatWriter:
         if result.error is not None:
             return Output(error=result.error, cost_usd=result.cost_usd)
         [document] = result.documents
-        return Output(document.text, document.title != "length", cost_usd=result.cost_usd)
+        return Output(_before_stop(document.text), document.title != "length", cost_usd=result.cost_usd)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -162,28 +163,33 @@ class _Completions:
         self._url, self._model = check_url(url, self.name), model
         self._key = Key.if_set(KEY_VARIABLE, self.name, shortest=8)
         self._connections = Connections(self._url, calls.deadline_s)
+        self.parameters = Parameters(self.name)
 
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         return await once(self, queries, k)
 
     async def ask(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         message, begun, seed = json.loads(queries[0])
-        body = {
-            "model": self._model,
-            "messages": [{"role": "user", "content": message}],
-            "temperature": self.settings.temperature,
-            "max_tokens": self.settings.max_new_tokens,
-            "seed": seed,
-            "stop": [closing(Kind.INFORMATION)],
-        }
+        body = chat_body(
+            self._model,
+            [{"role": "user", "content": message}],
+            max_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperature,
+            seed=seed,
+            stop=[closing(Kind.INFORMATION)],
+        )
         if begun:
             body["messages"].append({"role": "assistant", "content": begun})
             # As vLLM and SGLang call it; others take a last message of the assistant that way anyway.
             body |= {"add_generation_prompt": False, "continue_final_message": True}
+        answer = await complete(self._send, body, self.parameters, self.name, self._key)
+        return [_read(answer, self.name)]
+
+    async def _send(self, body: dict[str, Any]) -> Any:
         headers = self._key.bearer() if self._key else {}
         client = self._connections.client
         request = client.build_request("POST", self._url, json=body, headers=headers)
-        return [_read(await fetch_json(client, request, self.name, self._key), self.name)]
+        return await fetch_json(client, request, self.name, self._key)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -191,13 +197,19 @@ class _Completions:
 
 def _read(answer: Any, name: str) -> SearchResult:
     try:
-        choice = answer["choices"][0]
-        text, finish = choice["message"]["content"], choice.get("finish_reason")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        text = finish = None
-    if not isinstance(text, str):
-        raise PermanentError(f"{name} sent no completion: {str(answer)[:80]}", reason="malformed")
-    return SearchResult((Document("0", str(finish), text),))
+        reply = read_reply(answer)
+    except ValueError as error:
+        raise PermanentError(f"{name} sent {error}", reason="malformed") from None
+    if reply.withheld:
+        raise PermanentError(f"{name} sent {reply.withheld}", reason="withheld")
+    return SearchResult((Document("0", reply.finish, reply.text),))
+
+
+def _before_stop(text: str) -> str:
+    """A text up to the stop string, which is no part of it; a thought may speak of it."""
+    ends = islice(re.finditer(closing(Kind.INFORMATION), text), _MENTIONS)
+    befores = (text[: end.start()] for end in ends)
+    return next((before for before in befores if spoken(before).whole is not None), text)
 
 
 def _address(url: str) -> str:

@@ -50,9 +50,7 @@ def outline(path: str) -> PreTrainedModel:
     """
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
-                AutoConfig.from_pretrained(path, trust_remote_code=False)
-            )
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
     except Exception as error:
         raise ModelError(f"no causal language model at {path}: {error}") from error
 
