@@ -3,7 +3,8 @@
     bm25:DIR                     an index made by `innersearch index`
     dense:DIR@MODEL              the same with vectors; MODEL is the encoder's directory, or the address
                                  of an embeddings endpoint and its model, URL#NAME
-    remote:URL                   a Search-R1 `/retrieve` server
+    remote:URL                   a Search-R1 `/retrieve` server; `#single&key=VARIABLE&deadline=60` says
+                                 how it is asked (see `places`)
     serper, serpapi, tavily, brave, exa, perplexity, searxng:URL
                                  search APIs; `NAME:URL` takes another address
     A,B                          both, fused
@@ -27,6 +28,7 @@ from innersearch.search.cached import CachedEngine
 from innersearch.search.degraded import DegradedEngine
 from innersearch.search.dialects import DIALECTS
 from innersearch.search.noise import Curriculum
+from innersearch.search.places import kind_of, read_place
 from innersearch.search.reliable import Reliable
 
 _LOCAL = ("bm25", "dense", "remote")
@@ -82,7 +84,7 @@ def open_engine(
 
 def price_usd(engine: str) -> float:
     """List price of one search with the engines named, in US dollars."""
-    kinds = [name.strip().partition(":")[0] for name in engine.split(",")]
+    kinds = map(kind_of, engine.split(","))
     return sum(DIALECTS[kind].price.usd for kind in kinds if kind in DIALECTS)
 
 
@@ -97,12 +99,15 @@ def _open(
     kind, _, place = name.partition(":")
     if kind in own:
         return own[kind](place)
-    if kind in DIALECTS:
+    if (kind := kind_of(name)) in DIALECTS:
         from innersearch.search.web import WebEngine
 
-        return Reliable(
-            Budgeted(WebEngine(kind, base_url=place or None, offline=offline), budget), calls
+        at = read_place(name)
+        calls = at.patience(calls)
+        engine = WebEngine(
+            kind, base_url=at.address or None, offline=offline, silence_s=calls.deadline_s
         )
+        return Reliable(Budgeted(engine, budget), calls)
     if kind not in _LOCAL:
         raise ConfigError(f"unknown engine {name!r}; {did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])}")
     if not place:
@@ -110,7 +115,10 @@ def _open(
     if kind == "remote":
         from innersearch.search.remote import RemoteEngine
 
-        return Reliable(RemoteEngine(place, offline=offline), calls)
+        at = read_place(name)
+        calls = at.patience(calls)
+        remote = RemoteEngine(at.address, offline=offline, silence_s=calls.deadline_s, **at.remote)
+        return Reliable(remote, calls)
     return _open_index(kind, place)
 
 

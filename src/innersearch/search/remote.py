@@ -46,6 +46,7 @@ class RemoteEngine:
         key_variable: Environment variable that holds a bearer token, if the server wants one.
         client: To share connections; whoever gives it closes it.
         offline: Whether it is only replayed, and needs neither a key nor a client.
+        silence_s: Longest silence of the server; whoever calls limits the whole call.
 
     Raises:
         SearchError: The address is unusable, or the variable is not set.
@@ -65,6 +66,7 @@ class RemoteEngine:
         key_variable: str | None = None,
         client: httpx2.AsyncClient | None = None,
         offline: bool = False,
+        silence_s: float = 30.0,
     ) -> None:
         self.name = name
         self.batch: int | None = 1 if singular else batch
@@ -72,7 +74,7 @@ class RemoteEngine:
         self._url = address.copy_with(path="/retrieve") if address.path == "/" else address
         self._singular = singular
         self._key = Key(key_variable, name, needed=not offline) if key_variable else None
-        self._connections = Connections(self._url, shared=client, offline=offline)
+        self._connections = Connections(self._url, silence_s, shared=client, offline=offline)
         self.identity: Mapping[str, str | int | float | bool | None] = {
             "engine": "remote",
             "url": str(self._url),

@@ -38,6 +38,7 @@ class WebEngine:
         parameters: Sent with every request besides the dialect's own, for example `{"gl": "us"}`.
         client: To share connections; whoever gives it closes it.
         offline: Whether it is only replayed, and needs neither a key nor a client.
+        silence_s: Longest silence of the server; whoever calls limits the whole call.
 
     Raises:
         SearchError: No such dialect, no key in the environment, or no usable address.
@@ -54,6 +55,7 @@ class WebEngine:
         parameters: Mapping[str, Any] | None = None,
         client: httpx2.AsyncClient | None = None,
         offline: bool = False,
+        silence_s: float = 30.0,
     ) -> None:
         self.dialect = _dialect(dialect)
         self.name: str = self.dialect.name
@@ -69,7 +71,7 @@ class WebEngine:
         self._fixed = {**self.dialect.fixed, **(parameters or {})}
         variable = self.dialect.key_variable
         self._key = Key(variable, self.name, needed=not offline) if variable else None
-        self._connections = Connections(self._url, shared=client, offline=offline)
+        self._connections = Connections(self._url, silence_s, shared=client, offline=offline)
         self.identity: Mapping[str, str | int | float | bool | None] = {
             "engine": self.name,
             "url": str(self._url),
