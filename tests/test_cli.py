@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -357,3 +358,30 @@ def test_ask_prints_the_trajectory_and_the_answer(capsys) -> None:
 def test_a_question_may_hold_square_brackets(capsys) -> None:
     assert main(["ask", "world", "Who [/b] taught [red] Nemie?"]) == 0
     assert "Who [/b] taught [red] Nemie?" in capsys.readouterr().out
+
+
+def test_an_interrupt_that_a_library_turns_into_its_own_error_is_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def library(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("the worker was torn down") from error
+
+    monkeypatch.setattr("innersearch.cli.app", library)
+    assert main(["report", "runs/x"]) == 130
+    assert "interrupted; what is written stays" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("faiss.swigfaiss", "dense")])
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    package: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr("innersearch.cli.app", missing)
+    assert main(["report", "runs/x"]) == 1
+    assert f"pip install -e '.[{extra}]'" in capsys.readouterr().err

@@ -19,6 +19,7 @@ ORDER = [
     *(
         "types",
         "errors",
+        "threads",
         "progress",
         "rows",
         "grammar",
@@ -28,6 +29,8 @@ ORDER = [
         "metrics",
         "gold",
         "records",
+        "weights",
+        "identity",
         "locks",
         "sealed",
         "readers",

@@ -69,6 +69,31 @@ def installing(extra: str) -> str:
     return f"pip install -e '.[{extra}]' in a clone of innersearch"
 
 
+_EXTRAS = {
+    "faiss": "dense",
+    "numba": "fast",
+    "peft": "lora",
+    "ray": "verl",
+    "verl": "verl",
+    "vllm": "vllm",
+}
+_EXTRAS |= dict.fromkeys(
+    ("accelerate", "datasets", "safetensors", "torch", "transformers", "trl"), "train"
+)
+
+
+def missing(error: ModuleNotFoundError) -> str | None:
+    """What to say where a package of an extra is not installed; None for any other module.
+
+    >>> missing(ModuleNotFoundError(name="torch"))
+    "this needs torch, which is not installed: pip install -e '.[train]' in a clone of innersearch"
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    return f"this needs {package}, which is not installed: {installing(_EXTRAS[package])}"
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """A hint at the nearest known name, or the list of all of them.
 

@@ -63,16 +63,15 @@ def held(folder: Path, what: str, name: str = ".lock") -> Iterator[None]:
         RunError: Another process does, which is named, or the folder cannot be written to.
     """
     demand_writable(folder)
-    new = not folder.exists()
-    with locked(folder / name, f"the {what} {folder}"):
-        try:
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with locked(folder / name, f"the {what} {folder}"):
             yield
-        finally:
-            written = any(path.name != name for path in folder.iterdir())
-    if new and not written:
-        # What was refused before it began leaves nothing behind.
+    finally:
+        # What was refused before it began leaves nothing behind; what holds something stays.
         with suppress(OSError):
-            folder.rmdir()
+            for path in made:
+                path.rmdir()
 
 
 def _acquire(file: Path, what: str, error: type[InnersearchError]) -> int:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,8 +141,18 @@ def _is_output(status: os.stat_result) -> bool:
     return False
 
 
-def claim(folder: Path, identity: Any, *, resume: bool, what: str, otherwise: str) -> bool:
+def claim(
+    folder: Path,
+    identity: Any,
+    *,
+    resume: bool,
+    what: str,
+    otherwise: str,
+    later: Mapping[str, Any] | None = None,
+) -> bool:
     """Write what `folder` belongs to into its settings.json, or check it; whether it was begun before.
+
+    Settings that came `later` had these values in folders that were written before.
 
     Raises:
         RunError: As `begun`, or it belongs to something else; then the text is `otherwise`.
@@ -150,6 +160,8 @@ def claim(folder: Path, identity: Any, *, resume: bool, what: str, otherwise: st
     written = folder / "settings.json"
     going_on = begun(folder, resume=resume, what=what)
     known = read_json(written) if going_on and written.is_file() else None
+    if isinstance(known, dict) and later:
+        known = {**later, **known}
     if going_on and known != identity:
         raise RunError(f"{folder} {otherwise}{_differing(known, identity)}: give another directory")
     write_json(written, identity)

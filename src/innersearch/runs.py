@@ -24,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from innersearch import threads
 from innersearch.config import Recipe
 from innersearch.errors import RunError
 from innersearch.records import begun, keep_lines, read_json, write_json
@@ -117,7 +118,8 @@ class Run:
         if run.goes_on(recipe, resume=resume):
             run._cut_back()
         else:
-            write_json(path / "environment.json", {"versions": versions(), "os": platform.platform()})
+            environment = {"versions": versions(), "os": platform.platform()}
+            write_json(path / "environment.json", environment | {"threads": threads.described()})
             write_json(run.recipe, recipe.model_dump(mode="json"))
         return run
 

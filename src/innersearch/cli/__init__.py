@@ -19,9 +19,13 @@ Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a o
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from cyclopts import App, CycloptsError
 from pydantic import ValidationError
@@ -44,7 +48,7 @@ from innersearch.cli import (
     world,
 )
 from innersearch.cli.console import stderr
-from innersearch.errors import InnersearchError
+from innersearch.errors import InnersearchError, missing
 
 app = App(
     name="innersearch",
@@ -72,29 +76,66 @@ for verb in (
     app.command(verb.app)
 
 
+_INTERRUPTED = "interrupted; what is written stays, and commands with --resume go on from it"
+_MAIN = threading.main_thread()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     # What transformers renames is no business of whoever types a command.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    try:
-        if tokens[:1] == ["train"]:
-            train.read_recipe(tokens[1:])
-        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        return _fail(_usage(error), 2)
-    except ValidationError as error:
-        return _fail(_validation(error), 2)
-    except InnersearchError as error:
-        return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail(
-            "interrupted; what is written stays, and commands with --resume go on from it",
-            130,
-        )
-    except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}", 1)
+    with _noting_interrupts() as interrupts:
+        try:
+            if tokens[:1] == ["train"]:
+                train.read_recipe(tokens[1:])
+            app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        except BaseException as error:
+            # Libraries turn the interrupt that comes in the middle of them into errors of their own.
+            told = _told(KeyboardInterrupt() if interrupts else error)
+            if told is None:
+                raise
+            return _fail(*told)
     return 0
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C as ever, and the signals that came."""
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not _MAIN:
+        yield came
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _told(error: BaseException) -> tuple[str, int] | None:
+    """The line that an error is, and the exit status; None where it is a fault of ours."""
+    match error:
+        case CycloptsError():
+            return _usage(error), 2
+        case ValidationError():
+            return _validation(error), 2
+        case InnersearchError():
+            return str(error), 1
+        case KeyboardInterrupt():
+            return _INTERRUPTED, 130
+        case ModuleNotFoundError() if said := missing(error):
+            return said, 1
+        case OSError():
+            said = error.strerror or str(error) or type(error).__name__
+            return f"{said}: {error.filename}" if error.filename else said, 1
+    return None
 
 
 def _fail(message: str, status: int) -> int:

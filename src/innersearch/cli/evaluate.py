@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
@@ -35,6 +35,7 @@ def evaluate_command(
     n: Annotated[NonNegativeInt, Parameter(alias="-n")] = 0,
     sample_questions: NonNegativeInt = 0,
     policy: str = "transformers",
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32",
     prompt: str | None = None,
     direct: bool = False,
     groups: tuple[str, ...] = (),
@@ -64,6 +65,7 @@ def evaluate_command(
         n: Sampled trajectories per question, for pass@k up to k = n.
         sample_questions: Questions per group that are sampled; 0 takes all.
         policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
+        dtype: What the weights are computed in; auto takes the type that they are stored in.
         prompt: Prompt text; what the model expects by default.
         direct: Ask for the answer without search tags: the baseline.
         groups: Only questions of these groups.
@@ -82,7 +84,7 @@ def evaluate_command(
     used = used.counted(rows)
     choices: dict[str, Any] = used.record | {"direct": direct, "samples": n}
     choices |= {"sample_questions": sample_questions, "seed": seed}
-    choices |= {"temperature": temperature, "max_new_tokens": used.max_new_tokens}
+    choices |= {"dtype": dtype, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
     wording, real = prompt if direct else used.prompt, options.only_real
     evaluation = Evaluation(model, rows, wording, choices, resume=resume, real=real, policy=policy)
     _run(evaluation, used, folder, n)
@@ -161,7 +163,8 @@ class Evaluation:
         from innersearch.policy.opening import open_policy
 
         batch = self.settings.max_batch
-        return open_policy(self._policy_name, self.path, self.tokenizer, max_batch=batch)
+        dtype = self.settings.dtype
+        return open_policy(self._policy_name, self.path, self.tokenizer, max_batch=batch, dtype=dtype)
 
     def search_settings(self, options: SearchOptions) -> SearchSettings | None:
         """Who answers queries, with what the model expects where nothing is given."""

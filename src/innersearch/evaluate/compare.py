@@ -17,6 +17,7 @@ import numpy as np
 
 from innersearch.errors import DataError, RunError
 from innersearch.evaluate.scores import by_group
+from innersearch.identity import between
 from innersearch.metrics import difference, flipped_means, generator, pass_at_k, resampled_means
 from innersearch.records import read_json, read_lines
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
@@ -88,6 +89,11 @@ def _records(path: Path, name: str) -> dict[str, Record]:
             raise RunError(
                 f"{path} is damaged: line {number} of {name} has no {', '.join(lacking)}; evaluate again"
             )
+        if record["id"] in found:
+            raise RunError(
+                f"{path} is damaged: question {record['id']!r} stands twice in {name}, as when two "
+                "processes wrote it; evaluate again"
+            )
         found[record["id"]] = record
     return found
 
@@ -114,7 +120,7 @@ def compare(a: Evaluated, b: Evaluated, resamples: int = 10_000, seed: int = 0) 
         "only_b": len(b.greedy) - len(shared),
         "resamples": resamples,
         "seed": seed,
-        "settings": _differing(a.settings, b.settings),
+        "settings": _differing(a.settings, b.settings) | between(a.path, b.path),
         "metrics": {},
     }
     for name in METRICS:

@@ -18,6 +18,15 @@ from pydantic import TypeAdapter
 
 from innersearch import prompts
 from innersearch.evaluate.scores import Score, score, summarise
+from innersearch.identity import (
+    Parts,
+    demand_same,
+    demand_same_model,
+    keep,
+    of_model,
+    of_prompts,
+    of_served,
+)
 from innersearch.locks import held
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.progress import Progress, silent
@@ -34,6 +43,7 @@ from innersearch.records import (
 )
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
+from innersearch.runs import versions
 from innersearch.sealed import is_sealed, seal_record, unseal_record
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -60,6 +70,8 @@ class EvalSettings:
     temperature: float = 1.0
     max_new_tokens: int = 256
     max_batch: int = 384
+    dtype: str = "float32"
+    """What the weights are computed in, where this process runs the model."""
     seed: int = 0
     protocol: str = ""
     """The published protocol that was followed; see innersearch.evaluate.protocols."""
@@ -121,9 +133,14 @@ def _evaluate(
     questions, left_out = _with_room(questions, prompt_ids, policy, settings)
     plan = plan() if callable(plan) else plan
     identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
-    otherwise = "was written with other settings, questions or model"
-    if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise):
+    model = _of_model(policy, tokenizer)
+    demand_same_model(path, model, policy.name, "evaluation")
+    made_of = model | _of_questions(settings, questions, prompt_ids, plan)
+    otherwise, later = "was written with other settings, questions or model", {"dtype": "float32"}
+    if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise, later=later):
+        demand_same(path, made_of, policy.name, "evaluation")
         _forget_unfinished(path, settings)
+    keep(path, made_of, policy.name, versions())
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
     with_records = _Records(path, settings, prompt_ids, progress)
     in_flight = 2 * settings.max_batch
@@ -175,6 +192,21 @@ def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSetti
         # Records from before there was this choice go on.
         del given["skip_long"]
     return given | told | {"questions_sha256": fingerprint(questions)}
+
+
+def _of_model(policy: Policy, tokenizer: PreTrainedTokenizerFast) -> Parts:
+    served = getattr(policy, "served", False)
+    return of_served(policy.name, tokenizer) if served else of_model(policy.name, tokenizer)
+
+
+def _of_questions(
+    settings: EvalSettings,
+    questions: Sequence[Question],
+    prompt_ids: dict[str, tuple[int, ...]],
+    plan: SearchPlan | None,
+) -> Parts:
+    asked = of_prompts(settings.prompt, prompt_ids.values()) | {"questions": fingerprint(questions)}
+    return asked | ({"engine": dict(plan.engine.identity)} if plan else {})
 
 
 def _forget_unfinished(path: Path, settings: EvalSettings) -> None:

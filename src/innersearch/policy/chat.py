@@ -27,6 +27,7 @@ class ChatPolicy:
     """Asks a chat API; `tokenizer` only holds the text."""
 
     tells = frozenset[str]()
+    served = True
     context = 10**6
     """Tokens that a sequence may have here; the API knows its own limit."""
 

@@ -38,6 +38,8 @@ class CompletionsPolicy:
     """Samples from a model that servers hold; the weights are theirs."""
 
     tells = frozenset({"tokens", "logprobs"})
+    served = True
+    """Whether another process holds the weights, which then cannot be told apart here."""
 
     def __init__(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import (
     AutoConfig,
@@ -16,12 +18,17 @@ from transformers.utils import logging as transformers_logging
 
 from innersearch.errors import ModelError
 from innersearch.grammar import TAGGED, closing, opening
-from innersearch.records import read_json
+from innersearch.policy.directory import demand_directory
+from innersearch.policy.saving import make_savable
 from innersearch.spelling import pieces
+from innersearch.weights import demand_filled, demand_rows
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+
+_log = logging.getLogger(__name__)
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
@@ -31,9 +38,10 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
         ModelError: There is none, or it lacks an end-of-sequence token, or it cannot spell the protocol
             tags.
     """
-    _check_directory(path)
+    demand_directory(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        # Code that lies beside a model is never run, and nobody is asked whether it should be.
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
         taken = (
             "" if Path(path).is_dir() else " (there is no such directory, so it was taken for a hub id)"
@@ -53,30 +61,94 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_model(path: str, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(path: str, *, dtype: torch.dtype | Literal["auto"] | None = None) -> PreTrainedModel:
     """The causal language model of a directory or hub id, on the GPU if there is one.
 
     Args:
         path: Model directory or hub id.
-        dtype: Parameter type; float32 when None.
+        dtype: Parameter type, `auto` for that of the weights; float32 when None.
 
     Raises:
-        ModelError: There is no causal language model.
+        ModelError: There is no causal language model, or its weights are damaged, or do not fill it.
     """
     # Where servers hold the model, there need be no torch.
     import torch
     from transformers import AutoModelForCausalLM
 
-    _check_directory(path)
-    transformers_logging.disable_progress_bar()
-    try:
-        AutoConfig.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or torch.float32)
-    except Exception as error:
-        raise ModelError(f"no causal language model at {path}: {_first_line(error)}") from error
+    demand_directory(path)
+    model = _filled(path, AutoModelForCausalLM, dtype=dtype or torch.float32)
+    for notice in make_savable(model, path):
+        _say(notice)
     if torch.cuda.is_available():
         torch.nn.Module.to(model, "cuda")
     return model
+
+
+def demand_loadable(path: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Check a model directory as loading it would, without reading its weights; of a hub id, nothing.
+
+    Raises:
+        ModelError: As `load_model`, or the tokenizer has tokens for which the model has no embedding.
+    """
+    if not Path(path).is_dir():
+        return
+    from transformers import AutoModelForCausalLM
+
+    demand_directory(path)
+    model = _filled(path, AutoModelForCausalLM, device_map="meta")
+    for notice in make_savable(model, path):
+        _say(notice)
+    demand_vocabulary(model, tokenizer, path)
+
+
+def _filled(path: str, kind: Any, **options: Any) -> PreTrainedModel:
+    """The model with all its weights, none of them at random."""
+    transformers_logging.disable_progress_bar()
+    before = transformers_logging.get_verbosity()
+    # Its report of what does not fit is a table; here it is an error of one line.
+    transformers_logging.set_verbosity_error()
+    try:
+        AutoConfig.from_pretrained(path, trust_remote_code=False)
+        model, info = kind.from_pretrained(
+            path,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+            **options,
+        )
+    except Exception as error:
+        raise ModelError(f"no causal language model at {path}: {_first_line(error)}") from error
+    finally:
+        transformers_logging.set_verbosity(before)
+    if left := demand_filled(info, path):
+        _say(
+            f"{len(left)} of the tensors at {path} have no place in the model that its config.json "
+            f"describes and are left out, {left[0]} among them"
+        )
+    return model
+
+
+def demand_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for.
+
+    Raises:
+        ModelError: It has some; they are named.
+    """
+    embeddings: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    rows = [embedding.weight.shape[0] for embedding in embeddings if embedding is not None]
+    demand_rows(tokenizer, min(rows), path)
+    ends = end_ids(model, tokenizer)
+    if never := sorted(id_ for id_ in ends if not 0 <= id_ < min(rows)):
+        raise ModelError(
+            f"the token {never[0]} is to end sequences by the generation_config.json of {path}, and its "
+            f"model knows those from 0 to {min(rows) - 1} only: correct eos_token_id"
+        )
+
+
+@cache
+def _say(notice: str) -> None:
+    """Once, however often a model is looked at and loaded."""
+    _log.warning("note: %s", notice)
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -92,7 +164,8 @@ def configured_ends(path: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[
     """The same for a model that is not loaded."""
     try:
         generation = GenerationConfig.from_pretrained(path)
-    except OSError:
+    except (OSError, ValueError, TypeError):
+        # None, or one that says nothing that can be used: then loading refuses it.
         generation = None
     return _ends(generation, path, tokenizer)
 
@@ -118,44 +191,37 @@ def configured_context(path: str) -> int:
         ModelError: Its configuration cannot be read, or does not say.
     """
     try:
-        return int(AutoConfig.from_pretrained(path).get_text_config().max_position_embeddings)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
         reason = _first_line(error)
         raise ModelError(f"how long sequences of {path} may be is not known: {reason}") from error
+    return context_of(config, path)
+
+
+def context_of(config: Any, path: str) -> int:
+    """Longest sequence of a model, in tokens, by its configuration.
+
+    Raises:
+        ModelError: It does not say, or says what no length can be.
+    """
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(length, float) and length.is_integer():
+        length = int(length)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 2:
+        raise ModelError(
+            f"how long sequences of {path} may be is not known: its config.json has the "
+            f"max_position_embeddings {length!r}, which is to be a number of tokens"
+        )
+    return length
 
 
 def configured_vocabulary(path: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """Number of tokens that a model may sample that is not loaded: often more than have a name."""
     try:
-        return max(len(tokenizer), int(AutoConfig.from_pretrained(path).get_text_config().vocab_size))
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        return max(len(tokenizer), int(config.get_text_config().vocab_size))
     except (OSError, ValueError, AttributeError):
         return len(tokenizer)
-
-
-def _check_directory(path: str) -> None:
-    """A path that looks local must be a model directory; anything else is left to the hub."""
-    local = Path(path)
-    looks_local = local.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1
-    if local.is_dir():
-        if not (local / "config.json").is_file():
-            raise ModelError(
-                f"{path} is no Hugging Face model directory: it has no config.json; give the "
-                "directory that save_pretrained wrote"
-            )
-        for name in ("config.json", "generation_config.json"):
-            _check_object(local / name)
-    elif local.exists() or looks_local:
-        raise ModelError(f"no model directory at {path}; give a directory with a config.json")
-
-
-def _check_object(file: Path) -> None:
-    """Transformers takes a generation config that it cannot read for none."""
-    try:
-        readable = not file.exists() or isinstance(read_json(file), dict)
-    except (OSError, ValueError):
-        readable = False
-    if not readable:
-        raise ModelError(f"{file} is damaged, it holds no JSON object: restore it")
 
 
 def _check_tags(tokenizer: PreTrainedTokenizerFast, path: str) -> None:

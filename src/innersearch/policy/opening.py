@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from innersearch.errors import ConfigError, PolicyError, did_you_mean
 from innersearch.policy.base import Policy, Request
@@ -28,13 +28,28 @@ _PROBE_S = 60.0
 POLICIES = ("transformers", "vllm", "http", "chat")
 
 
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+DTYPE = "float32"
+"""What weights are computed in unless another type is asked for; auto is that of the weights."""
+
+
+def kind_of(name: str) -> str:
+    """The kind of a policy: what stands before its address."""
+    return name.partition(":")[0]
+
+
 def runs_own(name: str) -> bool:
     """Whether the model at hand answers; behind a chat API it is another one."""
     return not name.startswith("chat:")
 
 
 def open_policy(
-    name: str, path: str, tokenizer: PreTrainedTokenizerFast, *, max_batch: int = 256
+    name: str,
+    path: str,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_batch: int = 256,
+    dtype: str = DTYPE,
 ) -> Policy:
     """The policy `name` for the model at `path`.
 
@@ -43,22 +58,28 @@ def open_policy(
         path: Model directory or hub id; for servers, it says only what ends a sequence.
         tokenizer: The tokenizer there.
         max_batch: Sequences in flight at most.
+        dtype: What the model computes in here: one of `DTYPES`; servers have chosen theirs.
 
     Raises:
         ConfigError: There is no such policy, or something that it needs is not given or installed.
         ModelError: There is no such model, or the server of it sends no token ids.
         PolicyError: No server answers.
     """
+    if dtype != DTYPE and kind_of(name) in ("http", "chat"):
+        raise ConfigError(f"--dtype {dtype} with the policy {name}: its server has chosen, leave it out")
     kind, _, place = name.partition(":")
     address, _, model = place.partition("#")
     urls = [url for url in address.split(",") if url]
     match kind:
         case "transformers" if not place:
-            return _in_memory(path, tokenizer, max_batch)
+            return _in_memory(path, tokenizer, max_batch, dtype)
         case "vllm" if not place:
+            from innersearch.policy.loading import demand_loadable
             from innersearch.policy.vllm import VllmPolicy
 
-            return VllmPolicy.load(path, tokenizer, max_batch=max_batch)
+            demand_loadable(path, tokenizer)
+            chosen = {} if dtype == DTYPE else {"dtype": dtype}
+            return VllmPolicy.load(path, tokenizer, max_batch=max_batch, **chosen)
         case "http" if urls:
             return _checked(_completions(urls, model, path, tokenizer, max_batch), tokenizer)
         case "chat" if len(urls) == 1 and model:
@@ -72,11 +93,14 @@ def open_policy(
     )
 
 
-def _in_memory(path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int) -> Policy:
+def _in_memory(path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int, dtype: str) -> Policy:
+    import torch
+
     from innersearch.policy.loading import load_model
     from innersearch.policy.transformers import TransformersPolicy
 
-    return TransformersPolicy.of(load_model(path), tokenizer, max_batch)
+    wanted: torch.dtype | Literal["auto"] = "auto" if dtype == "auto" else getattr(torch, dtype)
+    return TransformersPolicy.of(load_model(path, dtype=wanted), tokenizer, max_batch)
 
 
 def _completions(

@@ -23,7 +23,7 @@ from innersearch.errors import UnsupportedModelError
 from innersearch.policy.base import Completion, Finished, Request
 from innersearch.policy.batch import Batch
 from innersearch.policy.cache import SlotCache, tiled
-from innersearch.policy.loading import end_ids
+from innersearch.policy.loading import context_of, demand_vocabulary, end_ids
 from innersearch.types import Sampling
 
 _SHARE, _PATIENCE = 8, 4
@@ -57,13 +57,14 @@ class TransformersPolicy:
     @property
     def context(self) -> int:
         """Longest sequence of the model, in tokens."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
+        return context_of(self.model.config, self.name)
 
     @classmethod
     def of(
         cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_batch: int = 256
     ) -> TransformersPolicy:
         """The policy of a model, which ends sequences as its configuration and tokenizer say."""
+        demand_vocabulary(model, tokenizer, str(model.name_or_path))
         return cls(model, end_ids(model, tokenizer), max_batch=max_batch)
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Finished]:

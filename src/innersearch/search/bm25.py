@@ -2,11 +2,9 @@
 
 Choices, made for short factual queries:
 
-* Words are lower-cased runs of letters and digits, one-letter words included ("vitamin C"); accents
-  are taken off ("Beyoncé" is found by "beyonce"), so is a possessive "'s"; each Chinese or Japanese
-  character is a word, since those texts have no spaces.
-* Stop words (Lucene's 33) are indexed, but left out of a query that has other words: they would cost
-  most of its time and hardly move a score. A query of nothing else keeps them: "It", "The The".
+* What a word is, in which script and language: see `words`. Stop words and one-letter words are indexed
+  ("vitamin C"), but stop words are left out of a query that has other words: they would cost most of its
+  time and hardly move a score. A query of nothing else keeps them: "It", "The The".
 * Snowball stemming, k1 = 0.9 and b = 0.4, Lucene's formula: the defaults of Anserini and Pyserini, on
   which the published BM25 baselines of search agents rest.
 
@@ -17,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import unicodedata
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +26,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from innersearch.errors import ConfigError, SearchError, did_you_mean, installing
 from innersearch.progress import Progress, silent
@@ -37,15 +34,12 @@ from innersearch.search import store
 from innersearch.search.base import SearchResult
 from innersearch.search.correction import Corrections
 from innersearch.search.merging import MergedCalls
+from innersearch.search.words import VERSION, Words, is_pair, words_of
 from innersearch.types import Document, Source
 
 if TYPE_CHECKING:
     from bm25s import BM25
 
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-_ACCENTS = re.compile(r"[\u0300-\u036f]")
-_POSSESSIVE = re.compile(r"['’]s\b")
 _NUMBA_FROM = 100_000
 """Documents from which numba is used: it compiles for 6 seconds, then takes a third of the time."""
 _MIN_CHUNK = 16
@@ -65,6 +59,11 @@ class BM25Parameters:
     """How much long documents are marked down, from 0 to 1."""
     spelling: bool = False
     """Whether query words that no document has are corrected; off in published baselines."""
+    words: int = VERSION
+    """Version of the rules by which texts are cut into words; an older index keeps its own."""
+
+
+_PARAMETERS = TypeAdapter(BM25Parameters)
 
 
 class BM25Engine:
@@ -81,8 +80,9 @@ class BM25Engine:
         self._index = index
         self._documents = documents
         self._merged = MergedCalls(self._batch)
-        self._stemmer = str(settings.parameters["stemmer"] or "") or None
-        self._corrects = bool(settings.parameters["spelling"])
+        given = _parameters(settings.parameters)
+        self._words = words_of(given.stemmer, given.words)
+        self._corrects = given.spelling
 
     @classmethod
     def build(
@@ -140,7 +140,11 @@ class BM25Engine:
             raise store.broken(folder, f"bm25s cannot read it ({error})") from error
         if index.scores["num_docs"] != settings.documents:
             raise store.broken(folder, "its scores belong to another number of documents")
-        return cls(index, store.open_documents(folder), settings)
+        try:
+            return cls(index, store.open_documents(folder), settings)
+        except (ValidationError, ConfigError) as error:
+            what = f"its parameters {settings.parameters} are not known here"
+            raise store.broken(folder, what) from error
 
     @classmethod
     def from_documents(
@@ -194,15 +198,14 @@ class BM25Engine:
 
     def _known_words(self, query: str) -> list[int]:
         """Indices of the query's words in the vocabulary, repetitions included."""
-        from bm25s.stopwords import STOPWORDS_EN
-
-        words = split_words(query)
-        words = [word for word in words if word not in STOPWORDS_EN] or words
         vocabulary = self._index.vocab_dict
-        stems = _stemmed(words, self._stemmer)
+        words = self._words.of_query(query)
         if self._corrects:
-            stems = [s if s in vocabulary else self._corrections.nearest(s) or s for s in stems]
-        return [vocabulary[stem] for stem in stems if stem in vocabulary]
+            words = [word if word in vocabulary else self._corrected(word) for word in words]
+        return [vocabulary[word] for word in words if word in vocabulary]
+
+    def _corrected(self, word: str) -> str:
+        return word if is_pair(word) else self._corrections.nearest(word) or word
 
     @cached_property
     def _corrections(self) -> Corrections:
@@ -232,39 +235,25 @@ class BM25Engine:
         return [(int(rows[i]), float(scores[i])) for i in order if scores[i] > 0]
 
 
-def split_words(text: str) -> list[str]:
-    """The words of a text as they are indexed, before stemming.
-
-    >>> split_words("Beyoncé's vitamin C: 北京!")
-    ['beyonce', 'vitamin', 'c', '北', '京']
-    """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", text)))
-    return _WORD.findall(_POSSESSIVE.sub("", text.lower()))
-
-
-def _stemmed(words: Sequence[str], stemmer: str | None) -> Sequence[str]:
-    if stemmer is None:
-        return words
-    from Stemmer import Stemmer, algorithms
-
-    if stemmer not in algorithms():
-        raise ConfigError(f"no stemmer {stemmer!r}: {did_you_mean(stemmer, algorithms())}")
-    # A stemmer must not be shared by threads, and making one takes less than a microsecond.
-    return Stemmer(stemmer).stemWords(list(words))
+def _parameters(recorded: Mapping[str, store.Value]) -> BM25Parameters:
+    """Those of an index; one that was built before there was a parameter has its default."""
+    later = sorted(set(recorded) - set(BM25Parameters.__slots__))
+    if later:
+        raise ConfigError(f"the parameters {', '.join(later)} are those of a later version")
+    return _PARAMETERS.validate_python({"words": 1} | dict(recorded))
 
 
 class _Vocabulary(dict[str, int]):
     """Written words to indices of stems; a new word is learnt when it is looked up."""
 
-    def __init__(self, stemmer: str | None) -> None:
+    def __init__(self, words: Words) -> None:
         super().__init__()
-        self._stemmer = stemmer
+        self._term = words.term
         # Keeps a corpus without a single word indexable.
         self.stems: dict[str, int] = {"": 0}
 
     def __missing__(self, word: str) -> int:
-        stem = _stemmed([word], self._stemmer)[0]
+        stem = self._term(word)
         self[word] = self.stems.setdefault(stem, len(self.stems))
         return self[word]
 
@@ -273,12 +262,13 @@ def _index(documents: Sequence[Document], parameters: BM25Parameters, progress: 
     import bm25s
     from bm25s.tokenization import Tokenized
 
-    vocabulary = _Vocabulary(parameters.stemmer)
+    words = words_of(parameters.stemmer, parameters.words)
+    vocabulary = _Vocabulary(words)
     corpus, total = [], len(documents)
     for count, document in enumerate(documents, 1):
-        words = split_words(f"{document.title}\n{document.text}")
+        found = words.of_text(f"{document.title}\n{document.text}")
         # Four bytes per word, where a list of integers takes eight.
-        corpus.append(array("i", map(vocabulary.__getitem__, words)))
+        corpus.append(array("i", map(vocabulary.__getitem__, found)))
         if count % _REPORT_EVERY == 0 or count == total:
             progress("words", count, total)
     index = bm25s.BM25(k1=parameters.k1, b=parameters.b, method="lucene", backend="numpy")

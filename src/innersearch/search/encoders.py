@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from innersearch.errors import ConfigError, ModelError, SearchError, did_you_mean
 from innersearch.records import read_json
+from innersearch.weights import demand_filled, demand_rows, demand_whole_files
 
 if TYPE_CHECKING:
     import httpx2
@@ -123,15 +124,22 @@ class LocalEncoder:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
+        demand_whole_files(directory)
         logging.disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.float16 if device == "cuda" else torch.float32
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-            model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=dtype)
-        except (OSError, ValueError, KeyError) as error:
+            # Code that lies beside a model is never run.
+            chosen: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            self._tokenizer = AutoTokenizer.from_pretrained(directory, **chosen)
+            reported = {"output_loading_info": True, "ignore_mismatched_sizes": True, "dtype": dtype}
+            model, info = AutoModel.from_pretrained(directory, **chosen, **reported)
+        except Exception as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{directory} holds no encoder that can be loaded: {reason}") from error
+        # What pools for classification is often left out, and is not used.
+        demand_filled(info, directory, unused=("pooler.",))
+        demand_rows(self._tokenizer, model.get_input_embeddings().weight.shape[0], directory)
         self._model = model.to(device).eval()
         self._max_tokens = min(self._max_tokens, self._tokenizer.model_max_length)
 

@@ -48,6 +48,7 @@ class SimulatedEngine:
         """Outputs that had to be mended, by what was wrong."""
         self.identity: Mapping[str, str | int | float | bool | None] = (
             {"engine": self.name, "writer": writer.name}
+            | ({"weights": weights} if (weights := getattr(writer, "weights", "")) else {})
             | settings.model_dump(exclude={"max_batch"})
             | (curriculum.identity if curriculum else {})
         )

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from innersearch.config import SimulatorSettings
 from innersearch.errors import ConfigError, ModelError
+from innersearch.identity import snapshot
 from innersearch.net.patience import CallSettings
-from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_json
 from innersearch.search.noise import Curriculum
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.writers import ChatWriter, LocalWriter, Writer
+from innersearch.weights import fingerprint
 
 TRAINED = "simulator.json"
 """The file with what a simulator was trained with."""
@@ -56,7 +58,7 @@ def demand_simulator(path: str, settings: SimulatorSettings) -> None:
         ModelError: There is no such model.
     """
     as_trained(path, settings)
-    load_tokenizer(path)
+    demand_loadable(path, load_tokenizer(path))
 
 
 def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | None = None) -> Writer:
@@ -69,7 +71,8 @@ def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | No
     if not is_address(name):
         model, tokenizer = load_model(name), load_tokenizer(name)
         policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)
-        return LocalWriter(name, policy, tokenizer, settings)
+        folder = snapshot(name)
+        return LocalWriter(name, policy, tokenizer, settings, fingerprint(folder) if folder else "")
     url, _, model_name = name.partition("#")
     if not model_name:
         raise ConfigError(f"the address {name} lacks its model: write URL#NAME")

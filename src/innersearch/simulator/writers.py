@@ -82,9 +82,14 @@ class LocalWriter:
     """A policy in this process; concurrent prompts join its running batch."""
 
     def __init__(
-        self, name: str, policy: Policy, tokenizer: PreTrainedTokenizerFast, settings: SimulatorSettings
+        self,
+        name: str,
+        policy: Policy,
+        tokenizer: PreTrainedTokenizerFast,
+        settings: SimulatorSettings,
+        weights: str = "",
     ) -> None:
-        self.name = name
+        self.name, self.weights = name, weights
         self._policy, self._tokenizer = policy, tokenizer
         self._sampling = Sampling(settings.temperature, settings.max_new_tokens, settings.seed)
         self._stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])

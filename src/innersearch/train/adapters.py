@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from innersearch.config import LoraSettings
 from innersearch.errors import ConfigError, ModelError, did_you_mean, installing
 from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.weights import demand_filled, demand_whole_files, header
 
 ALL = ("all-linear",)
 """Targets that stand for every linear layer but the head."""
@@ -74,11 +75,30 @@ def merge(base: str, folder: Path, output: Path) -> None:
     """
     from peft import PeftModel
 
+    demand_whole_files(folder)
     model = load_model(base)
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"the adapters in {folder} do not fit {base}: {error}") from error
+    _demand_all(adapted, base, folder)
     merged: Any = adapted.merge_and_unload()
     merged.save_pretrained(output)
     load_tokenizer(base).save_pretrained(output)
+
+
+def _demand_all(adapted: Any, base: str, folder: Path) -> None:
+    """Refuse adapters of another model, and such as lack some: PEFT fills those up and goes on."""
+    from peft import get_peft_model_state_dict
+
+    files = sorted(folder.glob("adapter_model*.safetensors"))
+    found = {name for file in files for name in header(file)[1]}
+    wanted = set(get_peft_model_state_dict(adapted))
+    if files and (left := sorted(found - wanted)):
+        raise ModelError(
+            f"the adapters in {folder} do not fit {base}: it has no place for {left[0]}; give the model "
+            "that they were trained on"
+        )
+    if files:
+        report = {"missing_keys": sorted(wanted - found), "mismatched_keys": (), "unexpected_keys": ()}
+        demand_filled(report, folder)

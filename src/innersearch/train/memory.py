@@ -50,7 +50,9 @@ def outline(path: str) -> PreTrainedModel:
     """
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
+            return AutoModelForCausalLM.from_config(
+                AutoConfig.from_pretrained(path, trust_remote_code=False)
+            )
     except Exception as error:
         raise ModelError(f"no causal language model at {path}: {error}") from error
 

@@ -12,14 +12,15 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, T
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
-from innersearch.policy.loading import configured_ends, load_model, load_tokenizer
+from innersearch.identity import Parts, demand_same, keep, of_model, of_prompts
+from innersearch.policy.loading import configured_ends, demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
-from innersearch.readers import balanced
+from innersearch.readers import balanced, fingerprint
 from innersearch.records import clear_disk_errors
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout, demand_told
-from innersearch.runs import Checkpoint, Run
+from innersearch.runs import Checkpoint, Run, versions
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.router import parse_router
 from innersearch.train import adapters, processes
@@ -83,7 +84,11 @@ def _train(
     encoded = check(recipe, questions, tokenizer, path, resume=resume)
     model = load_model(recipe.model, dtype=_weights(recipe))
     engine = processes.together(engine) if callable(engine) else engine
+    made_of = _made_of(recipe, questions, tokenizer, encoded)
+    made_of |= {"engine": dict(engine.identity)} if engine else {}
+    processes.by_first(lambda: demand_same(path, made_of, recipe.model, "run"))
     run = processes.by_first(lambda: Run.start(path, recipe, resume=resume))
+    processes.by_first(lambda: keep(path, made_of, recipe.model, versions()))
     latest = processes.by_first(run.latest)
     if latest and latest.step >= recipe.trainer.steps:
         processes.by_first(lambda: _keep(run, recipe, latest.path))
@@ -168,12 +173,27 @@ def check(
     demand_a_full_step(recipe, questions)
     processes.demand_equal_shares(recipe)
     demand_weights(recipe.model)
+    demand_loadable(recipe.model, tokenizer)
     model = outline(recipe.model)
     context = TransformersPolicy(model, configured_ends(recipe.model, tokenizer)).context
     if recipe.trainer.lora.rank:
         adapters.adapters(recipe.trainer.lora)
     adapters.demand_targets(model, recipe.trainer.lora)
-    return encode_prompts(tokenizer, recipe, questions, context)
+    encoded = encode_prompts(tokenizer, recipe, questions, context)
+    made_of = _made_of(recipe, questions, tokenizer, encoded)
+    processes.by_first(lambda: demand_same(path, made_of, recipe.model, "run"))
+    return encoded
+
+
+def _made_of(
+    recipe: Recipe,
+    questions: Sequence[Question],
+    tokenizer: PreTrainedTokenizerFast,
+    encoded: Sequence[tuple[int, ...]],
+) -> Parts:
+    """What a run comes from, by content; its engine apart."""
+    asked = of_prompts(recipe.prompt.name, encoded) | {"questions": fingerprint(questions)}
+    return of_model(recipe.model, tokenizer) | asked
 
 
 def _demand_policy(recipe: Recipe) -> None:
@@ -217,6 +237,6 @@ def _keep(run: Run, recipe: Recipe, folder: Path) -> None:
 
 def _switch_cache_on(folder: Path) -> None:
     """The trainer switches it off, and it would stay off for whoever loads the model."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     config.use_cache = True
     config.save_pretrained(folder)

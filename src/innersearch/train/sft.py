@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from datasets import Dataset
@@ -17,7 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallba
 
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import ConfigError, DataError, installing
+from innersearch.identity import demand_same, keep, of_model, of_pairs, of_texts
 from innersearch.locks import held
+from innersearch.policy.loading import demand_vocabulary
 from innersearch.records import begun, write_json
 from innersearch.runs import versions
 from innersearch.search.base import Asked
@@ -79,12 +81,20 @@ def _tune(
     *,
     resume: bool,
 ) -> Path:
+    demand_vocabulary(model, tokenizer, str(model.name_or_path))
     chosen = balanced(pairs, settings.seed)[: settings.max_pairs or None]
     if not chosen:
         raise DataError(
             "no pairs to train on: both labels are needed, label them with `innersearch simulator label`"
         )
     going_on = begun(output, resume=resume, what="simulator")
+    path = str(model.name_or_path)
+    made_of = of_model(path, tokenizer) | of_pairs(map(repr, chosen))
+    texts = (simulator_prompt(simulator, label, "", "", (), 1) for label in get_args(Label))
+    made_of |= of_texts(*map(repr, texts))
+    made_of["settings"] = settings.model_dump() | simulator.model_dump(include={"words", "gold"})
+    demand_same(output, made_of, path, "training")
+    keep(output, made_of, path, versions())
     if (output / TRAINED).is_file():
         return output
     rows = [row(tokenizer, pair, simulator, numbered=settings.numbered) for pair in chosen]

@@ -22,11 +22,12 @@ from pydantic import TypeAdapter
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, RunError
+from innersearch.identity import demand_same, keep, of_model
 from innersearch.locks import held
-from innersearch.policy.loading import configured_context, load_tokenizer
-from innersearch.readers import balanced
+from innersearch.policy.loading import configured_context, demand_loadable, load_tokenizer
+from innersearch.readers import balanced, fingerprint
 from innersearch.records import LineWriter, read_json, read_lines
-from innersearch.runs import Run
+from innersearch.runs import Run, versions
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import Observer, step_metrics
 from innersearch.train.tasks import demand_a_full_step, demand_weights, encode_prompts
@@ -95,9 +96,11 @@ def check(
     settings.refuse(recipe)
     Run(path).goes_on(recipe, resume=resume)
     demand_weights(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
+    demand_loadable(recipe.model, tokenizer)
     chosen = balanced(questions) if recipe.balance_groups else list(questions)
     demand_a_full_step(recipe, chosen)
-    encode_prompts(load_tokenizer(recipe.model), recipe, chosen, configured_context(recipe.model))
+    encode_prompts(tokenizer, recipe, chosen, configured_context(recipe.model))
     return chosen
 
 
@@ -124,8 +127,12 @@ def train(
     run = Run(path)
     check_keys(overrides(recipe, run, len(chosen)))
     demand_machines(recipe, machines())
+    tokenizer = load_tokenizer(recipe.model)
+    made_of = of_model(recipe.model, tokenizer) | {"questions": fingerprint(chosen)}
     with held(path, "run"):
+        demand_same(path, made_of, recipe.model, "run")
         run = Run.start(path, recipe, resume=resume)
+        keep(path, made_of, recipe.model, versions())
         write_inputs(recipe, chosen, run)
         _watch(command(recipe, run, len(chosen)), run, recipe, observer)
         _keep(run)
