@@ -22,6 +22,7 @@ from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorS
 from innersearch.errors import ConfigError
 from innersearch.net.patience import CallSettings
 from innersearch.search.base import Engine
+from innersearch.search.names import bare, engines_in
 from innersearch.search.noise import Curriculum
 from innersearch.search.router import is_router, parse_router
 from innersearch.world.encyclopedia import Encyclopedia
@@ -155,7 +156,7 @@ def open_named(
 
 
 def _demand_alone(settings: SearchSettings) -> None:
-    if settings.cache or "," in settings.engine:
+    if settings.cache or len(engines_in(settings.engine)) > 1:
         raise ConfigError(
             "a simulator writes for each trajectory its own documents: it can be neither fused nor "
             "cached; the same query, question and label are written once anyway"
@@ -176,6 +177,7 @@ def demand_engine(settings: SearchSettings) -> None:
     if settings.router == SELF:
         return
     kind, _, place = settings.engine.partition(":")
+    place = bare(place)
     if kind == "simulated" and place and not is_address(place):
         _demand_alone(settings)
         demand_simulator(place, settings.simulator)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
+from innersearch.search.names import place
 
 app = App(name="index", help_format="plaintext")
 
@@ -16,12 +18,13 @@ app = App(name="index", help_format="plaintext")
 @app.default
 def index(
     corpus: Path,
-    output: Path,
+    output: Path | None = None,
     *,
     encoder: str = "",
     kind: Literal["exact", "flat", "hnsw"] | None = None,
     stemmer: str = "english",
     spelling: bool = False,
+    verify: bool = False,
 ) -> None:
     """Make a BM25 index of a corpus, or a dense one with an encoder.
 
@@ -31,15 +34,23 @@ def index(
         innersearch index wiki-18.jsonl runs/wiki
         innersearch index runs/world/encyclopedia.jsonl runs/encyclopedia --spelling
         innersearch index wiki-18.jsonl runs/wiki-e5 --encoder ~/models/e5-base-v2
+        innersearch index runs/wiki --verify
 
     Args:
-        corpus: A .jsonl, .jsonl.gz or .parquet file with {id, contents} or {id, title, text} rows.
+        corpus: A .jsonl, .jsonl.gz or .parquet file with {id, contents} or {id, title, text} rows; with
+            --verify an index.
         output: Directory of the index.
         encoder: A model directory, or the address and model of an embeddings endpoint, URL#NAME.
         kind: Of a dense index: exact up to 200,000 documents, else faiss flat or hnsw.
         stemmer: Of a BM25 index: a Snowball language, or none.
         spelling: Of a BM25 index: correct query words that no document has.
+        verify: Build nothing, but compare every byte of an index with what was built.
     """
+    if verify:
+        _verify(corpus, output)
+        return
+    if output is None:
+        raise CycloptsError(msg="give the directory of the index behind the corpus")
     from innersearch.search.corpus import read_corpus
 
     documents = read_corpus(corpus)
@@ -56,6 +67,17 @@ def index(
             chosen = None if stemmer == "none" else stemmer
             parameters = BM25Parameters(stemmer=chosen, spelling=spelling)
             BM25Engine.build(documents, output, parameters, progress=display.update)
-    name = f"dense:{output}@{encoder}" if encoder else f"bm25:{output}"
+    name = f"dense:{place(output)}@{place(encoder)}" if encoder else f"bm25:{place(output)}"
     stdout.print(f"index  {output}")
-    stdout.print(f'next   innersearch search {name} "a query"')
+    stdout.print(f'next   innersearch search {shlex.quote(name)} "a query"')
+
+
+def _verify(folder: Path, further: Path | None) -> None:
+    from innersearch.search.store import verify
+
+    if further is not None:
+        raise CycloptsError(msg="--verify takes one index and no corpus")
+    with Display() as display:
+        compared, unknown = verify(folder, display.update)
+    rest = f", of {unknown} only the sizes: an earlier version built it" if unknown else ""
+    stdout.print(f"index  {folder}  is as it was built: {compared} files compared{rest}")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
 
-from innersearch.cli.console import stdout
+from innersearch.cli.console import printable, stderr, stdout
 from innersearch.cli.engines import open_named
 from innersearch.config import SearchSettings
 from innersearch.errors import SearchError
 from innersearch.search.base import Engine, SearchResult
+from innersearch.types import Document
 
 app = App(name="search", help_format="plaintext")
+
+_SHOWN = 500
+"""Characters of a document."""
 
 
 @app.default
@@ -26,6 +31,7 @@ def search(
     k: Annotated[PositiveInt, Parameter(alias="-k")] = 3,
     cache: Path | None = None,
     offline: bool = False,
+    full: bool = False,
 ) -> None:
     """Ask an engine one query and print what it finds.
 
@@ -42,17 +48,32 @@ def search(
         k: Documents at most.
         cache: Keep the result in this file, or take it from there.
         offline: Answer from the cache only.
+        full: Print documents whole; by default their first 500 characters.
     """
     settings = SearchSettings(engine=engine, cache=str(cache) if cache else "", offline=offline)
     result = asyncio.run(_ask(open_named(settings, max_outage_s=15.0), query, k))
     if result.error is not None:
         raise SearchError(f"the search failed: {result.error}")
     for number, document in enumerate(result.documents, 1):
-        score = "" if document.score is None else f"  {document.score:.2f}"
-        stdout.print(f"{number}  {document.title or document.id}{score}")
-        stdout.print(f"   {document.text}")
+        stdout.print("\n".join(_lines(number, document, full=full)))
+    if result.partial is not None:
+        stderr.print(f"innersearch: a part of the engine failed: {result.partial}", style="yellow")
     if not result.documents:
         stdout.print("no documents found")
+
+
+def _lines(number: int, document: Document, *, full: bool) -> Iterator[str]:
+    """A document as it is printed; whatever it holds, each of its lines is seen to be its own."""
+    score = "" if document.score is None else f"  {document.score:.2f}"
+    yield f"{number}  {' '.join(document.title.split()) or document.id}{score}"
+    if document.url:
+        yield f"   {' '.join(document.url.split())}"
+    text = printable(document.text).strip()
+    cut = len(text) - _SHOWN
+    if cut > 0 and not full:
+        text = f"{text[:_SHOWN]}… ({cut:,} characters more: --full)"
+    for line in text.splitlines():
+        yield f"   {line}"
 
 
 async def _ask(engine: Engine, query: str, k: int) -> SearchResult:

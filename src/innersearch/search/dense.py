@@ -225,6 +225,29 @@ class DenseEngine:
         ]
 
 
+def published_faiss(folder: Path) -> tuple[Path, Path] | None:
+    """The faiss index and the corpus in a directory that holds one of each, as they are published.
+
+    None for an index that was built here, and where there is no faiss index.
+
+    Raises:
+        SearchError: There are several of one, or none of the other.
+    """
+    if (folder / store.SETTINGS).is_file() or not folder.is_dir():
+        return None
+    indexes = sorted(path for path in folder.iterdir() if path.suffix in (".index", ".faiss"))
+    corpora = sorted(folder.glob("*.jsonl"))
+    if not indexes:
+        return None
+    if len(indexes) > 1 or len(corpora) != 1:
+        names = ", ".join(path.name for path in (*indexes, *corpora))
+        raise SearchError(
+            f"{folder} holds {names}: leave in it one faiss index and the one unpacked .jsonl corpus it "
+            "was built from"
+        )
+    return indexes[0], corpora[0]
+
+
 def passage(document: Document) -> str:
     """What is encoded of a document: title, newline, text."""
     return f"{document.title}\n{document.text}".strip()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from innersearch.errors import ConfigError, ModelError, SearchError, did_you_mean
 from innersearch.records import read_json
+from innersearch.search.names import directory
 from innersearch.weights import demand_filled, demand_rows, demand_whole_files
 
 if TYPE_CHECKING:
@@ -348,7 +349,7 @@ def open_encoder(name: str) -> Encoder:
         ModelError: The directory holds no model that can be loaded.
     """
     if not name.startswith(("http://", "https://")):
-        return LocalEncoder(Path(name).expanduser())
+        return LocalEncoder(directory(name))
     url, _, model = name.partition("#")
     if not model:
         raise ConfigError(f"the encoder {name} lacks its model: write URL#NAME")

@@ -2,13 +2,15 @@
 
     bm25:DIR                     an index made by `innersearch index`
     dense:DIR@MODEL              the same with vectors; MODEL is the encoder's directory, or the address
-                                 of an embeddings endpoint and its model, URL#NAME
+                                 of an embeddings endpoint and its model, URL#NAME; DIR may also hold a
+                                 published faiss index (.index or .faiss) and its corpus (.jsonl)
     remote:URL                   a Search-R1 `/retrieve` server; `#single&key=VARIABLE&deadline=60` says
                                  how it is asked (see `places`)
     serper, serpapi, tavily, brave, exa, perplexity, searxng:URL
                                  search APIs; `NAME:URL` takes another address
     A,B                          both, fused
 
+Places that hold a comma, an @ or a quote are written in double quotes; see `names`.
 Simulators are opened by the room `simulator/`, which names them `simulated:MODEL`.
 
 Calls over the network are retried and wait out outages; those to search APIs count against the budget.
@@ -27,6 +29,7 @@ from innersearch.search.budget import Budget, Budgeted
 from innersearch.search.cached import CachedEngine
 from innersearch.search.degraded import DegradedEngine
 from innersearch.search.dialects import DIALECTS
+from innersearch.search.names import bare, cut, directory, engines_in
 from innersearch.search.noise import Curriculum
 from innersearch.search.places import kind_of, read_place
 from innersearch.search.reliable import Reliable
@@ -60,7 +63,7 @@ def open_engine(
     if settings.cache and settings.offline and not settings.engine:
         return CachedEngine(None, Path(settings.cache), "replay")
     curriculum = curriculum or Curriculum(settings.noise)
-    names = [name.strip() for name in settings.engine.split(",") if name.strip()]
+    names = engines_in(settings.engine)
     if not names:
         raise ConfigError(
             "no engine given: name one with --engine (in a recipe search.engine), for example bm25:DIR"
@@ -84,7 +87,7 @@ def open_engine(
 
 def price_usd(engine: str) -> float:
     """List price of one search with the engines named, in US dollars."""
-    kinds = map(kind_of, engine.split(","))
+    kinds = map(kind_of, engines_in(engine))
     return sum(DIALECTS[kind].price.usd for kind in kinds if kind in DIALECTS)
 
 
@@ -96,13 +99,16 @@ def _open(
     *,
     offline: bool,
 ) -> Engine:
-    kind, _, place = name.partition(":")
+    kind, _, written = name.partition(":")
+    if kind == "dense" and written:
+        return _open_dense(written)
+    place = bare(written)
     if kind in own:
         return own[kind](place)
     if (kind := kind_of(name)) in DIALECTS:
         from innersearch.search.web import WebEngine
 
-        at = read_place(name)
+        at = read_place(bare(name))
         calls = at.patience(calls)
         engine = WebEngine(
             kind, base_url=at.address or None, offline=offline, silence_s=calls.deadline_s
@@ -115,25 +121,28 @@ def _open(
     if kind == "remote":
         from innersearch.search.remote import RemoteEngine
 
-        at = read_place(name)
+        at = read_place(bare(name))
         calls = at.patience(calls)
         remote = RemoteEngine(at.address, offline=offline, silence_s=calls.deadline_s, **at.remote)
         return Reliable(remote, calls)
-    return _open_index(kind, place)
+    from innersearch.search.bm25 import BM25Engine
+
+    return BM25Engine.open(directory(place))
 
 
-def _open_index(kind: str, place: str) -> Engine:
-    if kind == "bm25":
-        from innersearch.search.bm25 import BM25Engine
-
-        return BM25Engine.open(Path(place).expanduser())
-    from innersearch.search.dense import DenseEngine
+def _open_dense(written: str) -> Engine:
+    from innersearch.search.dense import DenseEngine, published_faiss
     from innersearch.search.encoders import open_encoder
 
-    folder, _, encoder = place.partition("@")
+    first, *rest = cut(written, "@")
+    encoder = bare("@".join(rest))
     if not encoder:
-        raise ConfigError(f"engine dense:{place} lacks its encoder: write dense:DIR@MODEL")
-    return DenseEngine.open(Path(folder).expanduser(), open_encoder(encoder))
+        raise ConfigError(f"engine dense:{written} lacks its encoder: write dense:DIR@MODEL")
+    folder = directory(bare(first))
+    published = published_faiss(folder)
+    if published is not None:
+        return DenseEngine.open_faiss(*published, open_encoder(encoder))
+    return DenseEngine.open(folder, open_encoder(encoder))
 
 
 def _fused(engines: list[Engine]) -> Engine:
