@@ -23,7 +23,8 @@ from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
 from innersearch.config import SearchSettings
 from innersearch.evaluate.calibrate import Wanted, calibrate, em, gate_router, signal_values
-from innersearch.metrics import auroc, bootstrap, wilson
+from innersearch.intervals import DRAWS, Scores, difference, generator, proportion
+from innersearch.metrics import auroc
 from innersearch.records import read_lines
 from innersearch.search.signals import SAMPLED, SIGNALS
 from innersearch.view.tables import comparison_table, markdown, percent
@@ -133,14 +134,15 @@ def measure(agent: Agent, truths: dict[str, str], signals: Iterable[str]) -> dic
         f"gate {best}": hybrid,
         f"random {rate:.2f}": agent.run(chance),
     }
-    pairs = zip(agent.greedy(gate_router(gate)), agent.greedy(chance), strict=True)
+    pairs = list(zip(agent.greedy(gate_router(gate)), agent.greedy(chance), strict=True))
+    gained = Scores.single([float(mine["em"]) - float(theirs["em"]) for mine, theirs in pairs])
     return {
         "signals": quality,
         "best": best,
         "gate": gate,
         "rows": rows,
         "rate": rate,
-        "above random": bootstrap([float(mine["em"]) - float(theirs["em"]) for mine, theirs in pairs]),
+        "above random": difference(gained, 1.0, DRAWS, generator(0, "")),
         "unseen": [
             unseen(agent.run("self")),
             unseen(agent.run("always", engine="plain")),
@@ -153,7 +155,7 @@ def unseen(summary: dict[str, Any]) -> str:
     """EM over all questions on facts that pre-training never stated."""
     groups = [summary["em"][group] for group in UNSEEN]
     n = sum(group["n"] for group in groups)
-    return percent(wilson(round(sum(g["value"] * g["n"] for g in groups)), n)._asdict())
+    return percent(proportion(round(sum(g["value"] * g["n"] for g in groups)), n)._asdict())
 
 
 def report(runs: dict[str, dict[str, Any]]) -> None:

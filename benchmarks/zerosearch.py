@@ -25,7 +25,7 @@ from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display
 from innersearch.cli.sources import load_questions
 from innersearch.config import SearchSettings, SimulatorSettings
-from innersearch.metrics import wilson
+from innersearch.intervals import proportion
 from innersearch.policy.loading import load_tokenizer
 from innersearch.records import read_json, read_lines
 from innersearch.view.tables import fidelity_table, markdown, percent
@@ -134,7 +134,7 @@ def pooled(summaries: Sequence[dict[str, Any]], group: str) -> str:
     """Exact match over the seeds, all questions together."""
     parts = [summary["em"][group] for summary in summaries]
     total = sum(part["n"] for part in parts)
-    return percent(wilson(round(sum(p["value"] * p["n"] for p in parts)), total)._asdict())
+    return percent(proportion(round(sum(p["value"] * p["n"] for p in parts)), total)._asdict())
 
 
 def report(rows: dict[str, list[tuple[Path, dict[str, Any]]]], group: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from innersearch.cli import main
 from innersearch.errors import DataError, RunError
 from innersearch.evaluate.compare import MEAN_OF_GROUPS, compare, read_evaluation
 from innersearch.evaluate.scores import summarise
-from innersearch.metrics import difference, flipped_means, resampled_means
+from innersearch.intervals import Scores, difference
 from innersearch.records import read_json, write_json
 from tests.test_cli import fails
 
-DRAWS = (resampled_means, flipped_means)
+
+def found(values: list[float] | np.ndarray, draws: int, rng: np.random.Generator):
+    return difference(Scores.single(np.array(values)), 1.0, draws, rng)
 
 
 def record(number: int, group: str, em: bool, f1: float | None = None, **given: object) -> dict:
@@ -60,7 +63,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return write(tmp_path / "a", a), write(tmp_path / "b", b)
 
 
-def test_differences_are_those_of_a_plain_paired_bootstrap_and_of_plain_flips(tmp_path: Path) -> None:
+def test_differences_are_those_of_plain_random_weights_and_of_plain_flips(tmp_path: Path) -> None:
     a, b = (read_evaluation(path) for path in two(tmp_path))
     found = compare(a, b, seed=1)
     rng = np.random.default_rng(0)
@@ -70,24 +73,26 @@ def test_differences_are_those_of_a_plain_paired_bootstrap_and_of_plain_flips(tm
             ids = [i for i in a.greedy if i.startswith(group)]
             deltas[group] = np.array([b.greedy[i][metric] - 1.0 * a.greedy[i][metric] for i in ids])
         deltas["all"] = np.concatenate([deltas["x"], deltas["y"]])
+        weights = {g: rng.dirichlet(np.ones(len(d) + 1), size=10_000) for g, d in deltas.items()}
+        # The weights of the one question that nobody asked go to the worst and to the best.
         drawn = {
-            group: delta[rng.integers(len(delta), size=(10_000, len(delta)))].mean(axis=1)
-            for group, delta in deltas.items()
+            end: {g: w[:, :-1] @ deltas[g] + end * w[:, -1] for g, w in weights.items()}
+            for end in (-1, 1)
         }
         flipped = {
             group: (delta * rng.choice([-1, 1], size=(10_000, len(delta)))).mean(axis=1)
             for group, delta in deltas.items()
         }
-        for means in (drawn, flipped):
+        for means in (drawn[-1], drawn[1], flipped):
             means[MEAN_OF_GROUPS] = (means["x"] + means["y"]) / 2
         deltas[MEAN_OF_GROUPS] = np.array([deltas["x"].mean(), deltas["y"].mean()])
-        for group, means in drawn.items():
+        for group in deltas:
             entry = found["metrics"][metric][group]
             assert entry["value"] == pytest.approx(deltas[group].mean())
             assert entry["b"] - entry["a"] == pytest.approx(entry["value"])
-            low, high = np.quantile(means, [0.025, 0.975])
-            assert entry["low"] == pytest.approx(low, abs=0.03)
-            assert entry["high"] == pytest.approx(high, abs=0.03)
+            low, high = np.quantile(drawn[-1][group], 0.025), np.quantile(drawn[1][group], 0.975)
+            assert entry["low"] == pytest.approx(low, abs=0.01)
+            assert entry["high"] == pytest.approx(high, abs=0.01)
             p = (np.abs(flipped[group]) >= abs(deltas[group].mean()) - 1e-9).mean()
             assert entry["p"] == pytest.approx(p, abs=0.02)
     assert found["metrics"]["em"]["all"]["n"] == found["metrics"]["em"][MEAN_OF_GROUPS]["n"] == 130
@@ -100,8 +105,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for _ in range(200):
         values = rng.choice([-1.0, 0.0, 1.0], p=[0.15, 0.6, 0.25], size=60)
-        found = difference(values, *(draw(values, 1000, rng) for draw in DRAWS))
-        held += found.low <= 0.1 <= found.high
+        entry = found(values, 1000, rng)
+        held += entry.low <= 0.1 <= entry.high
     assert 0.89 <= held / 200 <= 0.99
 
 
@@ -110,30 +115,34 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     [([1.0], 1), ([1.0] * 2, 1 / 2), ([-0.5] * 3, 1 / 4), ([1.0] * 5, 1 / 16), ([1.0] * 20, 0)],
 )
 def test_few_equal_differences_are_no_certainty(values: list[float], p: float) -> None:
-    rng = np.random.default_rng(0)
-    found = difference(values, *(draw(values, 10_000, rng) for draw in DRAWS))
-    assert found.p == pytest.approx(p, abs=0.02)
-    assert found.p > 0
+    entry = found(values, 10_000, np.random.default_rng(0))
+    assert entry.p == pytest.approx(p, abs=0.02)
+    assert entry.p > 0
 
 
 def test_p_is_that_of_the_exact_mcnemar_test() -> None:
     """8 questions got right, 2 got wrong, 30 the same: the two tails of ten tosses of a coin."""
     values = [1.0] * 8 + [-1.0] * 2 + [0.0] * 30
-    found = difference(values, *(draw(values, 20_000, np.random.default_rng(0)) for draw in DRAWS))
-    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 1024, abs=0.01)
+    entry = found(values, 20_000, np.random.default_rng(0))
+    assert entry.p == pytest.approx(2 * (1 + 10 + 45) / 1024, abs=0.01)
 
 
-def test_resamples_in_parts_are_resamples() -> None:
-    values = np.arange(3000) / 3000
-    means = resampled_means(values, 2000, np.random.default_rng(0))
-    assert means.mean() == pytest.approx(values.mean(), abs=0.001)
-    assert means.std() == pytest.approx(values.std() / 3000**0.5, rel=0.1)
+@pytest.mark.parametrize(("better", "worse"), [(5, 0), (6, 0), (9, 1), (9, 2), (17, 7), (20, 7)])
+def test_the_interval_leaves_out_0_where_the_mcnemar_test_rejects_it(better: int, worse: int) -> None:
+    values = [1.0] * better + [-1.0] * worse + [0.0] * 40
+    entry = found(values, 20_000, np.random.default_rng(0))
+    n = better + worse
+    p = 2 * sum(comb(n, k) for k in range(worse + 1)) / 2**n
+    assert (entry.low > 0) == (p < 0.05)
 
 
 def test_a_run_against_itself_is_no_difference(tmp_path: Path) -> None:
     a = read_evaluation(two(tmp_path)[0])
     for entry in compare(a, a)["metrics"]["em"].values():
-        assert (entry["value"], entry["low"], entry["high"], entry["p"]) == (0, 0, 0, 1)
+        assert (entry["value"], entry["p"]) == (0, 1)
+        # On as many other questions they might have differed once or twice.
+        assert entry["low"] == pytest.approx(-entry["high"], rel=0.15)
+        assert 2 / entry["n"] < entry["high"] < 10 / entry["n"]
 
 
 def test_what_is_in_one_only_is_counted_and_left_out(tmp_path: Path) -> None:
@@ -161,8 +170,10 @@ def test_pass_at_k_is_compared_where_both_were_sampled(tmp_path: Path) -> None:
     assert metrics["pass@1"]["x"]["a"] == 0.25
     assert metrics["pass@1"]["x"]["value"] == 0.75
     assert metrics["pass@2"]["x"] | {"p": 0} == {
-        **{"a": 0.5, "b": 1.0, "value": 0.5, "low": 0.5, "high": 0.5, "p": 0, "n": 3}
+        **{"a": 0.5, "b": 1.0, "value": 0.5, "n": 3, "p": 0},
+        **{end: metrics["pass@2"]["x"][end] for end in ("low", "high")},
     }
+    assert metrics["pass@2"]["x"]["low"] < 0.3 < 0.7 < metrics["pass@2"]["x"]["high"]
 
 
 @pytest.mark.parametrize("part", [{"question": "Another?"}, {"golden_answers": ["other"]}])
@@ -198,7 +209,7 @@ def test_from_the_command_line(tmp_path: Path, capsys, monkeypatch) -> None:
     assert "no question in common" in fails(capsys, "compare", "a", "c")
     text = Path("c/greedy.jsonl").read_text()
     Path("c/greedy.jsonl").write_text(text.replace('"f1"', '"rouge"'))
-    assert "scored with other metrics" in fails(capsys, "compare", "a", "c")
+    assert "c is damaged: line 1 of greedy.jsonl has no f1" in fails(capsys, "compare", "a", "c")
     Path("c/greedy.jsonl").write_text("")
     assert "0 records in greedy.jsonl, 1 in summary.json" in fails(capsys, "compare", "a", "c")
 
@@ -223,7 +234,7 @@ def test_what_differs_is_shown(tmp_path: Path) -> None:
         ("settings.json", "{}", "b is damaged: settings.json has no model"),
         ("greedy.jsonl", '{"id": "\n', "b/greedy.jsonl, line 1 is no JSON"),
         ("greedy.jsonl", "7\n", "b/greedy.jsonl, line 1 is no JSON object"),
-        ("greedy.jsonl", '{"id": "1"}\n', "b is damaged: line 1 of greedy.jsonl has no group, em"),
+        ("greedy.jsonl", '{"id": "1"}\n', "b is damaged: line 1 of greedy.jsonl has no group, em, f1"),
         ("samples.jsonl", "{}\n", "b is damaged: line 1 of samples.jsonl has no id, group, em"),
     ],
 )
@@ -246,3 +257,154 @@ def test_arguments_that_cannot_be(tmp_path: Path, capsys, monkeypatch) -> None:
     output = "a/summary.json/o.json"
     assert fails(capsys, "compare", "a", "b", "--output", output).endswith(output)
     assert not list(Path().rglob("*.part"))
+
+
+ODD = {
+    "id": [None, 7, "", [], {}],
+    "group": [None, 7, "", ["x"]],
+    "em": [None, "yes", 2, float("nan"), [1]],
+    "f1": [None, "0.5", -1, 1.5, float("nan"), float("inf"), True, {}],
+    "cover_em": [None, 0.5],
+    "searches": [None, "2", -1, float("nan")],
+    "question": [None, 7, ["x"]],
+    "golden_answers": ["x", [None], {"target": ["x"]}, 7],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key in ODD for value in ODD[key]])
+def test_a_record_with_an_odd_value_is_one_clear_line(
+    tmp_path: Path, capsys, monkeypatch, key: str, value: object
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [record(number, "x", True) for number in range(3)]
+    for name in ("a", "b"):
+        write(Path(name), rows)
+    lines = [json.dumps(row) for row in (rows[0], rows[1] | {key: value}, rows[2])]
+    Path("b/greedy.jsonl").write_text("".join(line + "\n" for line in lines))
+    said = fails(capsys, "compare", "a", "b")
+    assert f"b is damaged: line 2 of greedy.jsonl has an impossible {key}" in said
+    assert len(said) < 250
+
+
+@pytest.mark.parametrize(
+    "em", [None, [], [2], ["1"], [None], [0.5], 1, {"0": 1}, [float("nan")], [[1]]], ids=str
+)
+def test_samples_with_odd_values_are_one_clear_line(tmp_path: Path, em: object) -> None:
+    rows = [record(0, "x", True)]
+    a = write(tmp_path / "a", rows, [sampled(rows[0], [1])])
+    b = write(tmp_path / "b", rows, [sampled(rows[0], [1]) | {"em": em}])
+    read_evaluation(a)
+    with pytest.raises(RunError, match=r"line 1 of samples\.jsonl has an impossible em"):
+        read_evaluation(b)
+
+
+def test_a_question_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", [record(0, "x", True), record(0, "x", False)])
+    with pytest.raises(RunError, match=r"question 'x-0' stands twice"):
+        read_evaluation(a)
+
+
+def test_files_without_objects_are_one_clear_line(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write(Path(name), [record(0, "x", True)])
+    for text in ('{"n": "1", "settings": {}}', '{"n": -1, "settings": {}}', '{"n": 1, "settings": []}'):
+        Path("b/summary.json").write_text(text)
+        assert "b is damaged: summary.json has an impossible" in fails(capsys, "compare", "a", "b")
+
+
+def in_clusters(path: Path, rng: np.random.Generator, *, size: int = 6, clusters: int = 30) -> Path:
+    """An evaluation whose questions about one entity are right or wrong together."""
+    right = rng.random(clusters) < 0.5
+    rows = [
+        record(n, "xy"[n % 2], bool(right[n // size])) | {"golden_answers": [f"entity {n // size}"]}
+        for n in range(size * clusters)
+    ]
+    written = write(path, rows)
+    questions = [
+        {"id": r["id"], "metadata": {"entity": n // size, "chain": [n // size, n], "twin": n // 2}}
+        for n, r in enumerate(rows)
+    ]
+    lines = [json.dumps({"question": question}) + "\n" for question in questions]
+    (written / "trajectories.jsonl").write_text("".join(lines))
+    return written
+
+
+def test_errors_in_clusters_of_six_are_rejected_no_more_often_than_stated() -> None:
+    """Under the null: A and B are right about the same entities by chance alone."""
+    rng = np.random.default_rng(3)
+    clusters = np.repeat(np.arange(30), 6)
+    rejected = {"named": 0, "not named": 0}
+    held = repeated = 400
+    for _ in range(repeated):
+        a, b = (np.repeat(rng.random(30) < 0.5, 6).astype(float) for _ in range(2))
+        for name, numbers in (("named", clusters), ("not named", None)):
+            entry = difference(Scores.single(b - a, numbers), 1.0, 500, rng)
+            rejected[name] += entry.p < 0.05
+            held -= name == "named" and not entry.low <= 0 <= entry.high
+    assert rejected["named"] / repeated <= 0.06
+    assert held / repeated >= 0.94
+    assert rejected["not named"] / repeated > 0.3, "the trap is there"
+
+
+def test_clusters_are_named_by_any_field(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(4)
+    for name in "ab":
+        in_clusters(Path(name), rng)
+    plain = compare(read_evaluation(Path("a")), read_evaluation(Path("b")))
+    fields = ("golden_answers", "Golden answer", "golden-answers", "entity", "chain.0")
+    answers = [
+        compare(read_evaluation(Path("a")), read_evaluation(Path("b")), cluster=field)
+        for field in fields
+    ]
+    assert all(answer["metrics"] == answers[0]["metrics"] for answer in answers)
+    assert answers[0]["clusters"] == {
+        **{"field": "golden_answers", "n": 30, "smallest": 6, "largest": 6},
+        **{"without": 0, "few": False},
+    }
+    # A cluster of both groups moves both, and the mean of the groups as all questions.
+    for group in ("x", "y", "all", MEAN_OF_GROUPS):
+        wide, narrow = (found["metrics"]["em"][group] for found in (answers[0], plain))
+        assert wide["value"] == narrow["value"]
+        assert wide["high"] - wide["low"] > 1.3 * (narrow["high"] - narrow["low"])
+    alone = compare(read_evaluation(Path("a")), read_evaluation(Path("b")), cluster="id")
+    assert alone["metrics"]["em"]["x"]["p"] == pytest.approx(plain["metrics"]["em"]["x"]["p"], abs=0.02)
+    assert main(["compare", "a", "b", "--cluster", "group"]) == 0
+    printed = capsys.readouterr().out
+    assert "questions of one group err together: 2 clusters of 90 questions" in printed
+    assert "only 2 clusters: intervals are wide and rough, and p cannot fall below 0.5" in printed
+    said = fails(capsys, "compare", "a", "b", "--cluster", "passage")
+    assert "no question of a has a field 'passage'; they have: chain, entity, golden_answers" in said
+    assert main(["compare", "a", "b"]) == 0
+    assert "where several err together, add --cluster" in capsys.readouterr().out
+
+
+def test_questions_without_the_field_stand_alone(tmp_path: Path) -> None:
+    a, b = (in_clusters(tmp_path / name, np.random.default_rng(5)) for name in "ab")
+    lines = (a / "trajectories.jsonl").read_text().splitlines(keepends=True)
+    (a / "trajectories.jsonl").write_text("".join(lines[:60]))
+    clusters = compare(read_evaluation(a), read_evaluation(b), 100, cluster="entity")["clusters"]
+    assert (clusters["n"], clusters["without"], clusters["smallest"]) == (10 + 120, 120, 1)
+
+
+def test_all_weighs_questions_in_every_metric(tmp_path: Path) -> None:
+    """Ten of each group were sampled, and one group is nine times as large."""
+    rows = [record(n, "x", False) for n in range(90)] + [record(n, "y", False) for n in range(10)]
+    better = [row | {"em": row["group"] == "x"} for row in rows]
+    few = [row for row in rows if row["id"] in {f"{g}-{n}" for g in "xy" for n in range(10)}]
+    a = write(tmp_path / "a", rows, [sampled(row, [0, 0]) for row in few])
+    b = write(tmp_path / "b", better, [sampled(r, [1, 1] if r["group"] == "x" else [0, 0]) for r in few])
+    metrics = compare(read_evaluation(a), read_evaluation(b))["metrics"]
+    for name in ("em", "pass@1", "pass@2"):
+        assert metrics[name]["all"]["value"] == pytest.approx(0.9)
+        assert metrics[name][MEAN_OF_GROUPS]["value"] == pytest.approx(0.5)
+    assert metrics["pass@1"]["all"]["n"] == 20
+
+
+def test_another_f1_of_the_same_questions_is_named(tmp_path: Path) -> None:
+    rows = [record(n, "hotpotqa", True) for n in range(3)]
+    a = write(tmp_path / "a", rows)
+    b = write(tmp_path / "b", [row | {"f1_rule": "HotpotQA"} for row in rows])
+    found = compare(read_evaluation(a), read_evaluation(b))
+    assert found["settings"] == {"F1 as by": ["SQuAD", "HotpotQA"]}

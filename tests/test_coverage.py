@@ -121,7 +121,7 @@ def test_from_the_command_line(capsys) -> None:
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "| q " in printed
-    assert "50.0 [29.9, 70.1]" in printed
+    assert "50.0 [27.2, 72.8]" in printed
     folder = Path("runs/coverage-q-bm25-index")
     assert read_json(folder / "summary.json")["coverage"]["1"]["q"]["value"] == 0.5
     assert "is not empty: add --resume" in fails(capsys, *arguments)

@@ -10,7 +10,7 @@ from innersearch.cli.protocols import ProtocolOptions
 from innersearch.cli.sources import load_questions
 from innersearch.data.catalogue import BENCHMARKS
 from innersearch.evaluate.protocols import PROTOCOLS, draw, protocol
-from innersearch.metrics import generator, mean_of_groups
+from innersearch.intervals import generator, mean_of_groups
 from innersearch.prompts import names
 from innersearch.records import read_json, read_lines
 from innersearch.types import Question

@@ -27,6 +27,7 @@ ORDER = [
         "spelling",
         "prompts",
         "metrics",
+        "intervals",
         "gold",
         "records",
         "weights",

@@ -1,11 +1,18 @@
-"""Answer metrics and their confidence intervals: the only copy.
+"""Answer metrics: the only copy. Their intervals are in `innersearch.intervals`.
 
 Normalisation follows the SQuAD evaluation script: lower-case, delete ASCII punctuation, drop the
 articles a, an, the, collapse white space. `exact_match` is strict equality after it; `cover_match`
 is containment, which ZeroSearch prints as "EM"; the two are never mixed under one name.
 
+One departure from that script, which takes "" and "the" for equal: an answer of which nothing is left,
+no letter, digit or sign of mathematics or currency, is no answer. It is never right and never votes.
+Gold answers of that kind ("A", "!", "——") are left out where others remain; where none does, an answer
+must be as one of them is written, but for case and white space.
+
     >>> exact_match("The Eiffel Tower!", ["eiffel tower"]), token_f1("Eiffel", "Eiffel Tower")
     (True, 0.6666666666666666)
+    >>> exact_match("", ["A"]), exact_match("the", ["A"]), exact_match("a", ["A"])
+    (False, False, True)
     >>> round(pass_at_k(n=4, correct=1, k=2), 3)
     0.5
 """
@@ -15,40 +22,19 @@ from __future__ import annotations
 import math
 import re
 import string
-import zlib
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_BOOTSTRAP_SAMPLES = 2000
-_RESAMPLED_AT_ONCE = 1 << 21
-"""Counts in memory while means are resampled."""
-_ROUNDING = 1e-12
-"""Means of the same values in another order differ by less."""
-
-
-class Estimate(NamedTuple):
-    """A mean over `n` questions with its 95 % confidence interval `[low, high]`."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-class Difference(NamedTuple):
-    """A mean difference over `n` pairs, its 95 % confidence interval, and how likely chance is."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    """Two-sided, of the randomisation test; see `flipped_means`."""
-    n: int
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
+"""Letters of Hangul, by Unicode, that nobody can see."""
+_CLOSED = ("yes", "no", "noanswer")
+"""What HotpotQA counts as a whole, never by its tokens."""
 
 
 def normalise(text: str) -> str:
@@ -57,56 +43,150 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
-def _golds(golden_answers: str | Iterable[object]) -> list[str]:
+def vote(answer: str | None) -> str | None:
+    """The normal form under which an answer votes; None if there is none, or nothing is left of it.
+
+    >>> vote("The PARIS!"), vote("the"), vote("——"), vote("3 °"), vote("🎉"), vote("∞"), vote(None)
+    ('paris', None, None, '3 °', None, '∞', None)
+    """
+    normal = "" if answer is None else normalise(answer)
+    return normal if any(map(_tells, normal)) else None
+
+
+def _tells(character: str) -> bool:
+    category = unicodedata.category(character)
+    return (category[0] in "LN" or category in ("Sm", "Sc")) and character not in _BLANK_LETTERS
+
+
+class _Golds(NamedTuple):
+    normal: list[str]
+    """The normal forms of those that say something."""
+    plain: list[str]
+    """All of them as written, but for case and white space, where none does."""
+
+
+def _golds(golden_answers: str | Iterable[object]) -> _Golds:
     answers = [golden_answers] if isinstance(golden_answers, str) else golden_answers
-    return [normalise(str(answer)) for answer in answers]
+    written = [str(answer) for answer in answers]
+    normal = [form for form in map(vote, written) if form is not None]
+    return _Golds(normal, [] if normal else [form for form in map(_plain, written) if form])
+
+
+def _plain(text: str) -> str:
+    """Empty if there is nothing to see."""
+    seen = any(unicodedata.category(c)[0] not in "CZ" and c not in _BLANK_LETTERS for c in text)
+    return " ".join(text.casefold().split()) if seen else ""
 
 
 def exact_match(prediction: str | None, golden_answers: str | Iterable[object]) -> bool:
     """Whether the normalised prediction equals any normalised gold answer. No prediction is wrong."""
-    return prediction is not None and normalise(prediction) in _golds(golden_answers)
+    return _is_exact(prediction, _golds(golden_answers))
+
+
+def _is_exact(prediction: str | None, golds: _Golds) -> bool:
+    if prediction is None:
+        return False
+    return normalise(prediction) in golds.normal or _plain(prediction) in golds.plain
 
 
 def cover_match(prediction: str | None, golden_answers: str | Iterable[object]) -> bool:
-    """Whether the normalised prediction contains any non-empty normalised gold answer."""
+    """Whether the normalised prediction contains any normalised gold answer."""
     if prediction is None:
         return False
-    normalised = normalise(prediction)
-    return any(gold and gold in normalised for gold in _golds(golden_answers))
+    golds, normal = _golds(golden_answers), normalise(prediction)
+    return any(gold in normal for gold in golds.normal) or _is_exact(prediction, golds)
 
 
 def token_f1(prediction: str | None, golden_answers: str | Iterable[object]) -> float:
-    """Best token-level F1 over the gold answers, in [0, 1]; with an empty side, equality decides."""
-    if prediction is None:
-        return 0.0
-    predicted = normalise(prediction).split()
-    return max((_f1(predicted, gold.split()) for gold in _golds(golden_answers)), default=0.0)
+    """SQuAD's F1: the best token-level F1 over the gold answers, in [0, 1]."""
+    return _best(_f1, prediction, golden_answers)
 
 
-def _f1(predicted: list[str], gold: list[str]) -> float:
-    if not predicted or not gold:
-        return float(predicted == gold)
-    overlap = sum((Counter(predicted) & Counter(gold)).values())
-    return 2 * overlap / (len(predicted) + len(gold))
+def hotpot_f1(prediction: str | None, golden_answers: str | Iterable[object]) -> float:
+    """The F1 of HotpotQA and 2WikiMultihopQA: as SQuAD's, but where the prediction or the gold answer is
+    yes, no or noanswer, only equality counts.
+
+    >>> hotpot_f1("no it is", ["no"]), token_f1("no it is", ["no"])
+    (0.0, 0.5)
+    """
+    return _best(_closed_f1, prediction, golden_answers)
 
 
-def majority(answers: Sequence[str | None]) -> str | None:
+def _best(
+    f1: Callable[[str, str], float], prediction: str | None, golden_answers: str | Iterable[object]
+) -> float:
+    golds, normal = _golds(golden_answers), vote(prediction)
+    if not golds.normal or normal is None:
+        return float(_is_exact(prediction, golds))
+    return max(f1(normal, gold) for gold in golds.normal)
+
+
+def _f1(predicted: str, gold: str) -> float:
+    ours, theirs = predicted.split(), gold.split()
+    overlap = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * overlap / (len(ours) + len(theirs))
+
+
+def _closed_f1(predicted: str, gold: str) -> float:
+    closed = predicted in _CLOSED or gold in _CLOSED
+    return float(predicted == gold) if closed else _f1(predicted, gold)
+
+
+F1_RULES: dict[str, Callable[[str | None, str | Iterable[object]], float]] = {
+    "SQuAD": token_f1,
+    "HotpotQA": hotpot_f1,
+}
+"""The F1 of the benchmarks, by whose official script it is."""
+
+_SOURCES = ("data_source", "group", "split", "dataset", "source")
+"""Where metadata name the benchmark of a question; the first that is there counts."""
+_OTHER_BENCHMARKS = re.compile(r"(nq|triviaqa|popqa|musique|bamboogle|squad|webq\w*|naturalquestions)")
+
+
+def f1_rule(metadata: Mapping[str, Any]) -> str:
+    """By whose script a question is scored, by the benchmark that its metadata name.
+
+    Labels as FlashRAG, Search-R1, the hub and file names have them; one that names several benchmarks
+    names none.
+
+    >>> [f1_rule({"data_source": s}) for s in ("searchR1_hotpotqa", "2WikiMultiHopQA", "nq")]
+    ['HotpotQA', 'HotpotQA', 'SQuAD']
+    """
+    labels = (metadata.get(key) for key in _SOURCES)
+    label = next((label for label in labels if label and isinstance(label, str)), "").lower()
+    words = re.split(r"[^a-z0-9]+", label)
+    if any(map(_OTHER_BENCHMARKS.fullmatch, words)):
+        return "SQuAD"
+    return "HotpotQA" if re.search(r"hotpot|2wiki", "".join(words)) else "SQuAD"
+
+
+def majority(
+    answers: Sequence[str | None], golden_answers: str | Iterable[object] | None = None
+) -> str | None:
     """The most frequent answer by normalised form, as first written; ties go to the first seen.
 
-    Missing answers do not vote. None if nobody voted.
+    Missing answers do not vote, nor do those of which nothing is left when they are normalised. None if
+    nobody voted.
+
+    Args:
+        answers: The answers.
+        golden_answers: Where they are known and all vanish when they are normalised, as the letter "A"
+            does, answers vote as they are written, but for case and white space.
     """
-    votes = Counter(normalise(answer) for answer in answers if answer is not None)
+    by_letter = golden_answers is not None and not _golds(golden_answers).normal
+    forms = [vote(a) if a is None or not by_letter else _plain(a) or None for a in answers]
+    votes = Counter(form for form in forms if form is not None)
     if not votes:
         return None
-    winner = votes.most_common(1)[0][0]
-    return next(a for a in answers if a is not None and normalise(a) == winner)
+    return answers[forms.index(votes.most_common(1)[0][0])]
 
 
 def maj_at_k(answers: Sequence[str | None], golden_answers: str | Iterable[object], k: int) -> float:
     """Whether the majority of the first `k` answers is right (0.0 or 1.0); NaN if there are fewer."""
     if k > len(answers):
         return math.nan
-    return float(exact_match(majority(answers[:k]), golden_answers))
+    golds = [golden_answers] if isinstance(golden_answers, str) else list(golden_answers)
+    return float(exact_match(majority(answers[:k], golds), golds))
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -137,97 +217,3 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
     flags = np.asarray(positive, dtype=bool)
     n, m = int(flags.sum()), int((~flags).sum())
     return float((ranks[flags].sum() - n * (n - 1) / 2) / (n * m)) if n and m else math.nan
-
-
-def wilson(successes: int, n: int, z: float = 1.959964) -> Estimate:
-    """Share of successes with its Wilson score interval; all NaN when n is 0."""
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    margin = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At the ends the bounds are exact; computed, they miss by a rounding error.
-    low = centre - margin if successes else 0.0
-    high = centre + margin if successes < n else 1.0
-    return Estimate(share, low, high, n)
-
-
-def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
-    """Mean of per-question values with its percentile bootstrap interval (2,000 resamples).
-
-    NaN values (pass@k with too few samples) make the estimate NaN; they are never dropped. The order of
-    the values does not matter.
-    """
-    data = np.sort(np.asarray(values, dtype=float))
-    if data.size == 0 or np.isnan(data).any():
-        return Estimate(math.nan, math.nan, math.nan, data.size)
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(data.size, size=(_BOOTSTRAP_SAMPLES, data.size))
-    low, high = np.quantile(data[draws].mean(axis=1), [0.025, 0.975])
-    return Estimate(float(data.mean()), float(low), float(high), data.size)
-
-
-def generator(seed: int, group: str) -> np.random.Generator:
-    """One for each group, so that its interval does not depend on which others there are."""
-    return np.random.default_rng([seed, zlib.crc32(group.encode())])
-
-
-def mean_of_groups(values: Mapping[str, Sequence[float]], seed: int = 0) -> Estimate:
-    """The mean of the groups' means, each group resampled by itself; n counts all values."""
-    means = [
-        resampled_means(members, _BOOTSTRAP_SAMPLES, generator(seed, group))
-        for group, members in values.items()
-    ]
-    low, high = np.quantile(np.mean(means, axis=0), [0.025, 0.975])
-    value = float(np.mean([np.mean(members) for members in values.values()]))
-    return Estimate(value, float(low), float(high), sum(map(len, values.values())))
-
-
-def resampled_means(values: Sequence[float], resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """The means of `resamples` bootstrap resamples of `values`.
-
-    How often each distinct value occurs in a resample is drawn at once, from a multinomial distribution:
-    the same distribution as drawing one by one, at a cost that does not grow with the number of values.
-    """
-    distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
-    n = int(counts.sum())
-    return np.concatenate(
-        [
-            rng.multinomial(n, counts / n, size=size) @ distinct / n
-            for size in _parts(resamples, distinct)
-        ]
-    )
-
-
-def flipped_means(values: Sequence[float], resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """The means of differences whose signs are drawn at random: what chance alone makes of them.
-
-    Were A no better than B, each difference could as well have the other sign: the randomisation test
-    of paired scores (Noreen 1989; Dror et al., ACL 2018). It holds for any number of them, where a
-    bootstrap takes three equal differences for certainty. How many of equal size keep
-    their sign is drawn at once, from a binomial distribution.
-    """
-    distinct, counts = np.unique(np.abs(np.asarray(values, dtype=float)), return_counts=True)
-    return np.concatenate(
-        [
-            (2 * rng.binomial(counts, 0.5, size=(size, len(counts))) - counts) @ distinct / counts.sum()
-            for size in _parts(resamples, distinct)
-        ]
-    )
-
-
-def _parts(resamples: int, distinct: np.ndarray) -> Iterator[int]:
-    """How many resamples to draw at once, so that their counts take little memory."""
-    at_once = max(1, _RESAMPLED_AT_ONCE // len(distinct))
-    return (min(at_once, resamples - start) for start in range(0, resamples, at_once))
-
-
-def difference(values: Sequence[float], means: np.ndarray, flipped: np.ndarray) -> Difference:
-    """Mean of per-question differences, with the interval of their resampled means, and with the p of
-    their flipped ones, which counts what was found as one of them and so is never 0.
-    """
-    value = float(np.mean(values))
-    low, high = np.quantile(means, [0.025, 0.975])
-    as_far = int((np.abs(flipped) >= abs(value) - _ROUNDING).sum())
-    p = (as_far + 1) / (len(flipped) + 1)
-    return Difference(value, float(low), float(high), p, len(values))

@@ -44,6 +44,8 @@ def write_json(path: Path, value: Any) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Replace the text of `path`, atomically: whoever reads it, or kills this, finds the old or the new.
 
+    Half characters, which no file can hold, become question marks.
+
     Raises:
         OSError: It cannot be written; it is `path` that the error names.
     """
@@ -53,7 +55,7 @@ def replace_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -18,13 +18,15 @@ replaced by a placeholder, so that no document can score.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle
 
 from innersearch.config import RewardSettings
+from innersearch.errors import RunError
 from innersearch.grammar import closing, last_answer, opening, render, scan
-from innersearch.metrics import exact_match, token_f1
+from innersearch.metrics import exact_match, token_f1, vote
 from innersearch.types import Kind, Source, Trajectory
 
 PLACEHOLDER = "…"
@@ -142,7 +144,11 @@ def outcome_reward(
     off; `format` is reported all the same.
 
     ZeroSearch's is F1 alone (qa_em.py, `trainer.reward_function=f1`). It can teach a policy to answer
-    nothing or to search nothing; a penalty of 0.1 for each keeps it from that (arXiv 2602.19526).
+    nothing or to search nothing; a penalty of 0.1 for each keeps it from that (arXiv 2602.19526). As
+    published, F1 is SQuAD's for every question, also where the evaluation of its benchmark has another.
+
+    An answer of which nothing is left when it is normalised, such as "the" or "!", is none; see
+    `innersearch.metrics`.
 
     Agreement with the majority is added once the group is complete; gold answers have no part in it
     then. A question without gold answers, which only that allows, has neither `em` nor `f1`.
@@ -153,7 +159,20 @@ def outcome_reward(
     by_answer = {"em": em, "f1": f1, "majority": 0.0}[settings.answer]
     value = (1 - settings.format_weight) * by_answer
     value += settings.format_weight * well_formed
-    value -= settings.no_answer_penalty * (not answer)
+    value -= settings.no_answer_penalty * (vote(answer) is None and not em)
     searched = any(b.kind is Kind.SEARCH and b.closed and b.content(text).strip() for b in scan(text))
     value -= settings.no_search_penalty * (not searched)
     return value, ({"em": em, "f1": f1} if golds else {}) | {"format": well_formed}
+
+
+def demand_finite(reward: float, components: Mapping[str, float]) -> None:
+    """Refuse a reward that would spoil every weight it is averaged into.
+
+    Raises:
+        RunError: It or one of its components is no number, or without end.
+    """
+    for name, value in {"reward": reward, **components}.items():
+        if not math.isfinite(value):
+            raise RunError(
+                f"a reward is a finite number, given {name} = {value}: mend the reward function"
+            )

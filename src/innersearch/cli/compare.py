@@ -21,6 +21,7 @@ def compare(
     *,
     resamples: PositiveInt = 10_000,
     seed: NonNegativeInt = 0,
+    cluster: str = "",
     output: Path | None = None,
 ) -> None:
     """Compare two evaluations question by question: B − A with a 95 % interval and p.
@@ -32,17 +33,20 @@ def compare(
         innersearch eval runs/demo/model --data world:test --output runs/after
         innersearch compare runs/before runs/after
         innersearch compare runs/before runs/after --output runs/comparison.json
+        innersearch compare runs/before runs/after --cluster golden_answers
 
     Args:
         a: Directory of an evaluation.
         b: Directory of another one.
-        resamples: Of the paired bootstrap, and of the randomisation test for p.
-        seed: Of the resamples.
+        resamples: Draws, for the intervals and for the randomisation test of p.
+        seed: Of the draws.
+        cluster: Field of the questions; those in which it is the same err together. One of the records,
+            such as group or golden_answers, or of the questions' metadata, such as chain.0.
         output: Write the differences to this file, as JSON.
     """
     from innersearch.evaluate.compare import compare, read_evaluation
 
-    found = compare(read_evaluation(a), read_evaluation(b), resamples, seed)
+    found = compare(read_evaluation(a), read_evaluation(b), resamples, seed, cluster)
     if output:
         write_json(output, found)
     stdout.print(difference_table(found))

@@ -1,13 +1,15 @@
-"""Two evaluations side by side: their differences question by question, with intervals by the paired
-bootstrap and p by the paired randomisation test.
+"""Two evaluations side by side: their differences question by question, with 95 % intervals, and with p
+by the paired randomisation test; see `innersearch.intervals`.
 
 Only questions that both have are compared, and how many are in one only is said. The same id must mean
-the same question with the same gold answers, and the same protocol must have asked.
+the same question with the same gold answers, and the same protocol must have asked. Questions that err
+together, for they are about one entity or were made from one page, are no independent witnesses: named
+as clusters, they are weighed and flipped together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -16,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from innersearch.errors import DataError, RunError
+from innersearch.evaluate.clusters import Clusters, find_clusters
 from innersearch.evaluate.scores import by_group
+from innersearch.evaluate.stored import Greedy, Made, Record, Sampled, Whole, read_object, read_records
 from innersearch.identity import between
-from innersearch.metrics import difference, flipped_means, generator, pass_at_k, resampled_means
-from innersearch.records import read_json, read_lines
+from innersearch.intervals import DRAWS, difference, generator, grouped
+from innersearch.metrics import pass_at_k
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
-
-Record = dict[str, Any]
 
 METRICS = ("em", "f1", "cover_em", "searches")
 
@@ -52,59 +54,50 @@ def read_evaluation(path: Path) -> Evaluated:
         raise RunError(f"{path} holds no evaluation (no greedy.jsonl){hint}")
     if not (path / "summary.json").is_file():
         raise RunError(f"{path} is not finished: run its innersearch eval again with --resume")
-    summary = _object(path, "summary.json", ("n", "settings"))
-    greedy, samples = (_records(path, f"{name}.jsonl") for name in ("greedy", "samples"))
+    summary = read_object(path / "summary.json", Whole)
+    greedy = _by_id(path / "greedy.jsonl", Greedy)
+    samples = _by_id(path / "samples.jsonl", Sampled)
     if len(greedy) != summary["n"]:
         raise RunError(
             f"{path} is damaged: {len(greedy)} records in greedy.jsonl, {summary['n']} in summary.json"
         )
-    for record in greedy.values():
-        if lacking := [name for name in METRICS if name not in record]:
-            raise RunError(
-                f"{path} was scored with other metrics: question {record['id']!r} has no "
-                f"{', '.join(lacking)}; evaluate again"
-            )
     settings = dict(summary["settings"]) | {"search": summary.get("search", "self")}
     settings |= {"retokenised": summary.get("retokenised", False)}
     if (path / "settings.json").is_file():
-        settings |= {"model": _object(path, "settings.json", ("model",))["model"]}
+        settings |= {"model": read_object(path / "settings.json", Made)["model"]}
     return Evaluated(path, settings, greedy, samples)
 
 
-def _object(path: Path, name: str, keys: Collection[str]) -> dict[str, Any]:
-    try:
-        found = read_json(path / name)
-    except ValueError as error:
-        raise RunError(f"{error}; evaluate again") from error
-    if not isinstance(found, dict) or (lacking := [key for key in keys if key not in found]):
-        what = f"has no {', '.join(lacking)}" if isinstance(found, dict) else "is no object"
-        raise RunError(f"{path} is damaged: {name} {what}; evaluate again")
-    return found
-
-
-def _records(path: Path, name: str) -> dict[str, Record]:
+def _by_id(path: Path, kind: type) -> dict[str, Record]:
     found: dict[str, Record] = {}
-    for number, record in enumerate(read_lines(path / name), 1):
-        if lacking := [key for key in ("id", "group", "em") if key not in record]:
-            raise RunError(
-                f"{path} is damaged: line {number} of {name} has no {', '.join(lacking)}; evaluate again"
-            )
+    for record in read_records(path, kind):
         if record["id"] in found:
             raise RunError(
-                f"{path} is damaged: question {record['id']!r} stands twice in {name}, as when two "
-                "processes wrote it; evaluate again"
+                f"{path.parent} is damaged: question {record['id']!r} stands twice in {path.name}, as "
+                "when two processes wrote it; evaluate again"
             )
         found[record["id"]] = record
     return found
 
 
-def compare(a: Evaluated, b: Evaluated, resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+def compare(
+    a: Evaluated, b: Evaluated, resamples: int = DRAWS, seed: int = 0, cluster: str = ""
+) -> dict[str, Any]:
     """The differences B − A per metric and group, with 95 % intervals and p.
 
     `pass@1` and `pass@k` for the largest common k are compared where both were sampled.
 
+    Args:
+        a: An evaluation.
+        b: Another one.
+        resamples: Draws, for intervals and for p.
+        seed: Of the draws.
+        cluster: Field of the questions, such as `group`, `golden_answers` or one of their metadata:
+            those in which it is the same err together.
+
     Raises:
-        DataError: They share no question, or an id stands for different questions.
+        DataError: They share no question, or an id stands for different questions, or no question has
+            the field.
         RunError: Their protocols differ.
     """
     _check_protocols(a, b)
@@ -112,6 +105,7 @@ def compare(a: Evaluated, b: Evaluated, resamples: int = 10_000, seed: int = 0) 
     if not shared:
         raise DataError(f"{a.path} and {b.path} have no question in common")
     _check_questions(a, b, shared)
+    clusters = find_clusters(a.path, [a.greedy[identity] for identity in shared], cluster)
     result: dict[str, Any] = {
         "a": str(a.path),
         "b": str(b.path),
@@ -120,19 +114,26 @@ def compare(a: Evaluated, b: Evaluated, resamples: int = 10_000, seed: int = 0) 
         "only_b": len(b.greedy) - len(shared),
         "resamples": resamples,
         "seed": seed,
-        "settings": _differing(a.settings, b.settings) | between(a.path, b.path),
+        "clusters": clusters.summary if clusters else None,
+        "settings": _differing(a.settings, b.settings)
+        | _differing_f1(a, b, shared)
+        | between(a.path, b.path),
         "metrics": {},
     }
+    groups = by_group(a.greedy[identity] for identity in shared)
+    testing = _Testing(clusters, {g: len(rows) for g, rows in groups.items()}, resamples, seed)
     for name in METRICS:
         pairs = _pairs(a.greedy, b.greedy, shared, itemgetter(name))
-        result["metrics"][name] = _by_group(pairs, resamples, seed)
+        # All other scores are shares.
+        most = max(1.0, *(float(scores.max()) for scores, _ in pairs.values()))
+        result["metrics"][name] = testing.by_group(pairs, most)
     for k, pairs in _sampled(a.samples, b.samples).items():
-        result["metrics"][f"pass@{k}"] = _by_group(pairs, resamples, seed)
+        result["metrics"][f"pass@{k}"] = testing.by_group(pairs, 1.0)
     return result
 
 
-Pairs = dict[str, np.ndarray]
-"""Scores per group: an array with a row for A and one for B."""
+Pairs = dict[str, tuple[np.ndarray, list[str]]]
+"""Per group: an array with a row of scores for A and one for B, and the ids of the questions."""
 
 
 def _pairs(
@@ -141,10 +142,12 @@ def _pairs(
     shared: Sequence[str],
     value: Callable[[Record], float],
 ) -> Pairs:
-    groups = by_group(a[identity] for identity in shared)
     return {
-        group: np.array([[float(value(records[row["id"]])) for row in rows] for records in (a, b)])
-        for group, rows in groups.items()
+        group: (
+            np.array([[float(value(records[row["id"]])) for row in rows] for records in (a, b)]),
+            [row["id"] for row in rows],
+        )
+        for group, rows in by_group(a[identity] for identity in shared).items()
     }
 
 
@@ -160,32 +163,38 @@ def _sampled(a: Mapping[str, Record], b: Mapping[str, Record]) -> dict[int, Pair
     return {k: _pairs(a, b, shared, passed(k)) for k in sorted({1, most})}
 
 
-def _by_group(groups: Pairs, resamples: int, seed: int) -> dict[str, Any]:
-    """Of every group; of all questions together; and of the mean of the groups."""
-    entries, drawn = {}, []
-    for group, scores in groups.items():
-        entries[group], chance = _entry(scores, resamples, generator(seed, group))
-        drawn.append(chance)
-    if len(groups) > 1:
-        pooled = np.hstack(list(groups.values()))
-        entries[ALL_GROUPS], _ = _entry(pooled, resamples, generator(seed, ALL_GROUPS))
-        averages = np.array([scores.mean(axis=1) for scores in groups.values()]).T
-        whole = difference(averages[1] - averages[0], *np.mean(drawn, axis=0))
-        n = sum(scores.shape[1] for scores in groups.values())
-        entries[MEAN_OF_GROUPS] = _json(whole._replace(n=n), averages)
-    return entries
+@dataclass(frozen=True)
+class _Testing:
+    clusters: Clusters | None
+    sizes: Mapping[str, int]
+    """Questions of each group that are compared, whether they were sampled or not."""
+    draws: int
+    seed: int
 
+    def by_group(self, groups: Pairs, most: float) -> dict[str, Any]:
+        """Of every group; of all questions, each weighing the same; and of the mean of the groups."""
+        entries = {name: self._entry({name: pairs}, None, most, name) for name, pairs in groups.items()}
+        if len(groups) > 1:
+            if all(len(ids) == self.sizes.get(name) for name, (_, ids) in groups.items()):
+                pooled = np.hstack([scores for scores, _ in groups.values()])
+                whole = {ALL_GROUPS: (pooled, [i for _, ids in groups.values() for i in ids])}
+                entries[ALL_GROUPS] = self._entry(whole, None, most, ALL_GROUPS)
+            else:
+                entries[ALL_GROUPS] = self._entry(groups, self.sizes, most, ALL_GROUPS)
+            entries[MEAN_OF_GROUPS] = self._entry(groups, None, most, MEAN_OF_GROUPS)
+        return entries
 
-def _entry(
-    scores: np.ndarray, resamples: int, rng: np.random.Generator
-) -> tuple[dict[str, float], np.ndarray]:
-    delta = scores[1] - scores[0]
-    drawn = np.array([draw(delta, resamples, rng) for draw in (resampled_means, flipped_means)])
-    return _json(difference(delta, *drawn), scores), drawn
-
-
-def _json(found: Any, scores: np.ndarray) -> dict[str, float]:
-    return {"a": float(scores[0].mean()), "b": float(scores[1].mean())} | found._asdict()
+    def _entry(
+        self, groups: Pairs, weights: Mapping[str, float] | None, most: float, name: str
+    ) -> dict[str, float]:
+        named = self.clusters
+        numbers = {g: named.numbers(ids) for g, (_, ids) in groups.items()} if named else None
+        a, b, delta = (
+            grouped({g: value(scores) for g, (scores, _) in groups.items()}, weights, numbers)
+            for value in (itemgetter(0), itemgetter(1), lambda scores: scores[1] - scores[0])
+        )
+        found = difference(delta, most, self.draws, generator(self.seed, name))
+        return {"a": a.mean, "b": b.mean} | found._asdict()
 
 
 def _check_protocols(a: Evaluated, b: Evaluated) -> None:
@@ -213,6 +222,15 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[Any
     """Settings that are not the same, as [of A, of B]."""
     keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
     return {key: [_short(a.get(key)), _short(b.get(key))] for key in keys}
+
+
+def _differing_f1(a: Evaluated, b: Evaluated, shared: Sequence[str]) -> dict[str, list[Any]]:
+    """Where the two have other official scripts for the F1 of the same questions."""
+    rules = [{e.greedy[i].get("f1_rule", "SQuAD") for i in shared} for e in (a, b)]
+    same = all(
+        a.greedy[i].get("f1_rule", "SQuAD") == b.greedy[i].get("f1_rule", "SQuAD") for i in shared
+    )
+    return {} if same else {"F1 as by": [" and ".join(sorted(found)) for found in rules]}
 
 
 def _short(value: Any) -> Any:

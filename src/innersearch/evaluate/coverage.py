@@ -15,8 +15,9 @@ from typing import Any
 
 from innersearch.errors import SearchError
 from innersearch.evaluate.scores import by_group
+from innersearch.intervals import proportion
 from innersearch.locks import held
-from innersearch.metrics import normalise, wilson
+from innersearch.metrics import normalise
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, begun, claim, read_lines, read_unique, write_json
@@ -137,7 +138,7 @@ def summarise(
         shares[str(k)] = {}
         for group, members in groups.items():
             found = sum(r["rank"] is not None and r["rank"] <= k for r in members)
-            shares[str(k)][group] = wilson(found, len(members))._asdict()
+            shares[str(k)][group] = proportion(found, len(members))._asdict()
     lenient = sum(_is_lenient(question) for question in questions)
     return {"n": len(records), "coverage": shares, "short_answers": lenient}
 

@@ -1,28 +1,23 @@
 """Scores of single questions, and the summary over groups that every table prints.
 
-Exact match, cover match and F1 keep their own names. Every estimate carries n and a 95 % interval, and
-every question counts: one without an answer is wrong, none is dropped.
+Exact match, cover match and F1 keep their own names; F1 is that of the benchmark a question is of.
+Every estimate carries n and a 95 % interval, and every question counts: one without an answer is wrong,
+none is dropped. In the row of all questions each question weighs the same, in EM as in pass@k: where
+only some of each group were sampled, a group weighs as much as it has questions.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from innersearch.grammar import last_answer
-from innersearch.metrics import (
-    Estimate,
-    bootstrap,
-    cover_match,
-    exact_match,
-    majority,
-    mean_of_groups,
-    pass_at_k,
-    token_f1,
-    wilson,
-)
+from innersearch.intervals import Estimate, mean_of_groups, mean_score
+from innersearch.metrics import F1_RULES, cover_match, exact_match, f1_rule, majority, pass_at_k
 from innersearch.rewards import strict_format, transcript
 from innersearch.thoughts import spoken
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Finish, Trajectory
@@ -47,6 +42,8 @@ class Score:
     """Whether it ended by an error: the policy refused to go on, or time ran out."""
     partial: int = 0
     """Searches that only some of several fused engines answered."""
+    f1_rule: str = "SQuAD"
+    """By whose script F1 is; see `innersearch.metrics.F1_RULES`."""
 
 
 def score(trajectory: Trajectory, *, direct: bool) -> Score:
@@ -55,11 +52,12 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
     answer = spoken(text).last if direct else last_answer(text)
     golds = trajectory.question.golden_answers
     real = [call for call in trajectory.calls if call.engine]
+    rule = f1_rule(trajectory.question.metadata)
     return Score(
         answer,
         exact_match(answer, golds),
         cover_match(answer, golds),
-        token_f1(answer, golds),
+        F1_RULES[rule](answer, golds),
         strict_format(text),
         len(trajectory.calls),
         len(real),
@@ -67,26 +65,28 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         sum(sum(segment.sampled_mask) for segment in trajectory.segments),
         trajectory.stop_reason is Finish.ERROR,
         sum(call.partial is not None for call in real),
+        rule,
     )
 
 
 Record = dict[str, Any]
 
+METRICS = ("em", "cover_em", "f1")
+"""What every table has of greedy trajectories."""
+
 
 def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
     """Estimates per group from the per-question records that evaluation writes."""
     groups = by_group(greedy)
-    summary: dict[str, Any] = {"n": len(greedy), "em": {}, "cover_em": {}, "f1": {}}
-    if len(groups) > 1:
-        summary["mean_of_groups"] = {
-            name: _json(mean_of_groups({g: [r[name] for r in groups[g]] for g in groups}))
-            for name in ("em", "cover_em", "f1")
-        }
-        groups[ALL_GROUPS] = list(greedy)
-    for group, members in groups.items():
-        summary["em"][group] = _json(wilson(sum(r["em"] for r in members), len(members)))
-        summary["cover_em"][group] = _json(wilson(sum(r["cover_em"] for r in members), len(members)))
-        summary["f1"][group] = _json(bootstrap([r["f1"] for r in members]))
+    sizes = {group: len(members) for group, members in groups.items()}
+    summary: dict[str, Any] = {"n": len(greedy), "weighting": "questions"}
+    for name in METRICS:
+        values = {group: [float(r[name]) for r in members] for group, members in groups.items()}
+        summary[name] = {group: _json(mean_score(found)) for group, found in values.items()}
+        if len(groups) > 1:
+            summary[name][ALL_GROUPS] = _json(mean_score([v for part in values.values() for v in part]))
+            summary.setdefault(MEANS, {})[name] = _json(mean_of_groups(values))
+    summary["f1_rules"] = _f1_rules(groups)
     summary["format_rate"] = statistics.fmean(r["format"] for r in greedy)
     for name in ("searches", "calls", "failed"):
         summary[name] = statistics.fmean(r[name] for r in greedy)
@@ -95,12 +95,62 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
     summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
     summary["unfinished"] = sum(int(r["unfinished"]) for r in (*greedy, *samples))
     if samples:
-        sampled = by_group(samples)
-        if len(groups) > 1:
-            sampled[ALL_GROUPS] = list(samples)
-        summary["pass_at_k"] = {g: _passes(sampled.get(g, []), ks) for g in groups}
-        summary["majority_em"] = {g: _majority(sampled.get(g, [])) for g in groups}
+        sampled = {group: by_group(samples).get(group, []) for group in groups}
+        _summarise_samples(summary, sampled, sizes, list(ks))
     return summary
+
+
+MEANS = "mean_of_groups"
+"""The key of a summary for the means in which every group weighs the same."""
+
+
+def _f1_rules(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """By whose script the F1 of each group is; both where a group mixes benchmarks."""
+    found = {group: {r.get("f1_rule", "SQuAD") for r in members} for group, members in groups.items()}
+    return {group: " and ".join(sorted(rules)) for group, rules in found.items()}
+
+
+def _summarise_samples(
+    summary: dict[str, Any],
+    sampled: Mapping[str, Sequence[Record]],
+    sizes: Mapping[str, int],
+    ks: Sequence[int],
+) -> None:
+    """Put pass@k and the majority's exact match into a summary, for the rows of the greedy scores."""
+    passes: dict[str, dict[str, Any]] = {}
+    for k in ks:
+        row, mean = _sampled_row(sampled, sizes, partial(_passes, k=k))
+        for group, estimate in row.items():
+            passes.setdefault(group, {})[str(k)] = estimate
+        if mean:
+            summary[MEANS].setdefault("pass_at_k", {})[str(k)] = mean
+    summary["pass_at_k"] = passes
+    summary["majority_em"], mean = _sampled_row(sampled, sizes, _majority)
+    if mean:
+        summary[MEANS]["majority_em"] = mean
+
+
+def _sampled_row(
+    sampled: Mapping[str, Sequence[Record]], sizes: Mapping[str, int], value: Callable[[Record], float]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The estimates of each group and of all questions, and the mean of several groups."""
+    values = {group: [value(r) for r in members] for group, members in sampled.items()}
+    row = {group: _json(mean_score(found)) for group, found in values.items()}
+    if len(values) < 2:
+        return row, None
+    whole = all(len(found) == sizes[group] for group, found in values.items())
+    pooled = [v for found in values.values() for v in found]
+    row[ALL_GROUPS] = _json(mean_score(pooled) if whole else mean_of_groups(values, sizes))
+    return row, _json(mean_of_groups(values))
+
+
+def _passes(record: Record, k: int) -> float:
+    return pass_at_k(len(record["em"]), sum(record["em"]), k)
+
+
+def _majority(record: Record) -> float:
+    golds = record["golden_answers"]
+    return float(exact_match(majority(record["answers"], golds), golds))
 
 
 def by_group(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -121,16 +171,6 @@ def by_group(records: Iterable[Record]) -> dict[str, list[Record]]:
     return groups
 
 
-def _passes(records: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
-    return {
-        str(k): _json(bootstrap([pass_at_k(len(r["em"]), sum(r["em"]), k) for r in records])) for k in ks
-    }
-
-
-def _majority(records: Sequence[Record]) -> dict[str, float]:
-    right = sum(exact_match(majority(r["answers"]), r["golden_answers"]) for r in records)
-    return _json(wilson(right, len(records)))
-
-
-def _json(estimate: Estimate) -> dict[str, float]:
-    return estimate._asdict()
+def _json(estimate: Estimate) -> dict[str, float | None]:
+    """NaN as null: it is no JSON."""
+    return {k: None if math.isnan(v) else v for k, v in estimate._asdict().items()}

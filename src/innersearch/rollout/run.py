@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from innersearch.errors import ConfigError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy, Sampler
+from innersearch.rewards import demand_finite
 from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
 from innersearch.rollout.scheduler import in_order
 from innersearch.search.router import Router
@@ -127,6 +128,7 @@ class Rollout:
         if self.score is None:
             return trajectory
         reward, components = self.score(trajectory)
+        demand_finite(reward, components)
         return replace(trajectory, reward=reward, components=components)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:

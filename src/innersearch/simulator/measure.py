@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from innersearch.metrics import auroc, cover_match, token_f1, wilson
+from innersearch.intervals import proportion
+from innersearch.metrics import auroc, cover_match, token_f1
 from innersearch.search.base import Asked, SearchResult
 from innersearch.search.noise import Label
 from innersearch.simulator.classify import cross_validated
@@ -53,7 +54,7 @@ async def imitate(
 
 
 def fidelity(imitations: Sequence[Imitation]) -> dict[str, Any]:
-    """The figures; shares come with 95 % Wilson intervals.
+    """The figures; shares come with exact 95 % intervals.
 
     * `useful_holds_gold`, `noisy_lacks_gold`: over the queries whose real useful page holds a gold
       answer;
@@ -100,4 +101,4 @@ def _text(result: SearchResult) -> str:
 
 
 def _share(flags: Sequence[bool]) -> dict[str, float]:
-    return wilson(sum(flags), len(flags))._asdict()
+    return proportion(sum(flags), len(flags))._asdict()

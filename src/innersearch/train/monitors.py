@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from innersearch.metrics import normalise
+from innersearch.metrics import vote
 from innersearch.train.votes import VOTE
 from innersearch.types import Finish, Source, Trajectory
 
@@ -103,11 +103,11 @@ def _vote_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         groups.setdefault(trajectory.group_id, []).append(trajectory)
     shares = [statistics.fmean(t.components[VOTE] for t in group) for group in groups.values()]
     winners = [next((t for t in g if t.components[VOTE] == 1.0), g[0]) for g in groups.values()]
-    answers = [{normalise(t.answer or "") for t in group} - {""} for group in groups.values()]
+    answers = [{vote(t.answer) for t in group} - {None} for group in groups.values()]
     metrics = {
         "vote/share": statistics.fmean(shares),
         "vote/unanimous": _share(share == 1.0 for share in shares),
-        "vote/none": _share(not normalise(t.answer or "") for t in trajectories),
+        "vote/none": _share(vote(t.answer) is None for t in trajectories),
         "vote/answers": statistics.fmean(map(len, answers)),
     }
     known = [t.components["em"] * t.components[VOTE] for t in winners if "em" in t.components]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from innersearch.config import RewardSettings
-from innersearch.metrics import majority, normalise
+from innersearch.metrics import majority, vote
 from innersearch.types import Trajectory
 
 VOTE = "vote"
@@ -31,8 +31,7 @@ def label_of(answers: Sequence[str | None]) -> str | None:
     >>> label_of(["Paris.", "Rome", None, "paris", "the"]), label_of(["Rome", "Paris"]), label_of([None])
     ('paris', 'rome', None)
     """
-    winner = majority([answer for answer in answers if answer and normalise(answer)])
-    return None if winner is None else normalise(winner)
+    return vote(majority(answers))
 
 
 def settle(trajectories: Sequence[Trajectory], settings: RewardSettings) -> list[Trajectory]:
@@ -46,6 +45,6 @@ def settle(trajectories: Sequence[Trajectory], settings: RewardSettings) -> list
 
 
 def _judged(trajectory: Trajectory, label: str | None, settings: RewardSettings) -> Trajectory:
-    agrees = float(label is not None and normalise(trajectory.answer or "") == label)
+    agrees = float(label is not None and vote(trajectory.answer) == label)
     reward = (trajectory.reward or 0.0) + (1 - settings.format_weight) * agrees
     return replace(trajectory, reward=reward, components=trajectory.components | {VOTE: agrees})

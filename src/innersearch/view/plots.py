@@ -1,8 +1,13 @@
-"""The figures of a report, as SVG text. Titles state what is shown; colours are colour-blind safe."""
+"""The figures of a report, as SVG text. Titles state what is shown; colours are colour-blind safe.
+
+Names of groups and of evaluations are other people's text and stand in a figure as they are written,
+never read as formulas. A step without a number for a curve is left out of it.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +18,10 @@ mpl.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from innersearch.types import ALL_GROUPS
+from innersearch.view.tables import line
 
 Metrics = Sequence[Mapping[str, float]]
 
@@ -26,14 +34,15 @@ COLOURS = {
 }
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 _SMOOTH = 5
+_LONGEST = 40
+"""Characters of a label."""
 
 
 def reward_curve(metrics: Metrics) -> str:
-    """Reward, exact match, format and right majorities over the steps; the band is the 95 % interval of
-    each mean.
+    """Reward, exact match, format and right majorities over the steps; the band is one standard error,
+    over the questions of a step, to both sides of the mean reward.
     """
     figure, axes = _figure()
-    steps = [m["step"] for m in metrics]
     curves = {
         "reward/mean": "reward",
         "reward/em": "exact match",
@@ -41,27 +50,28 @@ def reward_curve(metrics: Metrics) -> str:
         "vote/label_accuracy": "majority right",
     }
     for colour, (name, label) in zip(_SERIES, curves.items(), strict=True):
-        if any(name not in m for m in metrics):
+        steps, values = _points(metrics, name)
+        if not steps:
             continue
-        values = [m[name] for m in metrics]
         axes.plot(steps, _smoothed(values), color=colour, label=label, linewidth=2)
         axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
         if name == "reward/mean":
-            margins = [1.96 * m["reward/stderr"] for m in metrics]
-            low = [v - margin for v, margin in zip(values, margins, strict=True)]
-            high = [v + margin for v, margin in zip(values, margins, strict=True)]
+            margins = dict(zip(*_points(metrics, "reward/stderr"), strict=True))
+            pairs = [(v, margins.get(step, 0.0)) for step, v in zip(steps, values, strict=True)]
+            low, high = [v - m for v, m in pairs], [v + m for v, m in pairs]
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel="optimizer step", ylim=(0, 1.02), title="Training reward and its parts")
+    title = "Training reward ± 1 standard error, and its parts"
+    axes.set(xlabel="optimizer step", ylim=(0, 1.02), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="best")
+    _legend(axes, loc="best")
     return _svg(figure)
 
 
 def behaviour_curve(metrics: Metrics) -> str:
     """Searches per trajectory, and on the right axis entropy and divergence from the start."""
     figure, axes = _figure()
-    steps = [m["step"] for m in metrics]
-    axes.plot(steps, _smoothed([m["search/calls"] for m in metrics]), color=_SERIES[2], linewidth=2)
+    steps, calls = _points(metrics, "search/calls")
+    axes.plot(steps, _smoothed(calls), color=_SERIES[2], linewidth=2)
     axes.set(xlabel="optimizer step", title="Searches per trajectory; entropy and divergence (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("searches", color=_SERIES[2])
@@ -71,53 +81,59 @@ def behaviour_curve(metrics: Metrics) -> str:
         (_SERIES[3], "policy/entropy", "entropy"),
         (_SERIES[0], "policy/kl", "KL"),
     ):
-        if all(name in m for m in metrics):
-            right.plot(steps, _smoothed([m[name] for m in metrics]), color=colour, label=label)
-    right.legend(frameon=False, loc="center right")
+        steps, values = _points(metrics, name)
+        if steps:
+            right.plot(steps, _smoothed(values), color=colour, label=label)
+    _legend(right, loc="center right")
     return _svg(figure)
 
 
 def noise_curve(metrics: Metrics) -> str:
     """Noise on purpose over the steps, as wanted and as drawn, and the reward beside it."""
     figure, axes = _figure()
-    steps = [m["step"] for m in metrics]
     for colour, name, label in (
         (_SERIES[3], "search/noise", "noisy searches"),
         (_SERIES[2], "search/noise_wanted", "probability of noise"),
         (_SERIES[0], "reward/mean", "reward"),
     ):
-        points = [(step, m[name]) for step, m in zip(steps, metrics, strict=True) if name in m]
-        if points:
-            shown, values = zip(*points, strict=True)
-            axes.plot(shown, _smoothed(values), color=colour, label=label, linewidth=2)
+        steps, values = _points(metrics, name)
+        if steps:
+            axes.plot(steps, _smoothed(values), color=colour, label=label, linewidth=2)
     axes.set(xlabel="optimizer step", ylim=(0, 1.02), title="Noise on purpose, and the reward")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="best")
+    _legend(axes, loc="best")
     return _svg(figure)
 
 
 def pass_curve(rows: Mapping[str, Any], group: str) -> str:
     """pass@k of each row on a logarithmic axis, with 95 % bands."""
     figure, axes = _figure()
-    for row, summary in rows.items():
-        passes = summary["pass_at_k"][group]
-        ks = [int(k) for k in passes]
-        colour = COLOURS.get(row, _SERIES[0])
-        axes.plot(ks, [p["value"] for p in passes.values()], "o-", color=colour, label=row)
-        low, high = ([p[side] for p in passes.values()] for side in ("low", "high"))
+    ticks: set[int] = set()
+    for index, (row, summary) in enumerate(rows.items()):
+        passes = {int(k): p for k, p in summary["pass_at_k"][group].items() if p["value"] is not None}
+        ks = sorted(passes)
+        ticks |= set(ks)
+        colour = COLOURS.get(row, _SERIES[index % 4])
+        axes.plot(ks, [passes[k]["value"] for k in ks], "o-", color=colour, label=_written(row))
+        low, high = ([passes[k][side] for k in ks] for side in ("low", "high"))
         axes.fill_between(ks, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [str(k) for k in ks])
-    title = f"pass@k, {group.replace('_', ' ')}"
+    axes.set_xticks(sorted(ticks), [str(k) for k in sorted(ticks)])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    title = f"pass@k, {_written(group.replace('_', ' '))}"
     axes.set(xlabel="k (samples)", ylabel="share of questions solved", ylim=(0, 1.02), title=title)
-    axes.legend(frameon=False, loc="lower right")
+    _legend(axes, loc="lower right")
     return _svg(figure)
 
 
 def group_bars(rows: Mapping[str, Any]) -> str:
     """Greedy exact match of each row by group, with 95 % intervals."""
     asked = [summary["em"] for summary in rows.values()]
-    groups = [group for group in asked[0] if group != "all" and all(group in em for em in asked)]
+    groups = [
+        group
+        for group in asked[0]
+        if group != ALL_GROUPS and all(em.get(group, {}).get("value") is not None for em in asked)
+    ]
     figure, axes = _figure()
     width = 0.8 / len(rows)
     for offset, (row, summary) in enumerate(rows.items()):
@@ -128,14 +144,43 @@ def group_bars(rows: Mapping[str, Any]) -> str:
         ]
         places = [index + (offset - (len(rows) - 1) / 2) * width for index in range(len(groups))]
         colour = COLOURS.get(row, _SERIES[offset % 4])
-        axes.bar(places, values, width, yerr=errors, color=colour, label=row, capsize=2, ecolor="#444")
-    labels = ["\n".join(group.replace("_", " ").rsplit(" ", 1)) for group in groups]
+        style: dict[str, Any] = {"color": colour, "label": _written(row), "capsize": 2, "ecolor": "#444"}
+        axes.bar(places, values, width, yerr=errors if groups else None, **style)
+    labels = ["\n".join(_written(group.replace("_", " ")).rsplit(" ", 1)) for group in groups]
     axes.set_xticks(range(len(groups)), labels, fontsize=8)
     # The space above 1 is for the legend.
     lines = -(-len(rows) // 3)
     axes.set(ylim=(0, 1.08 + 0.12 * lines), title="Greedy exact match by group")
-    axes.legend(frameon=False, ncols=min(3, len(rows)), loc="upper center")
+    _legend(axes, ncols=min(3, len(rows)), loc="upper center")
     return _svg(figure)
+
+
+def _points(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
+    """The steps that have a number under `name`, and those numbers."""
+    found = [(m["step"], m[name]) for m in metrics if isinstance(m.get(name), int | float)]
+    finite = [(step, value) for step, value in found if math.isfinite(value)]
+    return [step for step, _ in finite], [value for _, value in finite]
+
+
+def _written(name: str) -> str:
+    """A name as a label that looks like it: short, on one line, no dollar the beginning of a formula."""
+    text = line(name)
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text.replace("$", r"\$") or "(no name)"
+
+
+def _legend(axes: Axes, **settings: Any) -> None:
+    """Of everything that has a label, also of those that matplotlib takes for its own."""
+    artists: list[Any] = [*axes.get_lines(), *axes.containers]
+    shown = [
+        (artist, str(artist.get_label()))
+        for artist in artists
+        if not re.fullmatch(r"_(child|container)\d+|_nolegend_", str(artist.get_label()))
+    ]
+    if shown:
+        handles, labels = zip(*shown, strict=True)
+        legend = axes.legend(handles, labels, **settings)
+        legend.set_frame_on(False)
 
 
 def _figure() -> tuple[Figure, Axes]:

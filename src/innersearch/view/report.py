@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from jinja2 import Environment
 from markupsafe import Markup
+from typing_extensions import TypedDict
 
 from innersearch.errors import RunError
-from innersearch.records import read_json, read_lines, replace_text
-from innersearch.types import ALL_GROUPS
+from innersearch.evaluate.stored import (
+    Record,
+    Shown,
+    Step,
+    as_trajectory,
+    finite,
+    read_object,
+    read_records,
+    read_trajectories,
+)
+from innersearch.records import replace_text
+from innersearch.types import Question, SearchCall, Trajectory
 from innersearch.view import plots
 from innersearch.view.costs import RUN_HEADS, report_rows
+from innersearch.view.tables import percent
 
 ROWS = ("direct", "before", "after", "after_bm25", "after_hybrid")
 """Evaluations in the order of every table, where a run has them."""
@@ -31,25 +43,62 @@ _PER_STEP = 8
 _MAIN_GROUP = "two_hop_common"
 
 
+class _Sizes(TypedDict):
+    prompts_per_step: int
+    group_size: int
+
+
+class _Searching(TypedDict):
+    engine: NotRequired[str]
+
+
+class _Made(TypedDict):
+    """What the report shows of recipe.json."""
+
+    name: str
+    model: str
+    data: str
+    seed: int
+    trainer: _Sizes
+    search: NotRequired[_Searching]
+
+
+class _Around(TypedDict):
+    """What the report shows of environment.json."""
+
+    versions: NotRequired[dict[str, str | None]]
+
+
+class _Figures(TypedDict):
+    """What the report shows of fidelity.json."""
+
+    queries: int
+
+
 def write_report(path: Path) -> Path:
     """Write `path`/report.html from what the run directory `path` holds, and return its path.
 
+    It is written whole or not at all.
+
     Raises:
-        RunError: There is nothing to report.
+        DataError: A line of a record is no JSON.
+        RunError: There is nothing to report, or a record is damaged.
+        OSError: It cannot be written; it is the report that the error names.
     """
-    metrics = list(read_lines(path / "metrics.jsonl"))
+    metrics = [_numbers(step) for step in read_records(path / "metrics.jsonl", Step)]
     rows = _evaluations(path)
     if not metrics and not rows:
         raise RunError(f"nothing to report in {path}: it has neither metrics.jsonl nor eval/")
-    recipe = _optional(path / "recipe.json")
+    recipe = _optional(path / "recipe.json", _Made)
     template = (files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
         .from_string(template)
         .render(
-            title=path.name,
+            title=path.absolute().name,
+            percent=percent,
             recipe=recipe,
-            versions=_optional(path / "environment.json").get("versions", {}),
+            versions=_optional(path / "environment.json", _Around).get("versions", {}),
             metrics=metrics,
             rows=rows,
             groups=_groups(rows),
@@ -65,18 +114,37 @@ def write_report(path: Path) -> Path:
     return report
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _optional(path: Path, kind: type) -> Record:
+    return read_object(path, kind) if path.is_file() else {}
 
 
-def _fidelity(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What `innersearch simulator measure` found out about the simulator of a run, if anything."""
+def _numbers(step: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in step.items() if isinstance(value, int | float)}
+
+
+def _fidelity(recipe: Mapping[str, Any]) -> Record:
+    """What `innersearch simulator measure` found out about the simulator of a run, if anything:
+    `queries`, and `rows` of a name, a value and an interval.
+    """
     kind, _, place = recipe.get("search", {}).get("engine", "").partition(":")
-    return _optional(Path(place) / "fidelity.json") if kind == "simulated" and place else {}
+    found = _optional(Path(place) / "fidelity.json", _Figures) if kind == "simulated" and place else {}
+    if not found:
+        return {}
+    rows = []
+    for name, figure in found.items():
+        if isinstance(figure, int | float) and name != "queries":
+            rows.append((name.replace("_", " "), f"{figure:.3g}", ""))
+        elif isinstance(figure, dict) and all(isinstance(figure.get(e), int | float) for e in _ENDS):
+            value, low, high = (f"{figure[end]:.3f}" for end in _ENDS)
+            rows.append((name.replace("_", " "), value, f"{low} to {high}"))
+    return {"queries": found["queries"], "rows": rows}
+
+
+_ENDS = ("value", "low", "high")
 
 
 def _evaluations(path: Path) -> dict[str, Any]:
-    found = {file.parent.name: read_json(file) for file in (path / "eval").glob("*/summary.json")}
+    found = {f.parent.name: read_object(f, Shown) for f in (path / "eval").glob("*/summary.json")}
     ordered = [row for row in ROWS if row in found] + sorted(set(found) - set(ROWS))
     return {row: found[row] for row in ordered}
 
@@ -89,13 +157,13 @@ def _groups(rows: Mapping[str, Any]) -> dict[str, Any]:
     return groups
 
 
-def _figures(metrics: list[dict[str, float]], rows: Mapping[str, Any]) -> Iterator[str]:
+def _figures(metrics: Sequence[Mapping[str, float]], rows: Mapping[str, Any]) -> Iterator[str]:
     if metrics:
         yield plots.reward_curve(metrics)
         yield plots.behaviour_curve(metrics)
         if any("search/noise_wanted" in step for step in metrics):
             yield plots.noise_curve(metrics)
-    sampled = {row: summary for row, summary in rows.items() if "pass_at_k" in summary}
+    sampled = {row: summary for row, summary in rows.items() if summary.get("pass_at_k")}
     if sampled:
         first, *others = (summary["pass_at_k"] for summary in sampled.values())
         # Of one group, or of files with none in common, nothing stands under "all".
@@ -106,71 +174,80 @@ def _figures(metrics: list[dict[str, float]], rows: Mapping[str, Any]) -> Iterat
 
 
 def _trajectories(
-    path: Path, metrics: list[dict[str, float]], rows: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+    path: Path, metrics: Sequence[Mapping[str, float]], rows: Mapping[str, Any]
+) -> Iterator[Record]:
     """A sample to browse: the same questions of each evaluation, and a few of some steps."""
     for row in reversed(list(rows)):
-        taken: Counter[str] = Counter()
-        for record in read_lines(path / "eval" / row / "trajectories.jsonl"):
-            group = record["question"]["metadata"].get("group", ALL_GROUPS)
-            if record["sampling"]["temperature"] == 0 and taken[group] < _PER_GROUP:
-                taken[group] += 1
-                yield _entry(record, row, group)
+        folder, taken = path / "eval" / row, Counter[str]()
+        for record, place in read_trajectories(folder / "trajectories.jsonl"):
+            if taken[_group(record)] >= _PER_GROUP:
+                continue
+            trajectory = as_trajectory(record, folder, place)
+            if trajectory.sampling.temperature == 0:
+                taken[_group(record)] += 1
+                yield _entry(trajectory, row)
     last = len(metrics)
     shown = {1, last // 4, last // 2, 3 * last // 4, last}
     steps: Counter[int] = Counter()
-    for record in read_lines(path / "trajectories.jsonl"):
-        step = record["step"]
-        if step in shown and steps[step] < _PER_STEP:
+    for record, place in read_trajectories(path / "trajectories.jsonl"):
+        step = record.get("step", 0)
+        if not isinstance(step, int) or (step in shown and steps[step] < _PER_STEP):
+            trajectory = as_trajectory(record, path, place)
             steps[step] += 1
-            group = record["question"]["metadata"].get("group", ALL_GROUPS)
-            yield _entry(record, f"training step {step}", group)
+            yield _entry(trajectory, f"training step {step}")
 
 
-def _entry(record: Mapping[str, Any], origin: str, group: str) -> dict[str, Any]:
+def _group(record: Mapping[str, Any]) -> str:
+    """The group of a record that may be damaged; whether it is, is found out when it is shown."""
+    question = record.get("question")
+    metadata = question.get("metadata") if isinstance(question, dict) else None
+    return Question("", "", (), metadata if isinstance(metadata, dict) else {}).group
+
+
+def _entry(trajectory: Trajectory, origin: str) -> Record:
     spans = [
         {
-            "kind": span["kind"],
-            "source": span["source"],
-            "text": span["text"],
-            "masked": not segment["loss_mask"][span["start"]],
+            "kind": span.kind,
+            "source": span.source,
+            "text": span.text,
+            "masked": not segment.loss_mask[span.start],
         }
-        for segment in record["segments"]
-        for span in islice(segment["spans"], 1, None)
+        for segment in trajectory.segments
+        for span in islice(segment.spans, 1, None)
     ]
     return {
         "origin": origin,
-        "group": group,
-        "question": record["question"]["question"],
-        "golden": record["question"]["golden_answers"],
-        "answer": record.get("answer"),
-        "correct": record["components"].get("em") == 1.0,
-        "reward": record.get("reward"),
-        "stop": record["stop_reason"],
+        "group": trajectory.question.group,
+        "question": trajectory.question.question,
+        "golden": trajectory.question.golden_answers,
+        "answer": trajectory.answer,
+        "correct": trajectory.components.get("em") == 1.0,
+        "reward": trajectory.reward,
+        "stop": trajectory.stop_reason,
         "spans": spans,
-        "notes": [note for call in record["calls"] for note in _notes(call)],
+        "notes": [note for call in trajectory.calls for note in _notes(call)],
     }
 
 
-def _notes(call: Mapping[str, Any]) -> Iterator[str]:
+def _notes(call: SearchCall) -> Iterator[str]:
     """Who answered a query and why, where that was decided."""
-    decision = call.get("decision", {})
-    if call.get("label"):
-        mended = f", mended: {', '.join(call['faults'])}" if call.get("faults") else ""
-        yield f"search {call['id'] + 1}: {call['label']} on purpose, by {call['engine']}{mended}"
-    if "error" in call:
-        yield f"search {call['id'] + 1} failed: {call['error']}"
-    if "partial" in call:
-        yield f"search {call['id'] + 1} failed in part: {call['partial']}"
-    if "value" in decision and "threshold" in decision:
-        sign, who = (">", call["engine"]) if decision["real"] else ("≤", "its own information")
-        measured = f"{decision['signal']} {decision['value']:.3f} {sign} {decision['threshold']:.3f}"
-        yield f"search {call['id'] + 1}: {measured}, so {who}"
-    if "own" in decision:
-        yield f"rolled back: {decision['own']}"
+    decision = call.decision
+    if call.label:
+        mended = f", mended: {', '.join(call.faults)}" if call.faults else ""
+        yield f"search {call.id + 1}: {call.label} on purpose, by {call.engine}{mended}"
+    if call.error is not None:
+        yield f"search {call.id + 1} failed: {call.error}"
+    if call.partial is not None:
+        yield f"search {call.id + 1} failed in part: {call.partial}"
+    if decision and decision.value is not None and decision.threshold is not None:
+        sign, who = (">", call.engine) if decision.real else ("≤", "its own information")
+        measured = f"{decision.signal} {decision.value:.3f} {sign} {decision.threshold:.3f}"
+        yield f"search {call.id + 1}: {measured}, so {who}"
+    if decision and decision.own is not None:
+        yield f"rolled back: {decision.own}"
 
 
-def _embed(value: Any) -> Markup:
-    """JSON that is safe inside a script element."""
-    text = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+def _embed(value: Sequence[Record]) -> Markup:
+    """JSON that browsers can read, and that is safe inside a script element."""
+    text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return Markup(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from innersearch.metrics import Estimate, wilson
+from innersearch.intervals import Estimate, proportion
 from innersearch.policy.base import Request
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.spelling import pieces
@@ -35,7 +35,7 @@ def probe(
         completed = "".join(pieces(tokenizer, completion.token_ids))
         known = completed.startswith(f" {fact.tail}.")
         right[world.by_name[fact.head].tier.value].append(known)
-    return {tier: wilson(sum(known), len(known)) for tier, known in right.items() if known}
+    return {tier: proportion(sum(known), len(known)) for tier, known in right.items() if known}
 
 
 def _cut(statement: str, tail: str) -> str:

@@ -1,0 +1,103 @@
+"""Questions that err together: those in which a field is the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from innersearch.errors import DataError
+from innersearch.evaluate.stored import Record, read_trajectories
+from innersearch.intervals import FEW_CLUSTERS
+
+_OWN = ("id", "group", "question", "golden_answers")
+"""What a record holds of its question itself."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The cluster of each question, by its id."""
+
+    field: str
+    of: Mapping[str, int]
+    alone: int
+    """Questions without the field; each is a cluster of its own."""
+
+    def numbers(self, ids: Sequence[str]) -> np.ndarray:
+        """The clusters of these questions."""
+        return np.array([self.of[identity] for identity in ids])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """How many there are, and of what size."""
+        sizes = Counter(self.of.values()).values()
+        return {
+            "field": self.field,
+            "n": len(sizes),
+            "smallest": min(sizes),
+            "largest": max(sizes),
+            "without": self.alone,
+            "few": len(sizes) < FEW_CLUSTERS,
+        }
+
+
+def find_clusters(path: Path, records: Sequence[Record], field: str) -> Clusters | None:
+    """The clusters of the questions of an evaluation in `path`; None where no field is named.
+
+    A field is one of the records (`group`, `golden_answers`, `question`) or of the metadata of the
+    questions, which stand in trajectories.jsonl; a dot leads into one that holds others, by name or by
+    number, and spaces, hyphens and case do not matter.
+
+    Raises:
+        DataError: No question has the field, or it is another one in every question.
+    """
+    if not field:
+        return None
+    wanted = [_key(part) for part in field.split(".")]
+    values = {record["id"]: _value({key: record.get(key) for key in _OWN}, wanted) for record in records}
+    known = set(_OWN)
+    if all(value is None for value in values.values()):
+        for identity, metadata in _metadata(path):
+            known |= set(metadata)
+            if identity in values:
+                values[identity] = _value(metadata, wanted)
+    if all(value is None for value in values.values()):
+        raise DataError(
+            f"no question of {path} has a field {field!r}; they have: {', '.join(sorted(known))}"
+        )
+    of: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    for identity, value in values.items():
+        name = f"id {identity}" if value is None else f"value {value}"
+        of[identity] = numbers.setdefault(name, len(numbers))
+    return Clusters(field, of, sum(value is None for value in values.values()))
+
+
+def _metadata(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for record, _ in read_trajectories(path / "trajectories.jsonl"):
+        question = record.get("question")
+        if isinstance(question, dict) and isinstance(question.get("metadata"), dict):
+            yield str(question.get("id")), question["metadata"]
+
+
+def _value(fields: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
+    """What stands under a path of keys, as text; None if nothing does."""
+    found: Any = fields
+    for key in wanted:
+        if isinstance(found, list):
+            found = dict(enumerate(found))
+        if not isinstance(found, Mapping):
+            return None
+        found = next((value for name, value in found.items() if _key(name) == key), None)
+    return None if found in (None, "", [], {}) else json.dumps(found, sort_keys=True)
+
+
+def _key(name: object) -> str:
+    """As fields are looked up: "Golden answer" is golden_answers."""
+    return re.sub(r"[\s_-]+", "_", str(name).strip().lower()).removesuffix("s")
