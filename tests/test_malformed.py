@@ -15,13 +15,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from pydantic import TypeAdapter
 
+from innersearch.cli import main
 from innersearch.cli.sources import read_recipe
 from innersearch.data.check import check
 from innersearch.errors import InnersearchError
-from innersearch.readers import read_questions
+from innersearch.readers import fingerprint, read_questions
+from innersearch.records import to_json
 from innersearch.search.corpus import read_corpus
 from innersearch.simulator.pairs import read_pairs
+from innersearch.types import Document, Question
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
@@ -97,13 +101,23 @@ GOOD: dict[str, bytes] = {
 }
 
 
+def questions(path: Path) -> str:
+    """What is read can be written again, as records are."""
+    found = read_questions(path)
+    return fingerprint(found) + "".join(to_json(TypeAdapter(Question), q) for q in found)
+
+
+def corpus(path: Path) -> str:
+    return "".join(to_json(TypeAdapter(Document), document) for document in read_corpus(path))
+
+
 def pairs(path: Path) -> int:
     return sum(1 for _ in read_pairs(path))
 
 
 READERS: dict[str, list[Callable[[Path], Any]]] = {
-    "q": [read_questions, check],
-    "c": [lambda path: [document.text for document in read_corpus(path)]],
+    "q": [questions, check],
+    "c": [corpus],
     "p": [pairs],
     "r": [lambda path: read_recipe(str(path))],
 }
@@ -186,3 +200,30 @@ def test_columns_with_odd_values_are_read_or_refused() -> None:
         path = write("x.arrow" if data[:4] != b"PAR1" else "x.parquet", data)
         seen |= {outcome(read, path) for read in (*READERS["q"], *READERS["c"])}
     assert seen == {"read", "refused"}
+
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "q": ("data", "check"),
+    "c": ("index",),
+    "p": ("simulator", "label"),
+    "r": ("train",),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_command_line_says_it_in_one_line(capsys, name: str) -> None:
+    rng, said = random.Random(f"line {name}"), 0
+    rest = {"c": ("index",), "p": ("--output", "out.jsonl"), "r": ("--dry-run",)}.get(name[0], ())
+    for number in range(25):
+        path = write(name, mutated(GOOD[name], rng))
+        if {outcome(read, path) for read in READERS[name[0]]} == {"read"}:
+            continue
+        own = [word if word.startswith("-") else f"{number}-{word}" for word in rest]
+        status = main([*COMMANDS[name[0]], name, *own])
+        captured = capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if line.startswith("innersearch: ")]
+        assert (status, len(lines)) == (1, 1), captured.err
+        assert name in lines[0]
+        assert "Traceback" not in captured.err + captured.out
+        said += 1
+    assert said >= 5

@@ -290,3 +290,8 @@ def test_what_is_no_recipe_is_one_line(capsys, data: bytes | str, message: str) 
 def test_a_directory_is_no_recipe(capsys) -> None:
     Path("r.toml").mkdir()
     assert "r.toml is a directory" in fails(capsys, "train", "r.toml")
+
+
+def test_what_an_old_version_of_datasets_selected_is_not_taken_for_all() -> None:
+    write("old/state.json", '{"_data_files": [{"filename": "d.arrow"}], "_indices_data_files": [1]}')
+    assert "old was saved by an old version of datasets" in refused(Path("old"))

@@ -325,7 +325,7 @@ class Recipe(_Settings):
     model: str = ""
     """A Hugging Face model directory or hub id, or `world` for the shipped model."""
     data: str = ""
-    """A .jsonl or .parquet file of questions, or `world:train`."""
+    """A file of questions (.jsonl, .csv, .parquet and more), a directory of parts, or `world:train`."""
     groups: tuple[str, ...] = ()
     """Only questions of these groups; all when empty."""
     balance_groups: bool = False

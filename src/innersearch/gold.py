@@ -41,8 +41,11 @@ _LOOKS = re.compile(
     r"expected)(_|$)"
 )
 _NONE = re.compile(
-    r"(_|^)(id|ids|type|types|start|end|span|spans|url|urls|uri|count|len|length|format|source|sentence|"
-    r"context|date|entity|entities|index|idx|token|tokens|score|scores|page|pages|doc|docs|title)$"
+    r"(_|^)(ids?|types?|starts?|ends?|spans?|urls?|uris?|links?|counts?|len|length|format|sources?|scores?|"
+    r"sentences?|contexts?|ctxs?|passages?|paragraphs?|docs?|documents?|titles?|pages?|facts?|evidences?|"
+    r"files?|paths?|date|entity|entities|index|idx|tokens?|categor(y|ies)|group|kind|lang|language|level|"
+    r"style|domain|topic|class|units?|difficulty|quality|model|author|rationale|explanation|reasoning|"
+    r"notes?|comments?)$"
     r"|^(s|subject|question|wrong|incorrect|query|prompt)_|^is_|^has_|^o_aliases$"
 )
 """What is about an answer, or of something else; PopQA's `o_aliases` are among its possible answers."""
@@ -104,7 +107,7 @@ def _short_texts(value: Any, *, numbers: bool) -> Iterator[str]:
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _short_texts(item, numbers=numbers)
     elif isinstance(value, str) and value.strip() and len(value.split()) <= _LONG:
-        yield value
+        yield from [value] * (not value.startswith(("http://", "https://")))
     elif numbers and isinstance(value, int | float) and not isinstance(value, bool) and value == value:
         yield as_text(value)
 

@@ -60,7 +60,7 @@ def evaluate_command(
 
     Args:
         model: Model directory or hub id; `world` is the shipped model.
-        data: A file of questions (.jsonl, .parquet), a benchmark that `innersearch data get` fetched, or
+        data: A file or directory of questions, a benchmark that `innersearch data get` fetched, or
             world:train, world:validation, world:test; several are separated by commas.
         n: Sampled trajectories per question, for pass@k up to k = n.
         sample_questions: Questions per group that are sampled; 0 takes all.

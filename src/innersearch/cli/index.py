@@ -37,8 +37,8 @@ def index(
         innersearch index runs/wiki --verify
 
     Args:
-        corpus: A .jsonl, .jsonl.gz or .parquet file with {id, contents} or {id, title, text} rows; with
-            --verify an index.
+        corpus: A file (.jsonl, .tsv, .parquet and more, also packed) or a directory of its parts, with
+            {id, contents} or {id, title, text} rows; with --verify an index.
         output: Directory of the index.
         encoder: A model directory, or the address and model of an embeddings endpoint, URL#NAME.
         kind: Of a dense index: exact up to 200,000 documents, else faiss flat or hnsw.

@@ -48,7 +48,9 @@ def load_questions(
         DataError: There are none.
     """
     if not source:
-        raise ConfigError("no data given: add --data FILE, a .jsonl or .parquet file of questions")
+        raise ConfigError(
+            "no data given: add --data FILE, a file of questions (.jsonl, .csv, .parquet and more)"
+        )
     found = _load(source, labelled=labelled)
     if any_sealed(found) and not allow_sealed:
         raise DataError(

@@ -36,10 +36,14 @@ def saved_parts(folder: Path) -> list[Path]:
 def _list(file: Path, key: str) -> list[str]:
     """The names under a key, plain or each as `{"filename": …}`; never above the directory."""
     try:
-        value: Any = json.loads(file.read_text(encoding="utf-8"))[key]
-        names = [str(item["filename"] if isinstance(item, dict) else item) for item in value]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        value: Any = json.loads(file.read_text(encoding="utf-8"))
+        selected = value.get("_indices_data_files")
+        names = [str(item["filename"] if isinstance(item, dict) else item) for item in value[key]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{file} is damaged: it lists no {key}") from None
+    if selected:
+        # Its rows would be others than those that were selected.
+        raise DataError(f"{file.parent} was saved by an old version of datasets: save it again")
     if not names or any(Path(name).name != name for name in names):
         raise DataError(f"{file} is damaged: it lists {names[:3]}")
     return names
