@@ -22,6 +22,7 @@ from innersearch.cli import main
 from innersearch.config import LoraSettings, Recipe, SamplingSettings, TrainerSettings
 from innersearch.policy.base import Request
 from innersearch.policy.transformers import TransformersPolicy
+from innersearch.train import processes
 from innersearch.train.adapters import adapters
 from innersearch.train.memory import Shape, estimate, kept_bytes
 from innersearch.train.optimizer import MuonWithAdamW
@@ -247,3 +248,21 @@ def test_dry_run_opens_the_engine_and_makes_no_cache(capsys) -> None:
     assert main([*recipe, "--search.cache", "made/cache.sqlite", "--search.offline"]) == 1
     assert "no cache at" in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("router", "at_once"), [("self", 6), ("gate:entropy:1", 6), ("gate:consistency:0.5", 30)]
+)
+def test_a_step_with_few_trajectories_needs_few_slots(router: str, at_once: int) -> None:
+    small = Recipe.model_validate(
+        {
+            "trainer": {"prompts_per_step": 3, "group_size": 2, "micro_batch": 6},
+            "sampling": {"max_batch": 256},
+            "search": {"router": router, "engine": "world", "samples": 4},
+        }
+    )
+    assert processes.sequences_at_once(small) == at_once
+    shape = Shape.of(tiny("llama"))
+    few = estimate(small, shape, 16)
+    most = estimate(small.model_copy(update={"trainer": TrainerSettings()}), shape, 16)
+    assert few.logits < most.logits

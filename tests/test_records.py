@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,49 @@ def test_a_directory_is_claimed_once_and_by_one(tmp_path: Path) -> None:
         claim(tmp_path / "file", {}, resume=True, what="build", otherwise="")
     with pytest.raises(RunError, match=r"file/x cannot be written to, because of \S+file: give another"):
         claim(tmp_path / "file" / "x", {}, resume=True, what="build", otherwise="")
+
+
+FULL_DISK = """
+import resource, shutil, sys
+from pathlib import Path
+import numpy, torch
+from safetensors.torch import save_file
+from innersearch.errors import RunError
+from innersearch.locks import held
+from innersearch.records import write_json
+
+folder, source, big = Path(sys.argv[1]), Path(sys.argv[2]), torch.zeros(500_000)
+source.write_bytes(bytes(500_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+def opened():
+    with (folder / "opened.pt").open("wb") as file:
+        torch.save(big, file)
+
+for name, write in {
+    "torch.pt": lambda: torch.save(big, folder / "torch.pt"),
+    "legacy.pt": lambda: torch.save(big, folder / "legacy.pt", _use_new_zipfile_serialization=False),
+    "opened.pt": opened,
+    "copy.bin": lambda: shutil.copy(source, folder / "copy.bin"),
+    "numpy.npy": lambda: numpy.save(folder / "numpy.npy", big.numpy()),
+    "text.json": lambda: write_json(folder / "text.json", "x" * 500_000),
+    "": lambda: save_file({"a": big}, folder / "model.safetensors"),
+}.items():
+    try:
+        with held(folder, "run"):
+            write()
+    except RunError as error:
+        assert str(folder / name) in str(error), error
+        assert "free some space and run again with --resume" in str(error)
+        assert len(str(error).splitlines()) == 1
+        print(name)
+"""
+
+
+def test_every_writer_of_ours_says_that_the_disk_is_full_and_of_which_file(tmp_path: Path) -> None:
+    """A limit on file size stands for the full disk; it fails in the same system call."""
+    (tmp_path / "run").mkdir()
+    arguments = [sys.executable, "-c", FULL_DISK, str(tmp_path / "run"), str(tmp_path / "source")]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 7

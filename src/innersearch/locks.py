@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from innersearch.errors import InnersearchError, RunError
-from innersearch.records import demand_writable
+from innersearch.records import clear_disk_errors, demand_writable
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def held(folder: Path, what: str, name: str = ".lock") -> Iterator[None]:
     demand_writable(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with locked(folder / name, f"the {what} {folder}"):
+        with clear_disk_errors(folder), locked(folder / name, f"the {what} {folder}"):
             yield
     finally:
         # What was refused before it began leaves nothing behind; what holds something stays.

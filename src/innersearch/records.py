@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -242,7 +242,11 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "failed writing file")
+_FULL_TEXTS = re.compile(
+    r"No space left on device|File too large|Disk quota exceeded|database or disk is full"
+    # Of torch.save, which notices that less was written than it thought, and of NumPy.
+    r"|failed writing file|inline_container.*unexpected pos|\d+ requested and \d+ written"
+)
 
 
 @contextmanager
@@ -250,21 +254,44 @@ def clear_disk_errors(folder: Path) -> Iterator[None]:
     """Turn the many faces of a full disk, in libraries that write for us, into one clear error.
 
     Raises:
-        RunError: Writing failed because the disk is full or a limit is reached.
+        RunError: Writing failed because the disk is full or a limit is reached; the file is named.
     """
     try:
         yield
     except InnersearchError:
         raise
     except Exception as error:
-        text = str(error)
-        known = getattr(error, "errno", None) in _FULL or any(part in text for part in _FULL_TEXTS)
-        if not known:
+        reasons = [reason for reason in _chain(error) if _is_full(reason)]
+        if not reasons:
             raise
+        numbers = [reason.errno for reason in reasons if isinstance(reason, OSError) and reason.errno]
+        why = os.strerror(numbers[0]) if numbers else "the disk is full, or a limit is reached"
         raise RunError(
-            f"cannot write to {folder}: {text.splitlines()[0]}; what is written stays: free some space "
-            "and run again with --resume"
+            f"cannot write {_being_written(reasons, folder)}: {why}; what is written stays: free some "
+            "space and run again with --resume"
         ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in _FULL or _FULL_TEXTS.search(str(error)) is not None
+
+
+def _being_written(reasons: Sequence[BaseException], folder: Path) -> str:
+    """The file that an error names, or else the folder with what was written to last."""
+    for reason in reasons:
+        if isinstance(reason, OSError) and isinstance(reason.filename, str):
+            return str(reason.filename2 or reason.filename)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    if not files:
+        return str(folder)
+    return f"to {folder}, last {max(files, key=lambda file: file.stat().st_mtime_ns)}"
 
 
 class LineWriter:

@@ -14,8 +14,9 @@ the keys, i in the feed-forward layer, a heads, and w = 2 bytes with bf16, else 
   and keys 8(q + k) or 6(q + k) more. All layers keep theirs, or with checkpointing 4h each and one at
   a time the rest;
 * log-probabilities, a tile at a time as TRL computes them: 4BSh and w·min(BS, 4096)·min(V, 32768);
-* keys and values of rollouts: `sampling.max_batch` slots of S tokens, 2Lwk bytes each; the logits of a
-  token, three times 4V per slot. With vLLM neither: it takes `sampling.memory_share` of the GPU for
+* keys and values of rollouts: a slot of S tokens for each sequence in flight (`sampling.max_batch`, or
+  what a step has for the process, where that is less), 2Lwk bytes each; the logits of a token, three
+  times 4V per slot. With vLLM neither: it takes `sampling.memory_share` of the GPU for
   itself.
 
 Weights, optimizer and reference stay; the rest of training and of rollouts take turns. What the
@@ -166,7 +167,7 @@ def estimate(recipe: Recipe, shape: Shape, prompt_tokens: int) -> Memory:
     plan, bf16 = recipe.trainer, uses_bf16(recipe)
     length = min(prompt_tokens + recipe.sampling.max_new_tokens, shape.context)
     tokens = plan.micro_batch * length
-    slots, cached = tiled(recipe.sampling.max_batch), tiled(length)
+    slots, cached = tiled(processes.sequences_at_once(recipe)), tiled(length)
     tile = min(tokens, _TILE_TOKENS) * min(shape.vocabulary, _TILE_WIDTH)
     trained = shape.adapted(plan.lora) if plan.lora.rank else shape.parameters
     frozen = shape.parameters if plan.lora.rank else 0

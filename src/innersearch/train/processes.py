@@ -191,6 +191,17 @@ def demand_equal_shares(recipe: Recipe) -> None:
         )
 
 
+def sequences_at_once(recipe: Recipe) -> int:
+    """Sequences that rollouts have in flight here at most: no more than a step has for this process.
+
+    A gate on consistency samples its information several times for each of them.
+    """
+    plan, search = recipe.trainer, recipe.search
+    each = 1 + search.samples if "consistency" in search.router else 1
+    mine = -(-plan.prompts_per_step * plan.group_size // count())
+    return min(recipe.sampling.max_batch, mine * each)
+
+
 def budget_share(settings: SearchSettings) -> SearchSettings:
     """The settings with this process's equal part of what calls may cost: each counts on its own."""
     limits = {"max_calls": settings.max_calls // count(), "max_usd": settings.max_usd / count()}

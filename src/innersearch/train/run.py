@@ -17,7 +17,6 @@ from innersearch.policy.loading import configured_ends, demand_loadable, load_mo
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
-from innersearch.records import clear_disk_errors
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout, demand_told
 from innersearch.runs import Checkpoint, Run, versions
@@ -109,7 +108,7 @@ def _train(
         on_rollout=keeper.on_rollout,
         callbacks=[keeper],
     )
-    with clear_disk_errors(path), rollout:
+    with rollout:
         _fit(trainer, keeper, run, recipe, latest)
     return run
 
@@ -139,7 +138,7 @@ def _rollout(
     tokenizer: PreTrainedTokenizerFast,
     engine: Engine | None,
 ) -> Rollout:
-    policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch)
+    policy = TransformersPolicy.of(model, tokenizer, processes.sequences_at_once(recipe))
     router = parse_router(recipe.search.router)
     plan = SearchPlan(engine, router, recipe.search) if engine else None
     return rollout_of(recipe, policy, tokenizer, plan)
