@@ -40,6 +40,7 @@ _CONTROL = re.compile(
     r"<\|(?:start|begin|turn)\|>(?:assistant)?|<\|(?:end|return|call|im_end|eot_id|end_of_text)\|>"
 )
 """What stands between channels and at the end; it says nothing."""
+_BETWEEN = ("<|message|>", "<|constrain|>", "<|start|>", "<|begin|>", "<|end|>", "<|content|>")
 _SPELLED = (
     # gpt-oss behind a server that leaves control tokens out.
     (re.compile(r"\A\s*analysis(?=[A-Z])"), re.compile("assistantfinal")),
@@ -116,8 +117,13 @@ def begins_inside(prompt: str) -> bool:
 
 
 def is_mark(token: str) -> bool:
-    """Whether a token is a mark of thoughts, or part of one."""
-    return bool(_MARK.fullmatch(token)) or token.strip() in ("<|channel|>", "<|message|>", "<|channel>")
+    """Whether a token of its own is a mark of thoughts, or begins one."""
+    return bool(_MARK.fullmatch(token)) or token.strip() in ("<|channel|>", "<|channel>")
+
+
+def belongs_to_mark(token: str) -> bool:
+    """Whether a token may be what a mark is made of, or what stands between channels."""
+    return is_mark(token) or token.strip() in _BETWEEN
 
 
 def _opens(mark: re.Match[str]) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from innersearch.errors import ConfigError, DataError
+from innersearch.grammar import neutralise
 from innersearch.records import LineWriter, read_lines, to_json
 from innersearch.rows import read_rows
 from innersearch.search.evidence import is_evidence, is_gold
@@ -123,6 +124,7 @@ async def judge(pair: Pair, writer: Writer) -> Pair:
         f"Query: {pair.query}\nIt was asked to answer: {pair.question.question}\n"
         f"Documents:\n{documents}"
     )
+    message = neutralise(message)
     output = await writer.write(Prompt(message), ("judge", pair.question.id, pair.query, pair.page))
     verdict = (spoken(output.text).last or "").lower().strip("*\"'. ")
     labels = {"yes": "useful", "no": "noisy"}

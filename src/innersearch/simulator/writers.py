@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
 from innersearch.errors import DataError
-from innersearch.grammar import closing
+from innersearch.grammar import TAGGED, closing
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
 from innersearch.net.chat import Parameters, chat_body, complete, read_reply
@@ -23,10 +23,11 @@ from innersearch.net.keys import Key
 from innersearch.net.patience import CallSettings
 from innersearch.policy.base import Policy, Request, Sampler, endpoint_seed
 from innersearch.policy.stops import StopStrings
+from innersearch.rollout.injection import encode_document
 from innersearch.search.base import SearchResult
 from innersearch.search.calls import once
 from innersearch.search.reliable import Reliable
-from innersearch.thoughts import spoken
+from innersearch.thoughts import begins_inside, belongs_to_mark, is_mark, spoken
 from innersearch.types import Document, Finish, Kind, Sampling, Source
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ KEY_VARIABLE = "INNERSEARCH_SIMULATOR_KEY"
 """Environment variable with the key of a simulator's address, where it wants one."""
 
 
+_TAG = re.compile(f"(</?(?:{'|'.join(TAGGED)})>)")
+_BEGINNING = 40
+"""Tokens at the end of a prompt in which a template may begin a thought."""
 _MENTIONS = 20
 """How often a thought may speak of a stop string."""
 
@@ -71,11 +75,28 @@ class Writer(Protocol):
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> tuple[int, ...]:
-    """The tokens of a prompt, with those of the reply that has begun."""
-    prompt_ids = prompts.encode_message(tokenizer, prompt.message)
+    """The tokens of a prompt, with those of the reply that has begun.
+
+    No control token of the tokenizer comes of the queries, questions and documents in it; the tags with
+    which a prompt begins the reply are its own.
+
+    Raises:
+        DataError: It holds markup that the tokenizer restores whatever is put in its place.
+    """
+    prompt_ids = prompts.encode_message(tokenizer, _harmless(tokenizer, prompt.message))
     if not prompt.begun:
         return prompt_ids
-    return prompt_ids + tuple(tokenizer.encode(prompt.begun, add_special_tokens=False))
+    parts = (
+        part if _TAG.fullmatch(part) else _harmless(tokenizer, part) for part in _TAG.split(prompt.begun)
+    )
+    return prompt_ids + tuple(tokenizer.encode("".join(parts), add_special_tokens=False))
+
+
+def _harmless(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
+    spelled = "".join(encode_document(tokenizer, text).pieces)
+    if text.strip() and not spelled:
+        raise DataError("it holds markup that its tokenizer restores whatever is put in its place")
+    return text if spelled.strip() == text.strip() else spelled
 
 
 class LocalWriter:
@@ -93,6 +114,9 @@ class LocalWriter:
         self._policy, self._tokenizer = policy, tokenizer
         self._sampling = Sampling(settings.temperature, settings.max_new_tokens, settings.seed)
         self._stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])
+        added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._marks = frozenset(i for i, token in added.items() if is_mark(token))
+        self._others = frozenset(i for i, token in added.items() if not belongs_to_mark(token))
         self._stack = AsyncExitStack()
         self._sampler: Sampler | None = None
         self.tokens = 0
@@ -103,14 +127,24 @@ class LocalWriter:
         if self._sampler is None:
             session = self._policy.session(self._sampling)
             self._sampler = await self._stack.enter_async_context(session)
-        prompt_ids = encode_prompt(self._tokenizer, prompt)
         try:
+            prompt_ids = encode_prompt(self._tokenizer, prompt)
             completion = await self._sampler.generate(Request(prompt_ids, stream, stop=self._stop))
         except DataError as error:
             return Output(error=f"the simulator cannot be asked: {error}")
         self.tokens += len(completion.token_ids)
-        text = str(self._tokenizer.decode(completion.token_ids, skip_special_tokens=True))
+        text = self._text(prompt_ids, completion.token_ids)
         return Output(_before_stop(text), ended=completion.finish is not Finish.LENGTH)
+
+    def _text(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> str:
+        """What was written; of control tokens only those that mark thoughts, whoever began the first."""
+        decode = self._tokenizer.decode
+        begun = decode(list(prompt_ids[-_BEGINNING:]), skip_special_tokens=False)
+        opened = "<think>" * begins_inside(str(begun))
+        if self._marks.isdisjoint(token_ids):
+            return opened + str(decode(list(token_ids), skip_special_tokens=True))
+        told = [i for i in token_ids if i not in self._others]
+        return opened + str(decode(told, skip_special_tokens=False))
 
     async def close(self) -> None:
         """End the running batch."""
