@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from innersearch.cli import main
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
-from innersearch.identity import FILE, of_model, of_tokenizer
+from innersearch.identity import FILE, demand_same, keep, of_model, of_served, of_tokenizer
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.records import read_json, write_json
 from innersearch.simulator.loading import open_simulator
@@ -207,6 +207,16 @@ def test_weights_are_computed_in_the_type_that_is_asked_for(
     assert main([*EVAL, "--dtype", dtype]) == 0
     assert loaded == [torch.bfloat16]
     assert read_json(Path("out/settings.json"))["dtype"] == dtype
+
+
+def test_of_a_served_model_what_its_server_says_is_kept(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    parts = [of_served("agent", tokenizer, root) for root in ("", "/models/step-10", "/models/step-20")]
+    assert len({made_of["weights"] for made_of in parts}) == 3
+    assert all(made_of["weights"].startswith("not seen, served as agent") for made_of in parts)
+    keep(tmp_path, parts[1], "agent", {})
+    with pytest.raises(RunError, match=r"weights of agent changed .*step-10 → .*step-20"):
+        demand_same(tmp_path, parts[2], "agent", "evaluation")
 
 
 def test_a_server_has_chosen_its_type(capsys) -> None:

@@ -72,9 +72,12 @@ def of_model(path: str, tokenizer: PreTrainedTokenizerBase) -> Parts:
     return {name: value for name, value in parts.items() if value} | of_tokenizer(tokenizer)
 
 
-def of_served(name: str, tokenizer: PreTrainedTokenizerBase) -> Parts:
-    """The same for a model behind servers, whose weights are theirs to know."""
-    return {"weights": f"not seen, served as {name}"} | of_tokenizer(tokenizer)
+def of_served(name: str, tokenizer: PreTrainedTokenizerBase, stated: str = "") -> Parts:
+    """The same for a model behind servers, whose weights are theirs to know; they may have `stated`
+    what they loaded.
+    """
+    loaded = f" from {stated}" if stated else ""
+    return {"weights": f"not seen, served as {name}{loaded}"} | of_tokenizer(tokenizer)
 
 
 def of_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Parts:

@@ -19,6 +19,7 @@ from typing import Any
 
 from innersearch.data.catalogue import Split
 from innersearch.errors import DataError
+from innersearch.locks import locked
 from innersearch.readers import read_questions
 from innersearch.records import read_json, write_json
 from innersearch.sealed import is_sealed
@@ -55,15 +56,15 @@ def fetch(wanted: Split, source: str, folder: Path) -> dict[str, Any]:
         if wanted.benchmark.sealed:
             _refuse_plain(wanted, file, questions)
         partial = target.with_name(target.name + ".part")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        if wanted.benchmark.sealed:
-            shutil.copyfile(file, partial)
-        else:
-            _write(questions, partial, wanted.benchmark.name)
-        manifest |= {"n": len(questions), "sha256": sha256(partial)}
-        # In this order: without its manifest a file would be taken for somebody else's.
-        write_json(wanted.manifest(folder), manifest)
-        partial.replace(target)
+        with locked(target.with_name(f".{target.name}.lock"), f"the file {target}", error=DataError):
+            if wanted.benchmark.sealed:
+                shutil.copyfile(file, partial)
+            else:
+                _write(questions, partial, wanted.benchmark.name)
+            manifest |= {"n": len(questions), "sha256": sha256(partial)}
+            # In this order: without its manifest a file would be taken for somebody else's.
+            write_json(wanted.manifest(folder), manifest)
+            partial.replace(target)
     return manifest
 
 

@@ -196,7 +196,9 @@ def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSetti
 
 def _of_model(policy: Policy, tokenizer: PreTrainedTokenizerFast) -> Parts:
     served = getattr(policy, "served", False)
-    return of_served(policy.name, tokenizer) if served else of_model(policy.name, tokenizer)
+    if not served:
+        return of_model(policy.name, tokenizer)
+    return of_served(policy.name, tokenizer, getattr(policy, "stated", ""))
 
 
 def _of_questions(

@@ -40,6 +40,8 @@ class CompletionsPolicy:
     tells = frozenset({"tokens", "logprobs"})
     served = True
     """Whether another process holds the weights, which then cannot be told apart here."""
+    stated = ""
+    """What the servers say that they have loaded, where they do."""
 
     def __init__(
         self,

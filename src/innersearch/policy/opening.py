@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from innersearch.errors import ConfigError, PolicyError, did_you_mean
 from innersearch.policy.base import Policy, Request
@@ -112,19 +112,28 @@ def _completions(
     if model and model not in served:
         raise PolicyError(f"{urls[0]} serves no model {model!r}; {did_you_mean(model, served)}")
     model = model or next(iter(served))
-    context = served[model] or configured_context(path)
-    return CompletionsPolicy(
+    told = served[model]
+    policy = CompletionsPolicy(
         urls,
         model,
         configured_ends(path, tokenizer),
-        context,
+        told.context or configured_context(path),
         vocabulary=configured_vocabulary(path, tokenizer),
         in_flight=max_batch,
     )
+    policy.stated = told.root
+    return policy
 
 
-def _served(urls: Sequence[str]) -> dict[str, int | None]:
-    """Name and longest sequence of each model at the first address."""
+class _Told(NamedTuple):
+    """What a server says of a model: its longest sequence, and what it was loaded from."""
+
+    context: int | None
+    root: str
+
+
+def _served(urls: Sequence[str]) -> dict[str, _Told]:
+    """The models at the first address, by name."""
 
     async def ask() -> Any:
         servers = Servers(urls, 1, Patience(deadline_s=_PROBE_S))
@@ -135,7 +144,10 @@ def _served(urls: Sequence[str]) -> dict[str, int | None]:
 
     answer = asyncio.run(ask())
     try:
-        found = {str(entry["id"]): _length(entry.get("max_model_len")) for entry in answer["data"]}
+        found = {
+            str(entry["id"]): _Told(_length(entry.get("max_model_len")), str(entry.get("root") or ""))
+            for entry in answer["data"]
+        }
     except (KeyError, TypeError, AttributeError):
         found = {}
     if not found:
