@@ -39,7 +39,18 @@ ORDER = [
         "data",
         "config",
     ),
-    *("search", "rewards", "policy", "rollout", "simulator", "runs", "train", "evaluate", "world"),
+    *(
+        "search",
+        "rewards",
+        "policy",
+        "rollout",
+        "simulator",
+        "checkpoints",
+        "runs",
+        "train",
+        "evaluate",
+        "world",
+    ),
     *("view", "cli"),
 ]
 """Imports go down this list, never up."""

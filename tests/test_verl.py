@@ -434,7 +434,7 @@ def test_several_workers_write_one_file(tmp_path) -> None:
 
 
 def configured(recipe: Recipe) -> dict[str, object]:
-    return settings.configuration(recipe, Run(Path("runs/x")), questions=8, context=512)
+    return settings.configuration(recipe, Run(Path("runs/x")), context=512)
 
 
 def test_a_recipe_in_verls_words() -> None:
@@ -451,7 +451,11 @@ def test_a_recipe_in_verls_words() -> None:
     assert made["actor_rollout_ref.rollout.max_model_len"] == 160
     assert made["actor_rollout_ref.actor.strategy"] == "fsdp2"
     assert made["trainer.total_training_steps"] == 10
-    assert made["trainer.total_epochs"] == 6
+    assert made["trainer.total_epochs"] == 1
+    assert made["+data.steps"] == 10
+    assert made["data.shuffle"] is False
+    assert made["algorithm.rollout_correction.rollout_is"] == "token"
+    assert made["algorithm.rollout_correction.rollout_is_threshold"] == 2.0
     assert Path(made["actor_rollout_ref.rollout.agent.agent_loop_config_path"]).is_absolute()
 
 

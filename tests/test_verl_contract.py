@@ -60,7 +60,7 @@ def started(path: Path, recipe: Recipe) -> Run:
 
 def configured(recipe: Recipe, run: Run, *further: str) -> DictConfig:
     """verl's configuration as `python -m verl.trainer.main_ppo` composes it."""
-    overrides = [*launch.overrides(recipe, run, len(QUESTIONS)), *further]
+    overrides = [*launch.overrides(recipe, run), *further]
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose("ppo_trainer", overrides=overrides)
 
@@ -116,7 +116,7 @@ def test_verl_takes_the_configuration(tmp_path, advantage: str, recipe: Recipe, 
 
 
 def test_names_that_verl_does_not_know_are_refused(tmp_path) -> None:
-    overrides = launch.overrides(RECIPE, Run(tmp_path), 8)
+    overrides = launch.overrides(RECIPE, Run(tmp_path))
     check_keys(overrides)
     with pytest.raises(ConfigError, match="temprature"):
         check_keys([*overrides, "actor_rollout_ref.rollout.temprature=1"])

@@ -10,26 +10,25 @@
   verl/                            on a cluster: questions, configuration, log and metrics of verl
       summary.json report.html         written by the report
 
-A checkpoint counts once it is marked complete, so a kill in the middle of saving costs only that one.
-Resuming cuts the records back to the checkpoint; the steps after it are done again, identically.
+Resuming goes on from the newest checkpoint that is complete and undamaged, and cuts the records back to
+it; the steps after it are done again, identically.
 """
 
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from innersearch import threads
+from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
-from innersearch.errors import RunError
+from innersearch.errors import DataError, RunError
 from innersearch.records import begun, keep_lines, read_json, write_json
 
-_MARK = "innersearch.json"
 _PACKAGES = (
     *("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy"),
     *("verl", "ray", "vllm"),
@@ -45,14 +44,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-class Checkpoint(NamedTuple):
-    """A complete checkpoint and its average reward."""
-
-    step: int
-    score: float
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -153,40 +144,58 @@ class Run:
         step = latest.step if latest else self.verl_step()
         for records in (self.metrics, self.trajectories):
             keep_lines(records, lambda record: record["step"] <= step)
-        if self.checkpoints.is_dir():
-            complete = {checkpoint.path for checkpoint in self.complete()}
-            for path in self.checkpoints.glob("checkpoint-*"):
-                if path not in complete:
-                    shutil.rmtree(path)
+        self._kept().clear(latest)
 
     def verl_step(self) -> int:
-        """The step of verl's latest checkpoint, which verl writes down once it is complete; else 0."""
+        """The step of verl's latest checkpoint, which verl writes down once it is complete; else 0.
+
+        Raises:
+            DataError: It wrote no number.
+        """
         mark = self.checkpoints / "latest_checkpointed_iteration.txt"
-        return int(mark.read_text()) if mark.is_file() else 0
+        text = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else "0"
+        if not (text.isascii() and text.isdigit()):
+            raise DataError(
+                f"{mark} says {text[:20]!r}, which is no step: write there that of the newest complete "
+                f"folder global_step_… beside it"
+            )
+        return int(text)
+
+    def _kept(self) -> Checkpoints:
+        return Checkpoints(self.checkpoints, (self.metrics, self.trajectories))
 
     def complete(self) -> list[Checkpoint]:
         """All complete checkpoints, oldest first."""
-        marks = [(path.parent, read_json(path)) for path in self.checkpoints.glob(f"*/{_MARK}")]
-        return sorted(Checkpoint(mark["step"], mark["score"], path) for path, mark in marks)
+        return self._kept().complete()
 
     def latest(self) -> Checkpoint | None:
-        """The checkpoint to resume from."""
-        return max(self.complete(), default=None)
+        """The checkpoint to resume from: the newest that is not damaged.
+
+        Raises:
+            RunError: All are.
+        """
+        return self._kept().latest()
 
     def best(self) -> Checkpoint | None:
-        """The checkpoint with the highest average reward."""
-        return max(self.complete(), key=lambda c: (c.score, c.step), default=None)
+        """The checkpoint with the highest average reward of those that are not damaged."""
+        return self._kept().best()
+
+    def demand_same_order(self, steps: int) -> None:
+        """Check that what is left to do of `steps` goes on in the order in which it began.
+
+        Raises:
+            RunError: The newest checkpoint is of a version that took the questions in another order.
+        """
+        newest = max(self.complete(), default=None)
+        if newest and newest.step < steps and not self._kept().vouched(newest):
+            raise RunError(
+                f"{newest.path} was written by an earlier version, which took the questions in another "
+                "order: end the run with that version, or start anew with another --output"
+            )
 
     def mark_complete(self, step: int, score: float) -> None:
         """Declare the checkpoint of `step` complete; keep it, the one before it and the best."""
-        path = self.checkpoints / f"checkpoint-{step}"
-        write_json(path / _MARK, {"step": step, "score": score})
-        checkpoints = self.complete()
-        kept = {*(c.step for c in checkpoints[-2:]), getattr(self.best(), "step", step)}
-        for checkpoint in checkpoints:
-            if checkpoint.step not in kept:
-                (checkpoint.path / _MARK).unlink()
-                shutil.rmtree(checkpoint.path)
+        self._kept().mark_complete(step, score)
 
 
 def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -178,11 +178,11 @@ def _train_with_verl(
         recipe = recipe.model_copy(update={"model": str(Path(recipe.model).resolve())})
     demand_engine(recipe.search)
     if show:
-        chosen = launch.check(recipe, questions, path, resume=resume)
-        arguments = launch.command(recipe, Run(path), len(chosen))
+        launch.check(recipe, questions, path, resume=resume)
+        arguments = launch.command(recipe, Run(path))
         stdout.print(" \\\n  ".join(map(shlex.quote, arguments)), soft_wrap=True)
         demand_verl()
-        check_keys(launch.overrides(recipe, Run(path), len(chosen)))
+        check_keys(launch.overrides(recipe, Run(path)))
         return
     if recipe.search.router != SELF:
         _announce(recipe)

@@ -13,7 +13,7 @@ so there both are done here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MethodType
@@ -26,8 +26,13 @@ from innersearch.config import Recipe
 from innersearch.errors import ModelError
 from innersearch.policy.loading import configured_context, configured_ends
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
+from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.types import Trajectory
 
+WEIGHTS = ("policy/weights_cut", "policy/weights_low")
+"""Metrics of the weights that correct for the engine's log-probabilities; see `weight_shares`."""
+_LOW = 1 / WEIGHT_LIMIT
+"""A token of less weight has lost much of its loss."""
 _COMPARED = 4
 """Trajectories whose log-probabilities are compared at every step."""
 _MOST_APART = 0.1
@@ -52,6 +57,40 @@ def vllm_arguments(recipe: Recipe) -> dict[str, Any]:
         "vllm_max_model_length": min(longest, configured_context(recipe.model)),
         "vllm_gpu_memory_utilization": recipe.sampling.memory_share,
     }
+
+
+def weight_arguments() -> dict[str, Any]:
+    """How TRL corrects for log-probabilities that differ between engine and trainer by rounding.
+
+    Each token is weighted by the ratio of its probabilities, at most `WEIGHT_LIMIT`; verl is told the
+    same. TRL's own choice is to drop a whole trajectory whose ratios multiply to more than 3, the sooner
+    the longer it is; the published systems correct nothing.
+    """
+    return {
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": WEIGHT_LIMIT,
+        "vllm_importance_sampling_clip_min": None,
+    }
+
+
+def weight_shares(
+    outputs: Mapping[str, torch.Tensor], total: Callable[..., torch.Tensor]
+) -> list[float]:
+    """Shares of the trained tokens whose weight was cut, and whose weight is low.
+
+    Args:
+        outputs: What TRL makes of the rollouts of this process: `importance_sampling_ratio`, of
+            (trajectories, tokens) or (trajectories, 1), and the masks that say what is trained.
+        total: Adds up a tensor over all processes.
+    """
+    trained = outputs["completion_mask"].bool()
+    if "tool_mask" in outputs:
+        trained = trained & outputs["tool_mask"].bool()
+    weights = outputs["importance_sampling_ratio"].expand(trained.shape)[trained]
+    counts = torch.stack([(weights >= WEIGHT_LIMIT).sum(), (weights < _LOW).sum(), trained.sum()])
+    cut, low, tokens = total(counts).tolist()
+    return [cut / max(1, tokens), low / max(1, tokens)]
 
 
 @contextmanager

@@ -19,13 +19,14 @@ from innersearch.records import LineWriter, read_lines, to_json
 from innersearch.runs import Run
 from innersearch.search.noise import Curriculum
 from innersearch.train import processes
+from innersearch.train.colocated import WEIGHTS
 from innersearch.train.drift import Drift
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import Observer, step_metrics
 from innersearch.types import Trajectory
 
 _TRAJECTORY = TypeAdapter(Trajectory)
-_FROM_TRAINER = ("loss", "grad_norm", "learning_rate")
+_FROM_TRAINER = ("loss", "grad_norm", "learning_rate", *WEIGHTS)
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Keeper(TrainerCallback):
 
     def on_rollout(self, step: int, trajectories: list[Trajectory]) -> None:
         """Write the trajectories of a step and hold their metrics until it is done."""
-        everybodys = processes.to_first(trajectories)
+        everybodys = processes.to_first(trajectories, Trajectory)
         self._pending = processes.by_first(lambda: self._record(step, everybodys))
 
     def _record(self, step: int, trajectories: list[Trajectory]) -> dict[str, float]:
@@ -117,6 +118,9 @@ class Keeper(TrainerCallback):
         """Declare the checkpoint complete: nothing is written to it after this. A collapsed one is not
         worth resuming from.
         """
+        if not self.collapse and not processes.are_finite(model):
+            self.collapse = "some weights are no numbers"
+            control.should_training_stop = True
         if self.collapse:
             return
         processes.demand_same_weights(model)

@@ -33,6 +33,10 @@ METRICS = {
     "policy/correct_logprob": "Mean log-probability per trained token of correct trajectories, or of "
     "those in the majority where that is the reward; a fall precedes collapse (arXiv 2512.04220).",
     "policy/kl": "k3 divergence from the starting model, nats per trained token.",
+    "policy/logprob_gap": "Mean difference between the log-probabilities of vLLM and of the trainer, "
+    "nats per sampled token.",
+    "policy/weights_cut": "Share of trained tokens whose importance weight was cut, with vLLM.",
+    "policy/weights_low": "Share of trained tokens whose importance weight is below a half, with vLLM.",
     "vote/share": "Share of a group that agrees with its label, the majority's answer.",
     "vote/unanimous": "Share of groups that agree without exception: they teach nothing but format.",
     "vote/none": "Share of trajectories without a vote.",

@@ -2,13 +2,16 @@
 
 Launchers (`accelerate launch`, `torchrun`) tell each process its rank by environment variables. Every
 rank rolls out its own questions' whole groups; the first one keeps the records. What fails on one rank
-is raised on all of them, for a rank that left alone would leave the others waiting for ever.
+is raised on all of them, for a rank that left alone would leave the others waiting for ever. What they
+tell each other is JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +19,13 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
+from pydantic import TypeAdapter
 from torch import distributed
+from torch.distributed.tensor import DTensor
 
+from innersearch import errors
 from innersearch.config import Recipe, SearchSettings
-from innersearch.errors import ConfigError, ModelError
+from innersearch.errors import ConfigError, InnersearchError, ModelError, RunError
 from innersearch.locks import held
 
 T = TypeVar("T")
@@ -102,22 +108,35 @@ def together(work: Callable[[], T]) -> T:
         result = work()
     except Exception as raised:
         error = raised
-    errors: list[Any] = [None] * count()
-    distributed.all_gather_object(errors, error)
-    # Its own error first, for that one has a traceback.
-    for failed in (error, *errors):
+    said = [type(error).__name__, str(error)] if error else None
+    everybodys = [_unpacked(data) for data in _to_all(_packed(said))]
+    # Its own error, for that one has a traceback.
+    if error is not None:
+        raise error
+    for number, failed in enumerate(everybodys):
         if failed is not None:
-            raise failed
+            raise _error_of(number, *failed)
     return result
 
 
-def by_first(work: Callable[[], T]) -> T:
-    """What `work` returns in the first process, which alone does it; its error is raised everywhere."""
+def _error_of(number: int, name: str, text: str) -> Exception:
+    """The error of another process: as it is if it is one of ours, else told of."""
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, InnersearchError):
+        return kind(text)
+    return RunError(f"process {number} failed: {name}: {text}")
+
+
+def by_first(work: Callable[[], T], kind: Any = Any) -> T:
+    """What `work` returns in the first process, which alone does it; its error is raised everywhere.
+
+    `kind` is the type of what it returns, which the others get as JSON.
+    """
     if count() == 1:
         return work()
-    box: list[Any] = [together(work if is_first() else lambda: None)]
-    distributed.broadcast_object_list(box)
-    return box[0]
+    result: Any = together(work if is_first() else lambda: None)
+    data = _from_first(_packed(result, kind) if is_first() else b"")
+    return result if is_first() else _unpacked(data, kind)
 
 
 @contextmanager
@@ -128,17 +147,75 @@ def first_holds(folder: Path, what: str) -> Iterator[None]:
         RunError: Another one does, which is named, or the folder cannot be written to.
     """
     with ExitStack() as stack:
-        by_first(lambda: stack.enter_context(held(folder, what)))
+        by_first(lambda: _enter(stack, folder, what))
         yield
 
 
-def to_first(values: list[T]) -> list[T]:
-    """The values of all processes in the order of their ranks, in the first one; nothing elsewhere."""
+def _enter(stack: ExitStack, folder: Path, what: str) -> None:
+    stack.enter_context(held(folder, what))
+
+
+def to_first(values: list[T], kind: Any = Any) -> list[T]:
+    """The values of all processes in the order of their ranks, in the first one; nothing elsewhere.
+
+    `kind` is their type; they are sent as JSON.
+    """
     if count() == 1:
         return values
-    parts: list[Any] | None = [None] * count() if is_first() else None
-    distributed.gather_object(values, parts)
-    return [value for part in parts or [] for value in part]
+    parts = _gathered(_packed(values, list[kind]))
+    return [value for part in parts for value in _unpacked(part, list[kind])]
+
+
+def _packed(value: Any, kind: Any = Any) -> bytes:
+    """A value as JSON. Its numbers are whole: neither is a float rounded, nor one that is none lost."""
+    plain = TypeAdapter(kind).dump_python(value, mode="json")
+    return zlib.compress(json.dumps(plain).encode(), 1)
+
+
+def _unpacked(data: bytes, kind: Any = Any) -> Any:
+    return TypeAdapter(kind).validate_python(json.loads(zlib.decompress(data)))
+
+
+def _device() -> torch.device:
+    return PartialState().device
+
+
+def _padded(data: bytes) -> tuple[torch.Tensor, list[int]]:
+    """Bytes as a tensor as long as the longest of all processes, and how many each has."""
+    size = torch.tensor([len(data)], device=_device())
+    sizes = [torch.zeros_like(size) for _ in range(count())]
+    distributed.all_gather(sizes, size)
+    padded = torch.zeros(max(map(int, sizes)), dtype=torch.uint8)
+    padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return padded.to(_device()), [int(size) for size in sizes]
+
+
+def _cut(parts: Sequence[torch.Tensor], sizes: Sequence[int]) -> list[bytes]:
+    return [part[:size].cpu().numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
+
+
+def _to_all(data: bytes) -> list[bytes]:
+    padded, sizes = _padded(data)
+    parts = [torch.empty_like(padded) for _ in sizes]
+    distributed.all_gather(parts, padded)
+    return _cut(parts, sizes)
+
+
+def _gathered(data: bytes) -> list[bytes]:
+    """What every process sends, in the first one."""
+    padded, sizes = _padded(data)
+    parts = [torch.empty_like(padded) for _ in sizes] if is_first() else None
+    distributed.gather(padded, parts)
+    return _cut(parts, sizes) if parts else []
+
+
+def _from_first(data: bytes) -> bytes:
+    size = torch.tensor([len(data)], device=_device())
+    distributed.broadcast(size, 0)
+    sent = bytearray(data) if is_first() else bytearray(int(size))
+    whole = torch.frombuffer(sent, dtype=torch.uint8).to(_device())
+    distributed.broadcast(whole, 0)
+    return whole.cpu().numpy().tobytes()
 
 
 def demand_same_weights(model: torch.nn.Module) -> None:
@@ -149,12 +226,24 @@ def demand_same_weights(model: torch.nn.Module) -> None:
     """
     if count() == 1 or are_sharded():
         return
-    sums = torch.stack([p.detach().double().sum() for p in model.parameters()]).tolist()
-    everybodys: list[Any] = [None] * count()
-    distributed.all_gather_object(everybodys, sums)
-    # Written out, for two numbers that are none are not equal.
-    if any(repr(others) != repr(everybodys[0]) for others in everybodys):
+    sums = torch.stack([p.detach().double().sum() for p in model.parameters()]).to(_device())
+    everybodys = [torch.empty_like(sums) for _ in range(count())]
+    distributed.all_gather(everybodys, sums)
+    # As bits, for two numbers that are none are not equal.
+    bits = [others.view(torch.int64) for others in everybodys]
+    if any(not torch.equal(others, bits[0]) for others in bits):
         raise ModelError("the processes hold different weights, so their training has gone apart")
+
+
+def _local(weights: torch.Tensor) -> torch.Tensor:
+    """What this process holds of some weights."""
+    return weights.to_local() if isinstance(weights, DTensor) else weights
+
+
+def are_finite(model: torch.nn.Module) -> bool:
+    """Whether every weight of a model is a number, in all processes."""
+    here = all(bool(torch.isfinite(p.detach()).all()) for p in map(_local, model.parameters()))
+    return here if count() == 1 else all(_unpacked(data) for data in _to_all(_packed(here)))
 
 
 def are_sharded() -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
+from innersearch.checkpoints import MARK, Checkpoint
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
 from innersearch.identity import Parts, demand_same, keep, of_model, of_prompts
@@ -19,7 +20,7 @@ from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout, demand_told
-from innersearch.runs import Checkpoint, Run, versions
+from innersearch.runs import Run, versions
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.router import parse_router
 from innersearch.train import adapters, processes
@@ -86,9 +87,10 @@ def _train(
     made_of = _made_of(recipe, questions, tokenizer, encoded)
     made_of |= {"engine": dict(engine.identity)} if engine else {}
     processes.by_first(lambda: demand_same(path, made_of, recipe.model, "run"))
-    run = processes.by_first(lambda: Run.start(path, recipe, resume=resume))
+    run = Run(path)
+    processes.by_first(lambda: _start(run, recipe, resume=resume))
     processes.by_first(lambda: keep(path, made_of, recipe.model, versions()))
-    latest = processes.by_first(run.latest)
+    latest = processes.by_first(run.latest, Checkpoint | None)
     if latest and latest.step >= recipe.trainer.steps:
         processes.by_first(lambda: _keep(run, recipe, latest.path))
         return run
@@ -125,7 +127,7 @@ def _fit(trainer: Trainer, keeper: Keeper, run: Run, recipe: Recipe, latest: Che
         keeper.collapse = str(error)
     keeper.close()
     if keeper.collapse:
-        raise processes.by_first(lambda: _collapsed(run, recipe, keeper))
+        raise CollapseError(processes.by_first(lambda: _collapsed(run, recipe, keeper)))
     folder = run.adapters if recipe.trainer.lora.rank else run.model
     trainer.save_model(str(folder))
     processes.wait()
@@ -168,7 +170,7 @@ def check(
             f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --engine verl"
         )
     _demand_policy(recipe)
-    processes.by_first(lambda: Run(path).goes_on(recipe, resume=resume))
+    processes.by_first(lambda: _demand_way(recipe, Run(path), resume=resume))
     demand_a_full_step(recipe, questions)
     processes.demand_equal_shares(recipe)
     demand_weights(recipe.model)
@@ -195,6 +197,16 @@ def _made_of(
     return of_model(recipe.model, tokenizer) | asked
 
 
+def _start(run: Run, recipe: Recipe, *, resume: bool) -> None:
+    Run.start(run.path, recipe, resume=resume)
+
+
+def _demand_way(recipe: Recipe, run: Run, *, resume: bool) -> None:
+    """Check that the directory is free, or that what is there can be gone on with."""
+    if run.goes_on(recipe, resume=resume):
+        run.demand_same_order(recipe.trainer.steps)
+
+
 def _demand_policy(recipe: Recipe) -> None:
     """Check that who runs the model is installed, and tells what the router reads."""
     router = parse_router(recipe.search.router)
@@ -210,14 +222,14 @@ def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
     return Drift(copy.deepcopy(model), recipe.trainer.kl_monitor)
 
 
-def _collapsed(run: Run, recipe: Recipe, keeper: Keeper) -> CollapseError:
+def _collapsed(run: Run, recipe: Recipe, keeper: Keeper) -> str:
     """Leave the best checkpoint as the result, and say what happened."""
     best = run.best()
     result = "there was no checkpoint yet"
     if best is not None:
         _keep(run, recipe, best.path)
         result = f"the best checkpoint, of step {best.step}, is in {run.model}"
-    return CollapseError(
+    return (
         f"training collapsed at step {keeper.step}: {keeper.collapse}; {result}; "
         "try a lower learning rate, larger groups or a KL weight"
     )
@@ -228,7 +240,7 @@ def _keep(run: Run, recipe: Recipe, folder: Path) -> None:
     if adapters.are_in(folder):
         adapters.merge(recipe.model, folder, run.model)
     elif folder != run.model:
-        state = ("optimizer*", "scheduler.pt", "rng_state*", "trainer*", "innersearch.json")
+        state = ("optimizer*", "scheduler.pt", "rng_state*", "trainer*", "training_args.bin", MARK)
         ignored = shutil.ignore_patterns(*state)
         shutil.copytree(folder, run.model, ignore=ignored, dirs_exist_ok=True)
     _switch_cache_on(run.model)

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 
+from innersearch.checkpoints import Checkpoints
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import ConfigError, DataError, installing
 from innersearch.identity import demand_same, keep, of_model, of_pairs, of_texts
@@ -29,6 +30,8 @@ from innersearch.simulator.loading import TRAINED
 from innersearch.simulator.pairs import Pair, as_text, balanced
 from innersearch.simulator.writers import encode_prompt
 from innersearch.train.optimizer import MuonWithAdamW
+from innersearch.train.order import rows_of_epochs
+from innersearch.train.saving import NamedDraws, SavesPlainly
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from trl import SFTConfig, SFTTrainer
@@ -64,7 +67,7 @@ def tune(
 
     Raises:
         DataError: One of the labels has no pairs.
-        RunError: `output` is not empty and `resume` is not given.
+        RunError: `output` is not empty and `resume` is not given, or every checkpoint in it is damaged.
     """
     with held(output, "simulator"):
         return _tune(model, tokenizer, pairs, simulator, settings, output, on_step, resume=resume)
@@ -100,8 +103,10 @@ def _tune(
     rows = [row(tokenizer, pair, simulator, numbered=settings.numbered) for pair in chosen]
     torch.manual_seed(settings.seed)
     trainer = _trainer(model, tokenizer, rows, settings, output / "checkpoints", on_step)
-    checkpoints = (output / "checkpoints").glob("checkpoint-*")
-    trainer.train(resume_from_checkpoint=(going_on and any(checkpoints)) or None)
+    checkpoints = Checkpoints(output / "checkpoints")
+    latest = checkpoints.latest() if going_on else None
+    checkpoints.clear(latest)
+    trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
     trained: Any = trainer.model
     if settings.lora:
         trained = trained.merge_and_unload()
@@ -148,11 +153,14 @@ def _trainer(
         optimizer = MuonWithAdamW(
             model, muon_lr=settings.muon_learning_rate, adamw_lr=settings.learning_rate
         )
-    trainer = SFTTrainer(
+    order = rows_of_epochs(settings.seed, len(rows), settings.epochs)
+    trainer = _Trainer(
         model=model,
         args=SFTConfig(
             output_dir=str(output),
-            num_train_epochs=settings.epochs,
+            # The epochs are laid end to end, in the order of each.
+            num_train_epochs=1,
+            train_sampling_strategy="sequential",
             per_device_train_batch_size=settings.batch,
             learning_rate=settings.learning_rate,
             lr_scheduler_type="linear",
@@ -165,16 +173,16 @@ def _trainer(
             seed=settings.seed,
             data_seed=settings.seed,
             logging_steps=5,
-            save_strategy="epoch",
-            save_total_limit=1,
+            save_strategy="steps",
+            save_steps=max(1, len(rows) // settings.batch),
             report_to="none",
             disable_tqdm=True,
         ),
-        train_dataset=Dataset.from_list(list(rows)),
+        train_dataset=Dataset.from_list([rows[number] for number in order]),
         processing_class=tokenizer,
         peft_config=_adapters(settings.lora) if settings.lora else None,
         optimizers=(optimizer, None),
-        callbacks=[_Report(on_step)],
+        callbacks=[NamedDraws(settings.seed), _Marks(Checkpoints(output)), _Report(on_step)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -186,6 +194,20 @@ def _adapters(rank: int) -> Any:
     except ImportError as error:
         raise ConfigError(f"low-rank adapters need peft: {installing('lora')}") from error
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+class _Trainer(SavesPlainly, SFTTrainer):
+    pass
+
+
+class _Marks(TrainerCallback):
+    """Declares checkpoints complete."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.checkpoints.mark_complete(state.global_step, 0.0)
 
 
 class _Report(TrainerCallback):

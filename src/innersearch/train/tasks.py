@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+WEIGHT_LIMIT = 2.0
+"""Largest weight of a token where vLLM and the trainer round its log-probability differently, as in
+truncated importance sampling (Yao et al. 2025)."""
+
+
 def demand_a_full_step(recipe: Recipe, questions: Sequence[Question]) -> None:
     """Refuse questions that are fewer than a step takes.
 

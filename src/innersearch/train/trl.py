@@ -28,17 +28,22 @@ from transformers import (
     TrainerCallback,
 )
 
-from innersearch.config import Recipe
+from innersearch.config import Recipe, TrainerSettings
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.train import processes, votes
 from innersearch.train.adapters import adapters
 from innersearch.train.colocated import (
+    WEIGHTS,
     colocated_policy,
     engine_of_the_trainers_type,
     vllm_arguments,
+    weight_arguments,
+    weight_shares,
 )
 from innersearch.train.optimizer import MuonWithAdamW
+from innersearch.train.order import rows_of
+from innersearch.train.saving import NamedDraws, SavesPlainly
 from innersearch.train.sharding import whole
 from innersearch.types import Question, Trajectory
 
@@ -47,6 +52,19 @@ from trl import GRPOConfig, GRPOTrainer
 
 # On every resume it reports the tied language-model head as missing.
 logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+
+
+class _Trainer(SavesPlainly, GRPOTrainer):
+    """TRL's, which saves without pickle and counts what weights take from the loss."""
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        outputs = super()._generate_and_score_completions(inputs)
+        if "importance_sampling_ratio" in outputs:
+            shares = weight_shares(outputs, self.accelerator.reduce)
+            for name, share in zip(WEIGHTS, shares, strict=True):
+                self._metrics["train"][name].append(share)
+        return outputs
+
 
 OnRollout = Callable[[int, list[Trajectory]], None]
 """Called with the number of the step and this process's trajectories, before they are trained on."""
@@ -65,7 +83,8 @@ def build_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> GRPOTrainer:
     """A GRPOTrainer that trains `model` on rollouts of `questions`."""
-    rows = Dataset.from_dict({"prompt": [str(row) for row in range(len(questions))]})
+    plan = recipe.trainer
+    rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
     def roll_out(row_numbers: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         step = trainer.state.global_step + 1
@@ -87,15 +106,19 @@ def build_trainer(
             on_rollout(step, trajectories)
         return to_columns(trajectories)
 
+    arguments = grpo_config(recipe, output)
+    if hasattr(model.config.get_text_config(), "output_router_logits"):
+        # TRL would add the balancing loss of a mixture of experts; with other models it takes no number.
+        arguments.router_aux_loss_coef = 0.0
     with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
-        trainer = GRPOTrainer(
+        trainer = _Trainer(
             model=model,
             reward_funcs=[_given_reward],
-            args=grpo_config(recipe, output),
-            train_dataset=rows,
+            args=arguments,
+            train_dataset=Dataset.from_dict({"prompt": [str(row) for row in rows]}),
             processing_class=tokenizer,
             rollout_func=roll_out,
-            callbacks=list(callbacks),
+            callbacks=[NamedDraws(recipe.seed), *callbacks],
             optimizers=(_optimizer(recipe, model), None),
             peft_config=adapters(recipe.trainer.lora) if recipe.trainer.lora.rank else None,
         )
@@ -132,13 +155,9 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=share // settings.micro_batch,
         num_generations=settings.group_size,
+        shuffle_dataset=False,
         max_completion_length=recipe.sampling.max_new_tokens,
         temperature=recipe.sampling.temperature,
-        loss_type="dapo",
-        scale_rewards="group" if settings.advantage == "group" else "none",
-        beta=settings.kl,
-        epsilon=settings.clip,
-        mask_truncated_completions=False,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup_steps,
@@ -158,8 +177,38 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
+        **_objective(settings),
         **vllm_arguments(recipe),
     )
+
+
+def _objective(settings: TrainerSettings) -> dict[str, Any]:
+    """Everything the loss depends on, since TRL's defaults change; docs/training.md says it in words."""
+    return {
+        "loss_type": "dapo",
+        "scale_rewards": "group" if settings.advantage == "group" else "none",
+        "num_iterations": 1,
+        "importance_sampling_level": "token",
+        "epsilon": settings.clip,
+        "epsilon_high": settings.clip,
+        "delta": None,
+        "beta": settings.kl,
+        # Weighted by the probability ratio it would have another gradient, and not be verl's.
+        "use_bias_correction_kl": False,
+        "sync_ref_model": False,
+        "entropy_coef": 0.0,
+        "use_adaptive_entropy": False,
+        "top_entropy_quantile": 1.0,
+        "mask_truncated_completions": False,
+        "off_policy_mask_threshold": None,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": None,
+        "repetition_penalty": 1.0,
+        # Of adapters it is asked for by the recipe, and TRL would switch that off too.
+        "disable_dropout": False,
+        **weight_arguments(),
+    }
 
 
 def uses_bf16(recipe: Recipe) -> bool:

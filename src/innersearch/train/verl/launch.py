@@ -48,6 +48,8 @@ _NAMES = {
     "grad_norm": ("actor/grad_norm",),
     "learning_rate": ("actor/lr",),
     "policy/kl": ("actor/kl_loss",),
+    "policy/weights_cut": ("rollout_corr/rollout_is_ratio_fraction_high",),
+    "policy/weights_low": ("rollout_corr/rollout_is_ratio_fraction_low",),
     "time/rollout_s": ("timing_s/gen",),
     "time/step_s": ("timing_s/step", "perf/time_per_step"),
 }
@@ -58,19 +60,19 @@ _PATIENCE_S = 30.0
 _LAST_LINES = 15
 
 
-def command(recipe: Recipe, run: Run, questions: int) -> list[str]:
+def command(recipe: Recipe, run: Run) -> list[str]:
     """What starts verl."""
     return [
         sys.executable,
         "-m",
         "verl.trainer.main_ppo",
-        *overrides(recipe, run, questions),
+        *overrides(recipe, run),
         # Hydra would write into the working directory.
         f"hydra.run.dir={json.dumps(str((run.path / 'verl' / 'hydra').absolute()))}",
     ]
 
 
-def overrides(recipe: Recipe, run: Run, questions: int) -> list[str]:
+def overrides(recipe: Recipe, run: Run) -> list[str]:
     """Verl's settings, and where it logs: the process that logs may be on any machine."""
     logged = {
         "+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH": str(
@@ -78,7 +80,7 @@ def overrides(recipe: Recipe, run: Run, questions: int) -> list[str]:
         )
     }
     context = configured_context(recipe.model)
-    chosen = settings.configuration(recipe, run, questions=questions, context=context) | logged
+    chosen = settings.configuration(recipe, run, context=context) | logged
     return [*settings.as_overrides(chosen), *recipe.verl.overrides]
 
 
@@ -94,7 +96,8 @@ def check(
         RunError: `path` is in the way, or belongs to another recipe.
     """
     settings.refuse(recipe)
-    Run(path).goes_on(recipe, resume=resume)
+    if Run(path).goes_on(recipe, resume=resume):
+        _demand_position(Run(path))
     demand_weights(recipe.model)
     tokenizer = load_tokenizer(recipe.model)
     demand_loadable(recipe.model, tokenizer)
@@ -125,7 +128,7 @@ def train(
     demand_vllm()
     chosen = check(recipe, questions, path, resume=resume)
     run = Run(path)
-    check_keys(overrides(recipe, run, len(chosen)))
+    check_keys(overrides(recipe, run))
     demand_machines(recipe, machines())
     tokenizer = load_tokenizer(recipe.model)
     made_of = of_model(recipe.model, tokenizer) | {"questions": fingerprint(chosen)}
@@ -134,9 +137,24 @@ def train(
         run = Run.start(path, recipe, resume=resume)
         keep(path, made_of, recipe.model, versions())
         write_inputs(recipe, chosen, run)
-        _watch(command(recipe, run, len(chosen)), run, recipe, observer)
+        _watch(command(recipe, run), run, recipe, observer)
         _keep(run)
     return run
+
+
+def _demand_position(run: Run) -> None:
+    """Check that verl's newest checkpoint says where in the data it is, or verl would begin anew.
+
+    Raises:
+        RunError: It does not.
+    """
+    saved = run.checkpoints / f"global_step_{run.verl_step()}" / "data.pt"
+    if run.verl_step() and not (saved.is_file() and saved.stat().st_size):
+        raise RunError(
+            f"{saved} is missing or empty, so the run cannot go on where it was: write the number of "
+            "an older checkpoint into latest_checkpointed_iteration.txt, or start anew with another "
+            "--output"
+        )
 
 
 def write_inputs(recipe: Recipe, questions: Sequence[Question], run: Run) -> None:

@@ -19,6 +19,7 @@ from innersearch.config import Recipe
 from innersearch.errors import ConfigError
 from innersearch.runs import Run
 from innersearch.search.router import parse_router
+from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.verl.server import ServerPolicy
 from innersearch.types import Question
 
@@ -41,6 +42,7 @@ _FIXED = {
     "actor_rollout_ref.rollout.top_k": ("-1", "0"),
     "actor_rollout_ref.rollout.calculate_log_probs": ("true", "True"),
     "trainer.use_v1": ("true", "True"),
+    "data.shuffle": ("false", "False"),
 }
 """Settings of verl's that nobody may change, and what they may be."""
 
@@ -166,16 +168,16 @@ def cpus_per_node(recipe: Recipe) -> int:
     return 3 * recipe.verl.gpus_per_node + _STORES_PER_NODE + 2
 
 
-def configuration(recipe: Recipe, run: Run, *, questions: int, context: int) -> dict[str, Any]:
+def configuration(recipe: Recipe, run: Run, *, context: int) -> dict[str, Any]:
     """Verl's settings for a recipe, by their dotted names; a leading + adds one that has no default.
 
-    `questions` is their number, `context` the longest sequence of the model, in tokens.
+    `context` is the longest sequence of the model, in tokens.
     """
     settings = {**_data(recipe, run), **_model(recipe), **_actor(recipe)}
     settings |= _rollout(recipe, run, context)
     if recipe.trainer.advantage == "gae":
         settings |= _critic(recipe)
-    return {**settings, **_trainer(recipe, run, questions)}
+    return {**settings, **_trainer(recipe, run)}
 
 
 def _data(recipe: Recipe, run: Run) -> dict[str, Any]:
@@ -188,6 +190,10 @@ def _data(recipe: Recipe, run: Run) -> dict[str, Any]:
         "data.max_prompt_length": recipe.prompt.max_tokens,
         "data.max_response_length": response_length(recipe),
         "data.seed": recipe.seed,
+        "data.shuffle": False,
+        "data.custom_cls.path": "pkg://innersearch.train.verl.ordered",
+        "data.custom_cls.name": "OrderedQuestions",
+        "+data.steps": recipe.trainer.steps,
         "data.filter_overlong_prompts": False,
         "data.truncation": "error",
     }
@@ -281,13 +287,14 @@ def _critic(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _trainer(recipe: Recipe, run: Run, questions: int) -> dict[str, Any]:
+def _trainer(recipe: Recipe, run: Run) -> dict[str, Any]:
     settings = recipe.trainer
-    per_epoch = max(1, questions // settings.prompts_per_step)
     return {
         "algorithm.adv_estimator": ESTIMATORS[settings.advantage],
         "algorithm.norm_adv_by_std_in_grpo": settings.advantage == "group",
         "algorithm.use_kl_in_reward": False,
+        "algorithm.rollout_correction.rollout_is": "token",
+        "algorithm.rollout_correction.rollout_is_threshold": WEIGHT_LIMIT,
         "reward.num_workers": 1,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": (
             _STORES_PER_NODE * recipe.verl.nodes
@@ -295,8 +302,8 @@ def _trainer(recipe: Recipe, run: Run, questions: int) -> dict[str, Any]:
         "trainer.use_v1": True,
         "trainer.v1.trainer_mode": "sync",
         "trainer.total_training_steps": settings.steps,
-        # One more than it takes: verl stops at whichever comes first.
-        "trainer.total_epochs": math.ceil(settings.steps / per_epoch) + 1,
+        # The data set is the whole run: see `ordered`.
+        "trainer.total_epochs": 1,
         "trainer.save_freq": settings.save_every,
         "trainer.max_actor_ckpt_to_keep": 2,
         "trainer.max_critic_ckpt_to_keep": 2,
