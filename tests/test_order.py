@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -13,17 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from innersearch.config import Recipe
+from innersearch.checkpoints import MARK
+from innersearch.config import Recipe, SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
+from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.records import read_lines
 from innersearch.runs import Run
-from innersearch.train import order
+from innersearch.simulator.pairs import Pair
+from innersearch.train import order, sft
 from innersearch.train.run import train
-from innersearch.types import Question
+from innersearch.types import Document, Question
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
 from innersearch.world.shipped import SHIPPED
 
+ROOT = Path(__file__).parents[1]
 STEPS = 9
 EPOCHS = 3
 
@@ -81,6 +89,19 @@ def asked(count: int = 6) -> list[Question]:
     return questions(Encyclopedia.generate(0), Split.TRAIN)[:count]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.test_order import asked, short, train
+
+def observer(step, metrics):
+    if step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(short(), asked(), Path(sys.argv[1]), resume=True, observer=observer)
+"""
+
+
 def stop_after(step: int) -> Any:
     def observer(done: int, metrics: Any) -> None:
         if done == step:
@@ -108,9 +129,13 @@ def test_a_run_stopped_in_each_of_three_epochs_is_the_uninterrupted_one(tmp_path
     recipe = short()
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(recipe, asked(), whole)
-    for step in (2, 5, 8):
+    for step in (2, 8):
         with pytest.raises(Stopped):
             train(recipe, asked(), stopped, resume=step > 2, observer=stop_after(step))
+        if step == 2:
+            killed = subprocess.run([sys.executable, "-c", KILLED, stopped], cwd=ROOT)
+            assert killed.returncode == -signal.SIGKILL
+            assert len(list(read_lines(stopped / "metrics.jsonl"))) == 5
     train(recipe, asked(), stopped, resume=True)
     assert_equal_runs(whole, stopped)
     used = Counter(row.partition("/")[2] for row in rows(whole)[::4])
@@ -147,3 +172,40 @@ def test_a_run_of_another_order_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="another order: end the run with that version, or start anew"):
         train(recipe, asked(), run.path, resume=True)
     assert (run.checkpoints / "checkpoint-2").is_dir()
+
+
+def pairs() -> list[Pair]:
+    """Six useful and six noisy ones."""
+    return [
+        Pair(question, question.question, (Document(str(n), "", f"Fact {n} is {n}."),), label=label)
+        for n, question in enumerate(asked(6))
+        for label in ("useful", "noisy")
+    ]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_training_of_a_simulator_goes_on_as_well(tmp_path: Path, optimizer: str) -> None:
+    """Twelve pairs, five a step, three epochs: eight steps, checkpoints after 2, 4, 6 and 8."""
+    settings = TuningSettings(epochs=3, batch=5, optimizer=optimizer, learning_rate=1e-3)
+    simulator = SimulatorSettings(prompt="simulator-world")
+
+    def tuned(folder: Path, stop: int | None = None, *, resume: bool = False) -> dict[str, torch.Tensor]:
+        def on_step(step: int, steps: int, loss: float) -> None:
+            assert steps == 8
+            if step == stop:
+                raise Stopped
+
+        model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
+        sft.tune(model, tokenizer, pairs(), simulator, settings, folder, resume=resume, on_step=on_step)
+        return load_file(folder / "model.safetensors")
+
+    whole = tuned(tmp_path / "whole")
+    with pytest.raises(Stopped):
+        tuned(tmp_path / "stopped", stop=5)
+    newest = max((tmp_path / "stopped" / "checkpoints").iterdir())
+    assert newest.name == "checkpoint-4"
+    # What a kill in the middle of saving leaves is no checkpoint.
+    shutil.copytree(newest, newest.with_name("checkpoint-6"), ignore=lambda *_: [MARK])
+    again = tuned(tmp_path / "stopped", resume=True)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+    assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.pt*"))
