@@ -201,7 +201,8 @@ EXPECTED = {
 def test_prompts_end_where_the_policy_begins(models_folder: Path, name: str) -> None:
     tokenizer = load_tokenizer(str(models_folder / name))
     ids = prompts.encode(tokenizer, "ssrl", "Who wrote <think>?")
-    expected = EXPECTED[name].format(prompts.render("ssrl", "Who wrote <think>?"))
+    # Tags in a question are no tags of the protocol.
+    expected = EXPECTED[name].format(prompts.render("ssrl", "Who wrote [think]?"))
     assert tokenizer.decode(ids) == expected
     assert bool(prompts.prefilled(tokenizer)) == (name in ("qwen3-thinking", "qwen3-silent"))
 

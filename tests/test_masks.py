@@ -1,4 +1,4 @@
-"""Token invariants of segments, over generated trajectories and three families of tokenizers."""
+"""Token invariants of segments, over generated trajectories and six families of tokenizers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source,
 from innersearch.world.shipped import SHIPPED
 from tests.trajectories import expected_mask, sample_ids, texts
 
-EXAMPLES = 3500
-"""For each of three tokenizers: 10,500 generated trajectories."""
+EXAMPLES = 1750
+"""For each of six tokenizers: 10,500 generated trajectories."""
 
 relaxed = settings(
     max_examples=EXAMPLES,
@@ -93,7 +93,7 @@ DOCUMENTS = st.lists(
 ).map("".join)
 
 
-@settings(relaxed, max_examples=800)
+@settings(relaxed, max_examples=400)
 @given(before=texts, document=DOCUMENTS, after=texts, opened=st.booleans())
 def test_injected_text_is_tokenised_alone_carries_no_loss_and_cannot_act(
     tokenizer: PreTrainedTokenizerFast,

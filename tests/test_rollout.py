@@ -691,3 +691,29 @@ def test_an_interrupt_before_the_loop_runs_closes_cleanly(turn: int) -> None:
     rollout = Rollout(policy, tokenizer(), Sampling(1.0, 40), _runner=Interrupted())
     with pytest.raises(KeyboardInterrupt), rollout:
         rollout.run(tasks(30))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8])
+@pytest.mark.parametrize("suspends", ["never", "always", "sometimes"])
+def test_tasks_end_whether_or_not_the_policy_suspends(limit: int, suspends: str) -> None:
+    """A worker that is never interrupted must not take the places of those who come before it."""
+
+    async def work(number: int) -> int:
+        if suspends == "always" or (suspends == "sometimes" and number % 3 == 0):
+            await asyncio.sleep(0)
+        return number
+
+    async def collect(count: int) -> list[int]:
+        return [number async for number in in_order(range(count), work, limit)]
+
+    async def bounded(count: int) -> list[int]:
+        running = asyncio.create_task(collect(count))
+        for _ in range(50 * (count + 10)):
+            if running.done():
+                return running.result()
+            await asyncio.sleep(0)
+        running.cancel()
+        raise AssertionError(f"no progress with {count} tasks")
+
+    for count in (0, 1, limit, 4 * limit, 4 * limit + 1, 50 * limit + 7):
+        assert asyncio.run(bounded(count)) == list(range(count))

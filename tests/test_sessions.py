@@ -160,7 +160,9 @@ _MADE: dict[int, StopStrings] = {}
 
 
 def _stops(tokenizer: PreTrainedTokenizerFast) -> StopStrings:
-    return _MADE.setdefault(id(tokenizer), StopStrings(tokenizer, STOPS))
+    if id(tokenizer) not in _MADE:
+        _MADE[id(tokenizer)] = StopStrings(tokenizer, STOPS)
+    return _MADE[id(tokenizer)]
 
 
 @pytest.mark.usefixtures("virtual_time")

@@ -25,6 +25,7 @@ ORDER = [
         "grammar",
         "thoughts",
         "spelling",
+        "control",
         "prompts",
         "metrics",
         "intervals",

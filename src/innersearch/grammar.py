@@ -126,6 +126,11 @@ def neutralise(text: str, control: tuple[str, ...] = ()) -> str:
     return text
 
 
+def is_markup(text: str) -> bool:
+    """Whether `neutralise` would change it."""
+    return bool(_BRACKET.search(text)) and neutralise(text) != text
+
+
 class _Markup(NamedTuple):
     """What must not stand between brackets, and what must not stand anywhere."""
 

@@ -1,22 +1,199 @@
-"""The text that each token stands for, by incremental decoding; nothing here encodes."""
+"""The text that each token stands for, by incremental decoding; nothing here encodes.
+
+The incremental decoder of the tokenizers library raises at byte tokens that form no character, and
+takes quadratic time over them. Here bytes are decoded as bytes, in the order in which they come, and the
+text of any other token is what it adds to that of the token before it. For well-formed text both agree.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from tokenizers.decoders import DecodeStream
+import codecs
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+"""How tokenizers with byte fallback write a byte."""
+LOST = "\ufffd"
+"""What bytes become that form no character."""
+_BEHIND = 8
+"""Tokens without text that are remembered, since a decoder may treat the first token otherwise."""
+_PAIRS = 1 << 17
+"""Neighbours whose text is remembered, which costs some megabytes."""
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_LETTERS = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(256 + number): byte for number, byte in enumerate(sorted({*range(256)} - {*_PRINTABLE}))
+}
+"""The character by which byte-level tokenizers write each byte, as GPT-2 does."""
 
-def pieces(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> list[str]:
-    """The text that each token completes; "" for a token that only begins a character.
+
+def pieces(
+    tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int], *, ended: bool = False
+) -> list[str]:
+    """The text that each token completes; "" for one that has no text or ends inside a character.
 
     The pieces concatenate to the decoded text, special tokens spelled out, without a character left
-    incomplete at the end.
+    incomplete at the end. Bytes that form no character become U+FFFD. Takes any numbers, and time in
+    proportion to how many they are; a number that stands for no token has no text.
+
+    Args:
+        tokenizer: Whose tokens they are.
+        token_ids: One sequence, from its beginning.
+        ended: The last token ends the sequence. Its own text is left out, and what no token completes
+            any more comes out with it.
     """
-    stream = DecodeStream(skip_special_tokens=False)
-    backend = tokenizer.backend_tokenizer
-    return [stream.step(backend, token_id) or "" for token_id in token_ids]
+    speller = Speller(tokenizer)
+    found: list[str] = []
+    held = ""
+    for token_id in token_ids[:-1] if ended else token_ids:
+        broken, text = speller.add(token_id)
+        if broken:
+            found[-1] = held + broken
+            held = ""
+        held += text
+        found.append("" if speller.inside else held)
+        held = held if speller.inside else ""
+    if held:
+        found[-1] = held
+    return [*found, speller.end()] if ended else found
+
+
+class Spelled(NamedTuple):
+    """What a token adds to a text."""
+
+    broken: str
+    """U+FFFD for bytes before it that it does not complete to a character."""
+    text: str
+    """The characters that it completes."""
+
+
+class Speller:
+    """Spells one sequence, token by token."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._table = _table(tokenizer, len(tokenizer))
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(self._table.errors)
+        self._before: tuple[int, ...] = ()
+        self._begun = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether the last token ends inside a character."""
+        return bool(self._utf8.getstate()[0])
+
+    def add(self, token_id: int) -> Spelled:
+        """What the next token adds."""
+        raw = self._table.raw(token_id)
+        if raw == b"":
+            return Spelled("", "")
+        broken = self.end() if raw is None or self._breaks(raw) else ""
+        text = self._table.added(self._before, token_id) if raw is None else self._utf8.decode(raw)
+        if self._table.byte_level:
+            return Spelled(broken, text)
+        if raw and text and not broken and not self._begun and LOST not in text:
+            text = self._first(token_id, text)
+        known = text or (raw and self._begun)
+        self._before = (*(() if known else self._before[1 - _BEHIND :]), token_id)
+        self._begun |= bool(broken or text)
+        return Spelled(broken, text)
+
+    def end(self) -> str:
+        """What is left of a character that nothing completes any more: U+FFFD, or nothing."""
+        return self._utf8.decode(b"", final=True)
+
+    def _breaks(self, raw: bytes) -> bool:
+        """Whether the character before these bytes does not go on with them."""
+        begun = self._utf8.getstate()[0]
+        try:
+            (begun + raw[:1]).decode()
+        except UnicodeDecodeError as error:
+            return bool(begun) and error.reason != "unexpected end of data"
+        return False
+
+    def _first(self, token_id: int, text: str) -> str:
+        """The first text of all: some decoders take a space off it, however it is written."""
+        whole = self._table.decode((*self._before, token_id))
+        return text if LOST in whole else whole
+
+
+class _Table:
+    """What single tokens of a tokenizer stand for."""
+
+    def __init__(self, backend: Tokenizer) -> None:
+        self._backend = backend
+        kinds = {step["type"] for step in _steps(backend.decoder)}
+        self.byte_level = "ByteLevel" in kinds
+        self.errors = "replace" if self.byte_level else _each_byte.__name__
+        self._has_bytes = "ByteFallback" in kinds
+        self._known: dict[int, bytes | None] = {}
+        self._added: dict[tuple[tuple[int, ...], int], str] = {}
+
+    def raw(self, token_id: int) -> bytes | None:
+        """The bytes of a token that stands for bytes; empty without text, None where it is text."""
+        if token_id not in self._known:
+            self._known[token_id] = self._raw(token_id)
+        return self._known[token_id]
+
+    def _raw(self, token_id: int) -> bytes | None:
+        token = self._backend.id_to_token(token_id) if 0 <= token_id < 1 << 32 else None
+        if token is None:
+            return b""
+        if self.byte_level:
+            numbers = [_LETTERS.get(letter) for letter in token]
+            # Added tokens are kept as they are.
+            written = [number for number in numbers if number is not None]
+            return bytes(written) if len(written) == len(numbers) else token.encode()
+        byte = BYTE.fullmatch(token) if self._has_bytes else None
+        return bytes.fromhex(byte[1]) if byte else None
+
+    def added(self, before: tuple[int, ...], token_id: int) -> str:
+        """What a token adds to the text of those before it."""
+        text = self._added.get((before, token_id))
+        if text is None:
+            old, new = self.decode(before), self.decode((*before, token_id))
+            text = new[len(old) :] if new.startswith(old) else _rest(old, new)
+            if len(self._added) >= _PAIRS:
+                self._added.clear()
+            self._added[before, token_id] = text
+        return text
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        return self._backend.decode(list(token_ids), skip_special_tokens=False)
+
+
+@lru_cache(maxsize=8)
+def _table(tokenizer: PreTrainedTokenizerFast, size: int) -> _Table:
+    """The table of a tokenizer of `size` entries, which grows when tokens are added."""
+    return _Table(tokenizer.backend_tokenizer)
+
+
+def _steps(decoder: Any) -> Iterator[dict[str, Any]]:
+    """The steps of a decoder; it may have none."""
+    waiting = [json.loads(decoder.__getstate__())] if decoder else []
+    while waiting:
+        step = waiting.pop(0)
+        waiting = [*step.get("decoders", ()), *waiting]
+        yield step
+
+
+def _rest(old: str, new: str) -> str:
+    """What stands in a text from where it differs from another on."""
+    alike = zip(old, new, strict=False)
+    shared = next((n for n, (one, other) in enumerate(alike) if one != other), min(len(old), len(new)))
+    return new[shared:]
+
+
+def _each_byte(error: UnicodeError) -> tuple[str, int]:
+    """As decoders with byte fallback do, which spell U+FFFD for each byte of a broken character."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return LOST * (error.end - error.start), error.end
+
+
+codecs.register_error(_each_byte.__name__, _each_byte)

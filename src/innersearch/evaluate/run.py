@@ -128,7 +128,8 @@ def _evaluate(
     *,
     resume: bool,
 ) -> dict[str, Any]:
-    prompt_ids = {q.id: prompts.encode(tokenizer, settings.prompt, q.question) for q in questions}
+    encoded = prompts.encode_all(tokenizer, settings.prompt, [q.question for q in questions])
+    prompt_ids = {q.id: ids for q, ids in zip(questions, encoded, strict=True)}
     asked = len(questions)
     questions, left_out = _with_room(questions, prompt_ids, policy, settings)
     plan = plan() if callable(plan) else plan

@@ -162,7 +162,8 @@ class Batch:
             self.stops.append(stop)
             row = torch.zeros_like(self.may_stop[:1])
             if stop is not None:
-                row[0, stop.candidates] = True
+                # A tokenizer may know more tokens than the model has.
+                row[0, [i for i in stop.candidates if i < row.shape[1]]] = True
             self.may_stop = torch.cat([self.may_stop, row])
         return self.stops.index(stop)
 

@@ -20,13 +20,13 @@ from innersearch.errors import ModelError
 from innersearch.grammar import TAGGED, closing, opening
 from innersearch.policy.directory import demand_directory
 from innersearch.policy.saving import make_savable
+from innersearch.prompts.templates import turn_end
 from innersearch.spelling import pieces
 from innersearch.weights import demand_filled, demand_rows
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def _say(notice: str) -> None:
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every token that ends a sequence, by the generation config and the tokenizer.
+    """Every token that ends a sequence, by the generation config, the tokenizer and its chat template.
 
     Raises:
         ModelError: The generation config names something that is no token.
@@ -181,6 +181,13 @@ def _ends(
             f"the generation_config.json of {path} has the eos_token_id {wrong[0]!r}: write the number "
             "of a token, or a list of them"
         )
+    turn = turn_end(tokenizer)
+    if turn is not None and turn not in ids:
+        _say(
+            f"the chat template of {path} ends a reply with {tokenizer.decode([turn])}, which its "
+            "configuration does not name as an end (eos_token_id): replies end there as well"
+        )
+        ids.append(turn)
     return frozenset(ids)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from innersearch.spelling import pieces
+from innersearch.spelling import Speller, pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+_TORN = 4
+"""Characters that a tail may begin with where it begins inside one."""
 
 
 class StopStrings:
@@ -25,9 +28,7 @@ class StopStrings:
         self.strings, self.last = (*strings, *last), tuple(last)
         self._tokenizer = tokenizer
         self._reach = max(map(len, self.strings), default=0)
-        ends = {string[-1] for string in self.strings}
-        spelled = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        self.candidates = [i for i, token in enumerate(spelled) if token and ends & set(token)]
+        self.candidates = _ending(tokenizer, {string[-1] for string in self.strings})
         """Ids of all tokens that may complete a stop string: those with a last character in them."""
 
     def found(self, token_ids: Sequence[int]) -> bool:
@@ -36,8 +37,9 @@ class StopStrings:
 
     def first(self, token_ids: Sequence[int]) -> int:
         """Tokens up to and including the one that completes the first stop string; 0 without one."""
-        text = ""
-        for number, piece in enumerate(pieces(self._tokenizer, token_ids), 1):
+        speller, text = Speller(self._tokenizer), ""
+        for number, token_id in enumerate(token_ids, 1):
+            piece = "".join(speller.add(token_id))
             text = text[-self._reach :] + piece
             if piece and any(string in text for string in self.strings):
                 return number
@@ -50,5 +52,20 @@ class StopStrings:
     def _any(self, strings: Sequence[str], token_ids: Sequence[int]) -> bool:
         if not strings:
             return False
-        text = "".join(pieces(self._tokenizer, token_ids[-self._reach :]))
-        return any(string in text for string in strings)
+        taken = self._reach + _TORN
+        while True:
+            text = "".join(pieces(self._tokenizer, token_ids[-taken:]))
+            if any(string in text for string in strings):
+                return True
+            # Tokens may have no text at all.
+            if taken >= len(token_ids) or len(text) >= self._reach + _TORN:
+                return False
+            taken *= 2
+
+
+def _ending(tokenizer: PreTrainedTokenizerFast, ends: set[str]) -> list[int]:
+    """Ids of the tokens with one of some ASCII characters in them, as written or as spelled."""
+    ids = range(len(tokenizer)) if ends else range(0)
+    written = tokenizer.convert_ids_to_tokens(list(ids))
+    spelled = tokenizer.backend_tokenizer.decode_batch([[i] for i in ids], skip_special_tokens=False)
+    return [i for i in ids if ends & {*(written[i] or ""), *spelled[i]}]

@@ -10,23 +10,26 @@ our wording as well, after what is known of ZeroSearch's; a line of === there be
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
-from innersearch.errors import ConfigError, ModelError, did_you_mean
-from innersearch.grammar import closing, opening
+from innersearch.control import Harmless, harmless, unknown_ids
+from innersearch.errors import ConfigError, DataError, ModelError, did_you_mean
+from innersearch.grammar import closing, neutralise, opening
+from innersearch.prompts.templates import ask, squeezed
 from innersearch.types import Kind
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _FOLDER = files(__name__)
 _PREFILL = re.compile(rf"{opening(Kind.THINK)}\s*(?:{closing(Kind.THINK)}\s*)?\Z")
 """What a chat template may put at the beginning of a reply."""
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -49,11 +52,15 @@ def render(name: str, question: str) -> str:
 def fill(name: str, **values: str) -> str:
     """A prompt with its slots filled; a line of which a slot stays empty is left out.
 
+    Values are other people's text: markup of chats and of the protocol in them is put in brackets of
+    another kind, as in documents.
+
     Raises:
         ConfigError: There is no prompt of that name.
     """
     if name not in names():
         raise ConfigError(f"unknown prompt {name!r}; {did_you_mean(name, names())}")
+    values = {slot: neutralise(value) for slot, value in values.items()}
     # At once, for a value may hold what looks like a slot.
     slots = re.compile("|".join(rf"\{{{slot}\}}" for slot in values))
     return "\n".join(
@@ -69,42 +76,102 @@ def _lines(name: str) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, name: str, question: str) -> tuple[int, ...]:
+def encode(tokenizer: PreTrainedTokenizerFast, name: str, question: str) -> tuple[int, ...]:
     """Prompt tokens: the user message in the tokenizer's chat template, or plain where it has none.
 
-    Some templates begin the reply: Qwen3's thinking models with an open think tag, others with an empty
-    thought. That is taken off, for every tag of a trajectory is the policy's own: it is sampled, scored
-    and trained on.
+    No control token and no tag comes of the question, whatever stands in it. Some templates begin the
+    reply: Qwen3's thinking models with an open think tag, others with an empty thought. That is taken
+    off, for every tag of a trajectory is the policy's own: it is sampled, scored and trained on.
 
     Raises:
-        ModelError: The chat template cannot render a single user message.
+        DataError: The question cannot be put to this model: it cannot be made harmless, or the tokenizer
+            has no tokens for it, alone or in the chat template.
+        ModelError: The chat template cannot render a single user message, loses it, or ends the prompt
+            with the token that ends a reply.
     """
+    return _put(tokenizer, name, question)[0]
+
+
+def encode_all(
+    tokenizer: PreTrainedTokenizerFast, name: str, questions: Sequence[str]
+) -> list[tuple[int, ...]]:
+    """The prompt tokens of many questions; says once in how many of them markup was made harmless.
+
+    Raises:
+        DataError, ModelError: As `encode`.
+    """
+    encoded, marked = [], []
+    for number, question in enumerate(questions, 1):
+        try:
+            ids, changed = _put(tokenizer, name, question)
+        except DataError as error:
+            raise DataError(f"question {number} of {len(questions)}: {error}") from None
+        encoded.append(ids)
+        marked += [number] * changed
+    if marked:
+        _log.warning(
+            "chat or protocol markup stands in %s of %s questions, first in number %s: it is put in "
+            "brackets of another kind, as in documents",
+            *(len(marked), len(questions), marked[0]),
+        )
+    return encoded
+
+
+def _put(tokenizer: PreTrainedTokenizerFast, name: str, question: str) -> tuple[tuple[int, ...], bool]:
+    """The prompt tokens of a question, and whether it had to be changed. No text of it is in an error,
+    for it may be that of a sealed benchmark.
+    """
+    asked = harmless(tokenizer, question)
+    if asked is None:
+        raise DataError("it holds markup that this tokenizer restores whatever is put in its place")
+    if question.strip() and unknown_ids(tokenizer).issuperset(asked.token_ids):
+        raise DataError("the tokenizer has no tokens for it: drop it, or take a model for its language")
+    message = render(name, asked.text)
     if not tokenizer.chat_template:
-        return encode_message(tokenizer, render(name, question))
-    text = _PREFILL.sub("", _templated(tokenizer, render(name, question)))
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+        return encode_message(tokenizer, message), asked.text != question
+    ids = tokenizer.encode(_PREFILL.sub("", ask(tokenizer, message)), add_special_tokens=False)
+    if not _stands_in(tokenizer, asked, ids):
+        raise DataError("the tokenizer loses it in its chat template: drop it, or take another model")
+    return _open_ended(tokenizer, ids), asked.text != question
+
+
+def _stands_in(tokenizer: PreTrainedTokenizerFast, asked: Harmless, ids: Sequence[int]) -> bool:
+    """Whether the tokens of a prompt hold a question: but for those at its edges, or in what they spell,
+    which tells also where a tokenizer changes what it is given.
+    """
+    inner, all_ids = (f" {' '.join(map(str, part))} " for part in (asked.token_ids[1:-1], ids))
+    written = tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=False)
+    return inner in all_ids or squeezed("".join(asked.pieces)) in squeezed(written)
 
 
 def prefilled(tokenizer: PreTrainedTokenizerBase) -> str:
     """The thought with which a chat template begins the reply; empty where it does not."""
-    found = _PREFILL.search(_templated(tokenizer, "…")) if tokenizer.chat_template else None
+    found = _PREFILL.search(ask(tokenizer, "…")) if tokenizer.chat_template else None
     return found[0] if found else ""
 
 
 def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """The tokens of a user message and of whatever comes before a reply."""
-    if not tokenizer.chat_template:
-        return tuple(tokenizer.encode(text + "\n"))
-    # In two steps, for one that tokenises as well takes three times as long.
-    return tuple(tokenizer.encode(_templated(tokenizer, text), add_special_tokens=False))
+    """The tokens of a user message and of whatever comes before a reply.
+
+    Raises:
+        ModelError: As `encode`.
+    """
+    if tokenizer.chat_template:
+        # In two steps, for one that tokenises as well takes three times as long.
+        rendered = tokenizer.encode(ask(tokenizer, text), add_special_tokens=False)
+        return _open_ended(tokenizer, rendered)
+    bare = tokenizer.encode(text + "\n", add_special_tokens=False)
+    full = tokenizer.encode(text + "\n")
+    # Some tokenizers put an end behind every text, and what follows an end is another text.
+    starts = (n for n in range(len(full)) if full[n : n + len(bare)] == bare)
+    return tuple(full[: next(starts, 0)] + bare)
 
 
-def _templated(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    message = [{"role": "user", "content": text}]
-    try:
-        return str(tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
-    except TemplateError as error:
+def _open_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[int, ...]:
+    if ids and ids[-1] == tokenizer.eos_token_id:
         raise ModelError(
-            f"the tokenizer's chat template cannot render a single user message: {error}; correct "
-            "chat_template in its directory, or remove it to put questions as plain text"
-        ) from error
+            f"the tokenizer's chat template ends the prompt with {tokenizer.eos_token}, the end of "
+            "sequence, after which no reply follows: correct chat_template in its directory, so that "
+            "it begins the reply (add_generation_prompt)"
+        )
+    return tuple(ids)

@@ -30,23 +30,23 @@ async def in_order(
     source = enumerate(tasks)
     results: dict[int, R] = {}
     news = asyncio.Event()
-    # First come, first served: the tasks with a place are always the next ones in order.
     places = asyncio.Semaphore(AHEAD * limit)
 
-    async def worker(entries: Iterator[tuple[int, T]]) -> None:
-        for index, task in entries:
-            await places.acquire()
+    async def worker(entry: tuple[int, T] | None) -> None:
+        while entry is not None:
+            index, task = entry
             results[index] = await work(task)
             news.set()
+            entry = await _next(source, places)
 
     async def crew() -> None:
         async with asyncio.TaskGroup() as group:
             # One worker per task, as long as there are some: idle ones would only cost memory.
             for _ in range(limit):
-                entry = next(source, None)
+                entry = await _next(source, places)
                 if entry is None:
                     return
-                group.create_task(worker(_then(entry, source)))
+                group.create_task(worker(entry))
 
     supervisor = asyncio.create_task(crew())
     supervisor.add_done_callback(lambda _: news.set())
@@ -68,9 +68,17 @@ async def in_order(
         await asyncio.wait([supervisor])
 
 
-def _then(first: tuple[int, T], rest: Iterator[tuple[int, T]]) -> Iterator[tuple[int, T]]:
-    yield first
-    yield from rest
+async def _next(source: Iterator[tuple[int, T]], places: asyncio.Semaphore) -> tuple[int, T] | None:
+    """The next task, once there is a place for it; None at the end.
+
+    The place comes first: those who have one are always the next tasks in order, so that the result
+    whose turn it is never waits for a place itself.
+    """
+    await places.acquire()
+    entry = next(source, None)
+    if entry is None:
+        places.release()
+    return entry
 
 
 def _raise_first(supervisor: asyncio.Task[None]) -> None:

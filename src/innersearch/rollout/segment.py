@@ -102,12 +102,8 @@ class SegmentBuilder:
 
     def add_sampled(self, completion: Completion) -> None:
         """Append what the policy sampled, exactly as sampled."""
-        added = pieces(self._tokenizer, completion.token_ids)
-        if completion.finish is Finish.EOS:
-            # Bytes of a character that was never finished come out together with the end token.
-            end = str(self._tokenizer.convert_ids_to_tokens(completion.token_ids[-1]))
-            left = added[-1].removesuffix(end)
-            added[-1] = left if left.strip() else ""
+        ended = completion.finish is Finish.EOS
+        added = pieces(self._tokenizer, completion.token_ids, ended=ended)
         self._append(completion.token_ids, added, "".join(added), Source.POLICY)
         self._logprobs += completion.logprobs or [None] * len(completion.token_ids)
         self._entropies += completion.entropies or [None] * len(completion.token_ids)

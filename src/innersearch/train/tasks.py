@@ -60,7 +60,7 @@ def encode_prompts(
     Raises:
         DataError: A prompt is longer than the recipe allows, or leaves no room in the model's context.
     """
-    encoded = [prompts.encode(tokenizer, recipe.prompt.name, q.question) for q in questions]
+    encoded = prompts.encode_all(tokenizer, recipe.prompt.name, [q.question for q in questions])
     by_id = {question.id: ids for question, ids in zip(questions, encoded, strict=True)}
     if long := too_long(by_id, recipe.prompt.max_tokens):
         more = f" ({len(long)} of {len(by_id)} are)" if len(long) > 1 else ""

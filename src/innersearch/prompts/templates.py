@@ -1,0 +1,110 @@
+"""Chat templates: what they make of messages, on which day, and how they end a turn.
+
+A template is a program that came with a model. Whatever it raises is one line, and what it was given
+must stand in what it renders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING
+
+from innersearch.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_MEND = "correct chat_template in its directory, or remove it to put questions as plain text"
+_SHOWN = 120
+_REPLY = "Yes, it is."
+_days: list[date] = []
+"""The day of this process, once it is known."""
+
+
+def day() -> date:
+    """The day that templates see which ask for one: that of `fix_day`, or that of the first call."""
+    if not _days:
+        _days.append(datetime.now().astimezone().date())
+    return _days[0]
+
+
+def fix_day(fixed: date) -> None:
+    """Let templates see this day from now on, so that a run that goes on later has the same prompts."""
+    _days[:] = [fixed]
+
+
+def sees_day(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the prompts of a tokenizer depend on the day.
+
+    Raises:
+        ModelError: The chat template cannot render a single user message.
+    """
+    if not tokenizer.chat_template:
+        return False
+    before = day()
+    rendered = set()
+    try:
+        # Every part of one differs from that of another.
+        for other in (date(2001, 2, 3), date(1987, 11, 26)):
+            fix_day(other)
+            rendered.add(ask(tokenizer, "Who?"))
+    finally:
+        fix_day(before)
+    return len(rendered) > 1
+
+
+def ask(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A single user message in the chat template, up to where the reply begins.
+
+    Raises:
+        ModelError: The template cannot render it, or the message does not stand in what it renders.
+    """
+    try:
+        rendered = _render(tokenizer, [("user", text)], reply=True)
+    except Exception as error:
+        reason = squeezed(f"{error}")[:_SHOWN] or type(error).__name__
+        raise ModelError(
+            f"the tokenizer's chat template cannot render a single user message: {reason}; {_MEND}"
+        ) from error
+    if squeezed(text) not in squeezed(rendered):
+        raise ModelError(
+            "the tokenizer's chat template loses or changes the user message with the question: it does "
+            f"not stand in what the template renders; {_MEND}"
+        )
+    return rendered
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token with which the chat template ends a reply; None without one, or without a template."""
+    if not tokenizer.chat_template:
+        return None
+    turns = [("user", "Is it so?"), ("assistant", _REPLY), ("user", "And now?")]
+    try:
+        rendered = _render(tokenizer, turns, reply=False)
+    except Exception:  # Some take a single message only; `ask` finds out whether it takes that.
+        return None
+    _, found, rest = rendered.rpartition(_REPLY)
+    for token_id in tokenizer.encode(rest, add_special_tokens=False) if found else ():
+        if str(tokenizer.decode([token_id])).strip():
+            return token_id if token_id in tokenizer.added_tokens_decoder else None
+    return None
+
+
+def squeezed(text: str) -> str:
+    """Text with single spaces for all white space, which templates and tokenizers treat as they like."""
+    return " ".join(text.split())
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, reply: bool) -> str:
+    # Transformers takes no functions as arguments of templates, and keeps what it compiled.
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    compiled = _compile_jinja_template(tokenizer.get_chat_template())
+    compiled.globals["strftime_now"] = _strftime_now
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=reply, tokenize=False))
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.combine(day(), time()).strftime(form)
