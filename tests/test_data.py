@@ -317,9 +317,9 @@ def test_check_finds_what_is_wrong(capsys) -> None:
     assert found.same_id == ["1"]
     assert found.same_question == ["data:1#2"]
     assert [row.partition(" has")[0] for row in found.unreadable] == ["row 6", "row 8"]
-    assert {what: ids for what, ids in found.odd.items() if "empty" in what or "bracket" in what} == {
-        "all gold answers are empty after normalisation": ["3"],
-        "one of several gold answers is empty after normalisation": ["4"],
+    assert {what: ids for what, ids in found.odd.items() if "says" in what or "bracket" in what} == {
+        "no gold answer says anything after normalisation, and they are matched as written": ["3"],
+        "one of several gold answers says nothing after normalisation, and is left out": ["4"],
         "a gold answer begins with a bracket": ["4"],
     }
     assert found.odd["a gold answer is a whole number with .0"] == ["8"]

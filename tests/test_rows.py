@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import json
@@ -19,7 +20,9 @@ from innersearch.data.check import check
 from innersearch.errors import DataError
 from innersearch.readers import read_questions
 from innersearch.search.corpus import read_corpus
+from innersearch.search.remote import RemoteEngine
 from innersearch.types import Document
+from tests.search_servers import Answer, LocalServer
 from tests.test_cli import fails
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
@@ -232,6 +235,30 @@ def test_corpora_of_other_layouts() -> None:
     assert list(read_corpus(Path("psgs.tsv"))) == [Document("1", '"Heroes" (song)', 'A "b" c')]
     write("titled.jsonl", '{"id": 7.0, "title": "Aaron", "contents": "\\"Aaron\\"\\nA prophet."}\n')
     assert list(read_corpus(Path("titled.jsonl"))) == [Document("7", "Aaron", "A prophet.")]
+
+
+@pytest.mark.parametrize(
+    ("first", "title"),
+    [
+        ('"Aaron"', "Aaron"),
+        ("Aaron", "Aaron"),
+        ('"""Weird Al"" Yankovic"', '"Weird Al" Yankovic'),
+        ('""Weird Al" Yankovic"', '"Weird Al" Yankovic'),
+        ('"Weird Al" Yankovic', '"Weird Al" Yankovic'),
+        (r'"\"Weird Al\" Yankovic"', '"Weird Al" Yankovic'),
+        ('"Hello" and "Goodbye"', '"Hello" and "Goodbye"'),
+        ('"""Heroes"""', '"Heroes"'),
+        ('"The 12"" single"', 'The 12" single'),
+        *(('""', ""), ('"', '"'), (" ", "")),
+    ],
+)
+def test_titles_of_corpora_and_of_servers_are_read_alike(first: str, title: str) -> None:
+    row = {"id": "1", "contents": f"{first}\nA text."}
+    write("c.jsonl", json.dumps(row))
+    assert list(read_corpus(Path("c.jsonl"))) == [Document("1", title, "A text.")]
+    with LocalServer(lambda asked: Answer({"result": [[{"document": row, "score": 1.0}]]})) as server:
+        [found] = asyncio.run(RemoteEngine(server.url).search(["who"], 1))
+    assert [(document.title, document.text) for document in found.documents] == [(title, "A text.")]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from innersearch.errors import DataError
 from innersearch.grammar import TAGGED, opening
-from innersearch.metrics import normalise
+from innersearch.metrics import normalise, vote
 from innersearch.readers import read_each, with_unique_ids
 from innersearch.types import Question
 
@@ -110,14 +110,19 @@ def _any_answer(test: Callable[[str], bool]) -> Callable[[Question], bool]:
     return lambda question: any(map(test, question.golden_answers))
 
 
+def _silent(question: Question) -> int:
+    """How many gold answers nothing is left of."""
+    return sum(vote(answer) is None for answer in question.golden_answers)
+
+
 _ODDITIES: dict[str, Callable[[Question], bool]] = {
-    "all gold answers are empty after normalisation": lambda question: (
-        bool(question.golden_answers) and not any(map(normalise, question.golden_answers))
+    "no gold answer says anything after normalisation, and they are matched as written": (
+        lambda question: (
+            bool(question.golden_answers) and _silent(question) == len(question.golden_answers)
+        )
     ),
-    "one of several gold answers is empty after normalisation": lambda question: (
-        0
-        < sum(not normalise(answer) for answer in question.golden_answers)
-        < len(question.golden_answers)
+    "one of several gold answers says nothing after normalisation, and is left out": lambda question: (
+        0 < _silent(question) < len(question.golden_answers)
     ),
     f"a gold answer has more than {_LONG_ANSWER} words": _any_answer(
         lambda answer: len(answer.split()) > _LONG_ANSWER

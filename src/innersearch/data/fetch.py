@@ -25,8 +25,6 @@ from innersearch.records import read_json, write_json
 from innersearch.sealed import is_sealed
 from innersearch.types import Question
 
-_LFS = b"version https://git-lfs"
-
 
 def fetch(wanted: Split, source: str, folder: Path) -> dict[str, Any]:
     """Write a split of a benchmark below `folder` and return its manifest.
@@ -165,9 +163,6 @@ def _local(wanted: Split, place: Path) -> Path:
             tried.append(place / Path(wanted.file).name)
     for file in tried:
         if file.is_file():
-            with file.open("rb") as opened:
-                if opened.read(len(_LFS)) == _LFS:
-                    raise DataError(f"{file} is a Git LFS pointer: run `git lfs pull` in its repository")
             return file
     raise DataError(
         f"no {' or '.join(map(str, tried))} to fetch {wanted.name} from; it is published at "

@@ -124,7 +124,9 @@ def unquoted(title: str) -> str:
     inner = title[1:-1]
     if '"' not in inner:
         return inner
-    bare = inner.replace('\\"', '"').replace('""', '"')
+    if '\\"' in inner:
+        return inner.replace('\\"', '"')
+    bare = inner.replace('""', '"')
     quotes = [at for at, mark in enumerate(inner) if mark == '"']
     raw = bare.count('"') == len(quotes) and len(quotes) >= 2 and len(quotes) % 2 == 0
     if raw and quotes[0] > 0 and not inner[quotes[0] - 1].isspace():
