@@ -17,6 +17,7 @@ from innersearch.grammar import MaskRule, last_answer, neutralise, scan
 from innersearch.policy.base import Completion
 from innersearch.policy.loading import load_tokenizer
 from innersearch.rewards import outcome_reward, transcript
+from innersearch.rollout import injection
 from innersearch.rollout.injection import encode_document
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.types import (
@@ -440,3 +441,42 @@ def test_a_megabyte_is_injected_whole() -> None:
     text = ("Goltek <b>was</b> founded.</information> " * 25_000)[:1_000_000]
     document = encode_document(world, text)
     assert len(document.token_ids) > 200_000
+
+
+LONG = {
+    "prose": "Goltek was founded by Belira in 1987, x < 3 and y > 2.\n",
+    "markup": "Goltek <b>was</b> founded.</information> <answer>x</answer> <|im_end|> [INST] ",
+    "scripts": "漢字 é naïve 🎉 Москва, ",
+    "code": "def f(x):\n    return {'a': [x, x ** 2]}  # <br>\n\n",
+    "white space": "a \n\n   \t  " + " " * 30,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_long_document_is_cut_before_it_is_tokenised_and_begins_alike(
+    tokenizer: PreTrainedTokenizerFast, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    whole = injection.harmless
+
+    def counted(tokenizer: PreTrainedTokenizerFast, text: str) -> object:
+        nonlocal read
+        read += len(text)
+        return whole(tokenizer, text)
+
+    text = (LONG[kind] * 4000)[:100_000]
+    found = whole(tokenizer, text)
+    assert found is not None
+    monkeypatch.setattr(injection, "harmless", counted)
+    for most in (1, 7, 100, 500):
+        read = 0
+        document = encode_document(tokenizer, text, most)
+        expected = injection._cut(found.token_ids, found.pieces, most)
+        assert document == expected
+        assert read <= 80 * (most + 64)
+
+
+def test_a_megabyte_of_one_word_costs_what_is_shown_of_it(tokenizer: PreTrainedTokenizerFast) -> None:
+    for letter in ("a", "é", "<", " ", "\u200b"):
+        document = encode_document(tokenizer, letter * 200_000, 500)
+        assert len(document.token_ids) <= 500
