@@ -323,7 +323,11 @@ def test_a_faiss_index_in_circulation_is_read_with_its_corpus(tmp_path: Path, fa
         best = search(engine, documents[42].title + " " + documents[42].text)[0].documents[0]
         assert (best.id, best.title, best.text) == ("42", "t0", documents[42].text)
         assert best.score == pytest.approx(1, abs=1e-5)
-    assert (tmp_path / "wiki-18.jsonl.offsets.npy").is_file()
+    kept = tmp_path / "wiki-18.jsonl.offsets.npy"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-100])
+    assert len(search(DenseEngine.open_faiss(index_file, corpus_file, encoder), "w1")[0].documents) == 3
+    assert kept.read_bytes() == whole
 
     corpus_file.write_text(_wiki_rows(documents[:299]))
     with pytest.raises(SearchError, match="300 vectors and the corpus 299 documents"):

@@ -156,14 +156,18 @@ def open_lines(file: Path) -> DocumentStore:
         raise SearchError(f"no corpus at {file}: give the unpacked .jsonl file the index was built from")
     kept = file.with_name(file.name + ".offsets.npy")
     if kept.is_file() and kept.stat().st_mtime >= file.stat().st_mtime:
-        offsets = load_array(kept)
-        if len(offsets) and offsets[-1] == file.stat().st_size:
-            return DocumentStore(file, offsets)
+        # What is damaged is found again.
+        with suppress(SearchError):
+            offsets = load_array(kept)
+            if len(offsets) and offsets[-1] == file.stat().st_size:
+                return DocumentStore(file, offsets)
     offsets = _line_starts(file)
-    partial = kept.with_name(kept.name + ".part")
+    # Of its own for each process: several may look for the lines at once.
+    partial = kept.with_name(f"{kept.name}.{os.getpid()}.part")
     # Where nothing can be written, the next start looks for the lines again.
-    with suppress(OSError), partial.open("wb") as handle:
-        np.save(handle, offsets)
+    with suppress(OSError):
+        with partial.open("wb") as handle:
+            np.save(handle, offsets)
         partial.replace(kept)
     return DocumentStore(file, offsets)
 
@@ -331,7 +335,7 @@ def write_settings(
     switch.sync(part)
 
 
-def opened(folder: Path, engine: str, read: Callable[[Path, IndexSettings], T]) -> T:
+def opened(folder: Path, engine: str | None, read: Callable[[Path, IndexSettings], T]) -> T:
     """What `read` makes of the files of an index, all of one build, also while it is replaced.
 
     `read` is given the directory and its settings, and may be called again.
@@ -403,10 +407,12 @@ def verify(folder: Path, progress: Progress = silent) -> tuple[int, int]:
     Raises:
         SearchError: There is no index, or a file is damaged; it is named.
     """
-    place = switch.place_of(folder, SETTINGS)
-    settings = read_settings(place)
-    compared = _compare(place, settings, progress)
-    return compared, len(settings.files) - compared
+
+    def read(place: Path, settings: IndexSettings) -> tuple[int, int]:
+        compared = _compare(place, settings, progress)
+        return compared, len(settings.files) - compared
+
+    return opened(folder, None, read)
 
 
 def _compare(folder: Path, settings: IndexSettings, progress: Progress) -> int:

@@ -14,7 +14,8 @@ What works in which language:
 * A stemmer brings together the forms of a word in one of the languages that Snowball knows. It is
   given the letters of its language as they are; accents of other languages are taken off before it,
   and all others after it, so that "Beyoncé" is found by "beyonce" and "Straße" by "strasse". Letters
-  that are no accented form of another stay: й is not и. Vowel points of Arabic and Hebrew go, and so do
+  that are no accented form of another stay: й is not и. Latin letters are found whatever their accents,
+  so the tones of Vietnamese do not tell its words apart. Vowel points of Arabic and Hebrew go, and so do
   stress marks; ё, ς, ß, ı, ł, ø, æ and the like become what is typed instead of them.
 * The stop words (Lucene's 33) are English; they are left out of queries with the stemmer english, or
   none. One in capitals ("IT", "vitamin A") and a single letter at the end are no stop words.
