@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.identity import FILE, demand_same, keep, of_model, of_served, of_tokenizer
 from innersearch.policy.loading import load_model, load_tokenizer
-from innersearch.records import read_json, write_json
+from innersearch.records import read_json, read_lines, write_json
 from innersearch.simulator.loading import open_simulator
 from innersearch.simulator.pairs import Pair
 from innersearch.train.sft import tune
@@ -223,3 +224,34 @@ def test_a_server_has_chosen_its_type(capsys) -> None:
     write_questions("Who taught Nemie?")
     asked = ("eval", "world", "--data", "q.jsonl", "--policy", "http:http://127.0.0.1:1/v1")
     assert "its server has chosen" in fails(capsys, *asked, "--dtype", "bfloat16")
+
+
+def test_the_day_of_a_template_is_that_of_the_run(monkeypatch, capsys) -> None:
+    copy_of_world()
+    Path("model/chat_template.jinja").write_text(
+        "{{ strftime_now('%d %B %Y') }} {{ messages[0]['content'] }}\n"
+    )
+    write_questions("Who taught Nemie?", "Who founded Coltek?")
+    prompt = ("--prompt", "world", "--max-new-tokens", "8")
+    for day, output, resume in (
+        (date(2026, 1, 31), "out", ()),
+        (date(2026, 2, 1), "out", ("--resume",)),
+        (date(2026, 2, 1), "other", ()),
+    ):
+        monkeypatch.setattr("innersearch.identity._present", lambda day=day: day)
+        if resume:
+            # As a kill after the first question.
+            first, _ = Path("out/greedy.jsonl").read_text().splitlines(keepends=True)
+            Path("out/greedy.jsonl").write_text(first)
+        assert main([*EVAL[:-1], output, *prompt, *resume]) == 0
+        assert read_json(Path(output) / FILE)["recorded"]["day"] == (
+            "2026-01-31" if output == "out" else "2026-02-01"
+        )
+        for record in read_lines(Path(output) / "trajectories.jsonl"):
+            [segment] = record["segments"]
+            ids = segment["token_ids"][: segment["prompt_len"]]
+            spoken = load_tokenizer("model").decode(ids).replace(" ", "")
+            assert ("31January" in spoken) == (output == "out")
+    capsys.readouterr()
+    assert main(["compare", "out", "other"]) == 0
+    assert "differs: day of the prompts: 2026-01-31 / 2026-02-01" in capsys.readouterr().out

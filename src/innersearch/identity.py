@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
 from innersearch.errors import DataError, RunError
+from innersearch.prompts.templates import day, fix_day
 from innersearch.records import read_json, write_json
 from innersearch.weights import fingerprint
 
@@ -173,7 +174,7 @@ def keep(folder: Path, made_of: Parts, model: str, versions: Mapping[str, str]) 
             "model, questions and prompts are still the same",
             folder,
         )
-    recorded = {"model": model, "day": today(folder).isoformat(), "versions": dict(versions)}
+    recorded = {"model": model, "day": day().isoformat(), "versions": dict(versions)}
     if (place := snapshot(model)) and not Path(model).is_dir():
         recorded["commit"] = place.name
     write_json(folder / FILE, {"made_of": made_of, "recorded": recorded})
@@ -188,10 +189,19 @@ def parts_in(folder: Path) -> Parts:
     return dict(_read(folder).get("made_of", {}))
 
 
-def today(folder: Path) -> date:
-    """The day of what is in a folder, which is that of its beginning; else the present one."""
+def use_day(folder: Path) -> None:
+    """Let chat templates that ask for a day see that on which the run in a folder began; the present one
+    where none did.
+
+    Raises:
+        DataError: The folder's identity.json is damaged.
+    """
     kept = _read(folder).get("recorded", {}).get("day")
-    return date.fromisoformat(kept) if kept else date.today()
+    fix_day(date.fromisoformat(kept) if kept else _present())
+
+
+def _present() -> date:
+    return date.today()
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from innersearch.identity import (
     of_model,
     of_prompts,
     of_served,
+    use_day,
 )
 from innersearch.locks import held
 from innersearch.policy.base import Policy, demand_room, too_long
@@ -113,6 +114,7 @@ def evaluate(
     """
     with held(path, "evaluation"):
         begun(path, resume=resume, what="evaluation")
+        use_day(path)
         policy = policy() if callable(policy) else policy
         return _evaluate(policy, tokenizer, questions, path, settings, plan, progress, resume=resume)
 

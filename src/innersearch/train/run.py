@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, T
 from innersearch.checkpoints import MARK, Checkpoint
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
-from innersearch.identity import Parts, demand_same, keep, of_model, of_prompts
+from innersearch.identity import Parts, demand_same, keep, of_model, of_prompts, use_day
 from innersearch.policy.loading import configured_ends, demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
@@ -180,6 +180,7 @@ def check(
     if recipe.trainer.lora.rank:
         adapters.adapters(recipe.trainer.lora)
     adapters.demand_targets(model, recipe.trainer.lora)
+    use_day(path)
     encoded = encode_prompts(tokenizer, recipe, questions, context)
     made_of = _made_of(recipe, questions, tokenizer, encoded)
     processes.by_first(lambda: demand_same(path, made_of, recipe.model, "run"))

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallba
 from innersearch.checkpoints import Checkpoints
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import ConfigError, DataError, installing
-from innersearch.identity import demand_same, keep, of_model, of_pairs, of_texts
+from innersearch.identity import demand_same, keep, of_model, of_pairs, of_texts, use_day
 from innersearch.locks import held
 from innersearch.policy.loading import demand_vocabulary
 from innersearch.records import begun, write_json
@@ -92,6 +92,7 @@ def _tune(
         )
     going_on = begun(output, resume=resume, what="simulator")
     path = str(model.name_or_path)
+    use_day(output)
     made_of = of_model(path, tokenizer) | of_pairs(map(repr, chosen))
     texts = (simulator_prompt(simulator, label, "", "", (), 1) for label in get_args(Label))
     made_of |= of_texts(*map(repr, texts))

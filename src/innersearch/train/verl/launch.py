@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, RunError
-from innersearch.identity import demand_same, keep, of_model
+from innersearch.identity import demand_same, keep, of_model, use_day
 from innersearch.locks import held
 from innersearch.policy.loading import configured_context, demand_loadable, load_tokenizer
 from innersearch.readers import balanced, fingerprint
@@ -96,6 +96,7 @@ def check(
         RunError: `path` is in the way, or belongs to another recipe.
     """
     settings.refuse(recipe)
+    use_day(path)
     if Run(path).goes_on(recipe, resume=resume):
         _demand_position(Run(path))
     demand_weights(recipe.model)

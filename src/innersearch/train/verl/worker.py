@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, InnersearchError, RunError, SearchError
+from innersearch.identity import use_day
 from innersearch.readers import as_question, read_questions
 from innersearch.records import LineWriter, read_json, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
@@ -82,6 +83,8 @@ class Worker:
             SearchError: The engine cannot be opened.
         """
         recipe = Recipe.model_validate(read_json(path / "recipe.json"))
+        # As in the process that started this one, perhaps on another day.
+        use_day(path)
         with chdir(started_in):
             plan = _open_plan(recipe, path, opener)
         policy = replace(policy, seeded=recipe.verl.seeded)
