@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from innersearch.cli import main
 from innersearch.config import SimulatorSettings
 from innersearch.errors import PolicyError
 from innersearch.net.chat import read_reply, refused_parameter
 from innersearch.policy.chat import ChatPolicy
 from innersearch.policy.servers import Patience
+from innersearch.records import read_json
 from innersearch.rollout.run import Rollout
 from innersearch.simulator.writers import ChatWriter
 from innersearch.types import Finish, Sampling, Trajectory
@@ -272,3 +275,17 @@ def test_the_stop_string_of_a_simulator_ends_its_text_but_not_its_thought() -> N
     result, _, _ = written(lambda asked: reply(text))
     assert texts(result) == ["a", "b"]
     assert result.faults == ("thought",)
+
+
+def test_a_direct_evaluation_scores_what_follows_the_thought_and_names_what_was_not_taken(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "one.jsonl"
+    data.write_text('{"id": "1", "question": "Where was Nemie born?", "golden_answers": ["Malgate"]}\n')
+    answer = picky("Azure", "seed", answer=reply("<think>Rolgate? No.</think> Malgate"))
+    with LocalServer(answer) as server:
+        options = ["--data", str(data), "--policy", f"chat:{server.url}#closed", "--direct"]
+        assert main(["eval", "world", *options, "--output", str(tmp_path / "e")]) == 0
+    summary = read_json(tmp_path / "e" / "summary.json")
+    assert summary["em"]["one"]["value"] == 1.0
+    assert summary["not_taken"] == ["seed"]

@@ -164,6 +164,8 @@ def _evaluate(
     summary: dict[str, Any] = {"model": policy.name, "settings": asdict(settings)}
     summary["retokenised"] = "tokens" not in policy.tells
     summary |= {"search": plan.identity} if plan else {}
+    if (parameters := getattr(policy, "parameters", None)) and parameters.left_out:
+        summary["not_taken"] = parameters.left_out
     summary |= {"left_out": {"ids": left_out, "of": asked}} if settings.skip_long else {}
     summary |= summarise(of_greedy, of_samples, ks)
     write_json(path / "summary.json", summary)
