@@ -270,6 +270,12 @@ def test_what_is_no_completion_is_said_without_its_texts(body: Any) -> None:
         read_reply(body)
 
 
+def test_an_endless_reply_is_cut() -> None:
+    result, _, _ = written(lambda asked: reply("Doc 1: a\nDoc 2: " + "b" * 1_000_000))
+    assert result.faults == ("cut",)
+    assert len(texts(result)[1]) < 400_000
+
+
 def test_the_stop_string_of_a_simulator_ends_its_text_but_not_its_thought() -> None:
     text = "<think>I end with </information> then.</think>Doc 1: a\nDoc 2: b</information>\n<answer>c"
     result, _, _ = written(lambda asked: reply(text))

@@ -40,11 +40,13 @@ _BOLD = r"(?:\*\*|__)?"
 _NAMES = (
     "passage|result|snippet|source|text|文档|文件|文檔|ドキュメント|문서|документ|dokument|documento"
 )
+_WORDS = "(?:one|two|three|four|five|six|seven|eight|nine|ten)"
+_ORDINALS = "(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
 _NUMBERED = re.compile(
     rf"^ *(?P<heading>#{{1,6}} ?|[-*•>] ?)?{_BOLD}(?:"
     rf"[\[(<【]?doc(?:ument)?\.? ?[#№]?\d+\b[\])>】]?"
-    rf"|[\[(<【]?(?:doc(?:ument)?|{_NAMES}) ?[#№\[(]{{0,2}}\d+\b[\])>】]?"
-    rf"(?= ?{_BOLD} ?(?:[:.：)\]–—-]|$))"
+    rf"|[\[(<【]?(?:(?:doc(?:ument)?|{_NAMES}) ?[#№\[(]{{0,2}}(?:\d+|{_WORDS}|[a-j])\b"
+    rf"|(?:the )?{_ORDINALS} (?:doc(?:ument)?|{_NAMES}))[\])>】]?(?= ?{_BOLD} ?(?:[:.：)\]–—-]|$))"
     rf") ?{_BOLD}",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -53,6 +55,8 @@ _TITLE_LINE = re.compile(
     rf"\A[ :.\n]*[-*•]? ?{_BOLD}title{_BOLD} ?[:：] ?{_BOLD} ?(?P<title>[^\n]+?) ?{_BOLD} ?\n",
     re.IGNORECASE,
 )
+_TITLED = re.compile(rf"^ *[-*•]? ?{_BOLD}title{_BOLD} ?[:：]", re.IGNORECASE | re.MULTILINE)
+_TABLE_RULE = re.compile(r"[|: -]*-{2}[|: -]*")
 _BOLD_TITLE = re.compile(r"\A[ :.\n]*(?:\*\*)?(?P<title>[^*\n]{1,200})\*\*(?: ?[:：–—-] | ?\n)\s*(?=\S)")
 """Bold type, which may have begun before the number."""
 _LABEL = re.compile(
@@ -60,6 +64,7 @@ _LABEL = re.compile(
     rf" ?[:：]{_BOLD}",
     re.IGNORECASE,
 )
+_LINK = re.compile(rf"\A\s*[-*•]? ?{_BOLD}(?:url|link){_BOLD} ?[:：][^\n]*\n", re.IGNORECASE)
 _HEADING = re.compile(r"^ *#{1,6} +(?:\d{1,3}[.):] *)?(?P<title>[^\n]*)$", re.MULTILINE)
 _COUNTED = re.compile(
     rf"^ *{_BOLD}(?:[\[(【](?P<a>\d{{1,3}})[\])】][.:：]?"
@@ -94,7 +99,7 @@ _LISTS = (
     *("output", "outputs"),
 )
 _NUMBERED_KEY = re.compile(r"(?:doc(?:ument)?|passage|result|snippet)?[ _-]?\d{1,3}")
-_JSON = re.compile(r"^ *(?=[\[{] ?[\[{\"])|^ *(?=[{\[]\n)", re.MULTILINE)
+_JSON = re.compile(r"^ *(?=[\[{] ?[\[{\"'])|^ *(?=[{\[]\n)", re.MULTILINE)
 """Where a list of objects or texts, or an object, begins."""
 _DECODER = json.JSONDecoder(strict=False)
 _NO_JSON = (ValueError, RecursionError)
@@ -123,7 +128,7 @@ def _laid_out(output: str) -> Layout:
     lines = [line for line in output.split("\n") if line]
     if lines and is_refusal(lines[0]):
         return Layout([Passage("", lines)])
-    for layout in (_headed, _counted, _ruled, _bulleted):
+    for layout in (_headed, _counted, _titled, _tabled, _ruled, _bulleted):
         if passages := layout(output):
             return _closed(passages)
     return _by_line(lines)
@@ -209,6 +214,20 @@ def _counted(output: str) -> list[Passage]:
     return [_passage(body) for _, body in _between(marks, output)]
 
 
+def _titled(output: str) -> list[Passage]:
+    """Each line with a title begins a document."""
+    starts = [mark.start() for mark in _TITLED.finditer(output)]
+    return [_passage(output[a:b]) for a, b in zip(starts, [*starts[1:], len(output)], strict=False)]
+
+
+def _tabled(output: str) -> list[Passage]:
+    """The rows of a table, the longest cell of each."""
+    lines = output.strip().split("\n")
+    rule = next((i for i, line in enumerate(lines) if _TABLE_RULE.fullmatch(line)), None)
+    rows = [line for line in lines[rule + 1 :] if line.startswith("|")] if rule is not None else []
+    return [Passage("", [max(map(str.strip, row.split("|")), key=len)]) for row in rows]
+
+
 def _ruled(output: str) -> list[Passage]:
     """Blocks between horizontal rules."""
     blocks = [block for block in _RULE.split(output) if block.strip()]
@@ -245,7 +264,7 @@ def _passage(body: str) -> Passage:
             break
     else:
         title, text = None, body
-    lines = _LABEL.sub("", text).strip("\n").split("\n")
+    lines = _LABEL.sub("", _LINK.sub("", text)).strip("\n").split("\n")
     return Passage(title["title"].strip() if title else "", lines)
 
 

@@ -65,6 +65,7 @@ _CLOSING = _any(
     r"(?:is there anything|would you like|do you (?:want|need)|shall i|should i|can i help|happy to)\b",
     r"if you(?:'d| would)? (?:need|want|like|have|require|wish)\b",
     r"i(?:'ve| have) (?:provided|written|generated|created|included|made|followed|tried|used)\b",
+    r"word count\b",
     r"end of (?:the )?(?:documents?|results?|output|search)|\[?end\]?\Z|as (?:you )?requested\b",
     # German, Dutch
     r"ich hoffe|(?:hinweis|anmerkung)\**:|bitte beachten|lassen? (?:sie|es) mich",
@@ -92,6 +93,7 @@ _GLUED = re.compile(
 _GREETING = re.compile(
     rf"{_BEGINNING}(?:"
     r"(?:sure|certainly|of course|absolutely|okay|ok|great|understood|got it|gladly)(?:[,.!]|\Z)"
+    r"|(?:search |the )?(?:results|documents)(?: for\b[^\n]{0,200})?:\Z"
     r"|(?:here(?:'s| is| are)|below (?:is|are)|the following|these are)\b[^\n]{0,200}:[*_]{0,2}\Z"
     r"|(?:voici|hier (?:ist|sind)|aquí (?:está|tiene)|aqui está|ecco|вот|以下|好的|当然|もちろん)"
     r"[^\n]{0,99}[:：!！][*_]{0,2}\Z)",

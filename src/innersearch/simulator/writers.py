@@ -38,6 +38,8 @@ KEY_VARIABLE = "INNERSEARCH_SIMULATOR_KEY"
 
 
 _TAG = re.compile(f"(</?(?:{'|'.join(TAGGED)})>)")
+_LONGEST = 400_000
+"""Characters of a reply that are read; what a server sends beyond is none that was asked for."""
 _BEGINNING = 40
 """Tokens at the end of a prompt in which a template may begin a thought."""
 _MENTIONS = 20
@@ -241,7 +243,8 @@ def _read(answer: Any, name: str) -> SearchResult:
         raise PermanentError(f"{name} sent {error}", reason="malformed") from None
     if reply.withheld:
         raise PermanentError(f"{name} sent {reply.withheld}", reason="withheld")
-    return SearchResult((Document("0", reply.finish, reply.text),))
+    finish = reply.finish if len(reply.text) <= _LONGEST else "length"
+    return SearchResult((Document("0", finish, reply.text[:_LONGEST]),))
 
 
 def _before_stop(text: str) -> str:
