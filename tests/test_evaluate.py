@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from innersearch.errors import RunError
+from innersearch.errors import RunError, SearchError
 from innersearch.evaluate import run
 from innersearch.evaluate.run import BEGUN, EvalSettings, evaluate
 from innersearch.evaluate.scores import summarise
@@ -17,6 +17,9 @@ from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import read_lines
+from innersearch.rollout.episode import Tally
+from innersearch.search.base import SearchResult, used_up
+from innersearch.view.tables import evaluation_table
 from innersearch.world.build import MANIFEST
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
@@ -139,6 +142,19 @@ def test_every_question_counts() -> None:
         ("b", 0.0, 3),
         ("all", 0.5, 6),
     ]
+
+
+def test_searches_that_failed_in_part_are_counted_and_printed() -> None:
+    greedy = [BASE | {"group": "a", "em": True, "partial": n} for n in (0, 1, 2)]
+    summary = summarise([*greedy, BASE | {"group": "a", "em": False}], [], [])
+    assert summary["partial"] == 0.75
+    assert "0.75 partly failed" in evaluation_table(summary | {"settings": {}})
+    tally = Tally(calls=100, failures=20)
+    tally.add(SearchResult(), 0.2)
+    with pytest.raises(SearchError, match=r"21 of 102 searches failed.* remote: HTTP 503"):
+        tally.add(SearchResult(partial="remote: HTTP 503"), 0.2)
+    with pytest.raises(SearchError, match="used up"):
+        Tally().add(SearchResult(partial=f"serper: {used_up('5 calls')}"), 1.0)
 
 
 @pytest.mark.parametrize("taken", ["all", "mean of groups"])
