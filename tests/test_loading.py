@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
 
 from innersearch.cli import main
 from innersearch.errors import ModelError
 from innersearch.policy.loading import configured_ends, demand_loadable, load_model, load_tokenizer
 from innersearch.policy.saving import make_savable
 from innersearch.policy.transformers import TransformersPolicy
+from innersearch.search.encoders import LocalEncoder
+from innersearch.train.adapters import merge
 from innersearch.weights import fingerprint
 from innersearch.world.shipped import SHIPPED
 from tests.test_cli import fails
@@ -231,3 +234,51 @@ def test_fingerprints_follow_the_weights_and_not_the_copy(
         changed = fingerprint(model)
         assert changed != before
         before = changed
+
+
+def test_encoders_with_weights_at_random_are_refused(model: Path) -> None:
+    folder, tokenizer = model.parent / "encoder", load_tokenizer(str(model))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=len(tokenizer), intermediate_size=16, **sizes)
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # Not used, and often left out.
+    with_weights(folder, lambda tensors: tensors.pop("pooler.dense.weight"))
+    assert LocalEncoder(folder).encode(["a"], "query").shape == (1, 16)
+    with_weights(folder, lambda tensors: tensors.pop("encoder.layer.1.output.dense.bias"))
+    with pytest.raises(ModelError, match=r"lack encoder\.layer\.1\.output\.dense\.bias"):
+        LocalEncoder(folder)
+    BertModel(BertConfig(vocab_size=9, intermediate_size=16, **sizes)).save_pretrained(folder)
+    with pytest.raises(ModelError, match="tokens beyond the 9"):
+        LocalEncoder(folder)
+
+
+def test_adapters_that_are_not_whole_or_of_another_model_are_refused(model: Path) -> None:
+    peft = pytest.importorskip("peft")
+    folder = model.parent / "adapters"
+    settings = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    peft.get_peft_model(load_model(str(model)), settings).save_pretrained(folder)
+    file = folder / "adapter_model.safetensors"
+    whole = load_file(file)
+    name = sorted(whole)[0]
+    save_file({key: tensor for key, tensor in whole.items() if key != name}, file)
+    with pytest.raises(ModelError, match=f"lack {name}"):
+        merge(str(model), folder, model.parent / "merged")
+    other = name.replace("layers.0", "layers.9")
+    save_file(whole | {other: whole[name].clone()}, file)
+    with pytest.raises(ModelError, match=f"do not fit {model}: it has no place for {other}"):
+        merge(str(model), folder, model.parent / "merged")
+    assert not (model.parent / "merged").exists()
+
+
+def test_weights_in_the_older_format_are_held_against_the_configuration_too(model: Path) -> None:
+    tensors = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save(tensors, model / "pytorch_model.bin")
+    assert fingerprint(model).startswith("sha256:")
+    load_model(str(model))
+    tensors.pop("model.norm.weight")
+    torch.save(tensors, model / "pytorch_model.bin")
+    for load in LOADED:
+        with pytest.raises(ModelError, match=r"lack model\.norm\.weight"):
+            load(str(model))

@@ -127,6 +127,9 @@ class LocalEncoder:
 
         demand_whole_files(directory)
         logging.disable_progress_bar()
+        before = logging.get_verbosity()
+        # Its table of what does not fit is an error of one line here, or of no account.
+        logging.set_verbosity_error()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.float16 if device == "cuda" else torch.float32
         try:
@@ -138,6 +141,8 @@ class LocalEncoder:
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{directory} holds no encoder that can be loaded: {reason}") from error
+        finally:
+            logging.set_verbosity(before)
         # What pools for classification is often left out, and is not used.
         demand_filled(info, directory, unused=("pooler.",))
         demand_rows(self._tokenizer, model.get_input_embeddings().weight.shape[0], directory)

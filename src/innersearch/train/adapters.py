@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,10 @@ def merge(base: str, folder: Path, output: Path) -> None:
     demand_whole_files(folder)
     model = load_model(base)
     try:
-        adapted = PeftModel.from_pretrained(model, str(folder))
+        with warnings.catch_warnings():
+            # What is missing is refused below.
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")
+            adapted = PeftModel.from_pretrained(model, str(folder))
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"the adapters in {folder} do not fit {base}: {error}") from error
     _demand_all(adapted, base, folder)
