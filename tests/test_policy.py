@@ -11,6 +11,7 @@ from transformers import (
     MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -21,6 +22,7 @@ from innersearch.errors import UnsupportedModelError
 from innersearch.policy.base import Completion, Request, stream_key
 from innersearch.policy.batch import Batch
 from innersearch.policy.cache import SlotCache
+from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Finish, Sampling
 
@@ -191,3 +193,11 @@ def test_a_model_with_other_attention_is_refused(config: PreTrainedConfig, reaso
     model = AutoModelForCausalLM.from_config(config)
     with pytest.raises(UnsupportedModelError, match=reason):
         TransformersPolicy(model, [END])
+
+
+def test_a_tokenizer_may_know_more_tokens_than_the_model(tokenizer: PreTrainedTokenizerFast) -> None:
+    stop = StopStrings(tokenizer, ["</search>"])
+    assert max(stop.candidates) >= VOCABULARY
+    wanted = [Request((1, 2), ("q",), stop=stop)]
+    [completion] = run(TransformersPolicy(make(), [END]), wanted, Sampling(max_new_tokens=8))
+    assert completion.token_ids

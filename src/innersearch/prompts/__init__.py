@@ -110,8 +110,8 @@ def encode_all(
         marked += [number] * changed
     if marked:
         _log.warning(
-            "chat or protocol markup stands in %s of %s questions, first in number %s: it is put in "
-            "brackets of another kind, as in documents",
+            "note: chat or protocol markup stands in %s of %s questions, first in number %s: it is put "
+            "in brackets of another kind, as in documents",
             *(len(marked), len(questions), marked[0]),
         )
     return encoded
