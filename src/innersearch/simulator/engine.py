@@ -17,7 +17,6 @@ from typing import get_args
 
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
-from innersearch.grammar import neutralise
 from innersearch.search.base import Asked, SearchResult, answer_each
 from innersearch.search.noise import Curriculum, Label
 from innersearch.simulator.drafts import Draft, read_draft
@@ -149,7 +148,5 @@ def simulator_prompt(
 
 
 def _line(text: str) -> str:
-    """Text on one line, without halves of surrogate pairs, which no model can read, and without markup:
-    a query could end the turn of the user, and speak for the simulator that knows the answer.
-    """
-    return neutralise(" ".join(text.encode("utf-8", "replace").decode().split()))
+    """Text on one line, without halves of surrogate pairs, which no model can read."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
+from innersearch.control import harmless
 from innersearch.errors import DataError
 from innersearch.grammar import TAGGED, closing
 from innersearch.net.addresses import check_url
@@ -23,7 +24,6 @@ from innersearch.net.keys import Key
 from innersearch.net.patience import CallSettings
 from innersearch.policy.base import Policy, Request, Sampler, endpoint_seed
 from innersearch.policy.stops import StopStrings
-from innersearch.rollout.injection import encode_document
 from innersearch.search.base import SearchResult
 from innersearch.search.calls import once
 from innersearch.search.reliable import Reliable
@@ -95,10 +95,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> tuple[i
 
 
 def _harmless(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
-    spelled = "".join(encode_document(tokenizer, text).pieces)
-    if text.strip() and not spelled:
+    found = harmless(tokenizer, text)
+    if found is None:
         raise DataError("it holds markup that its tokenizer restores whatever is put in its place")
-    return text if spelled.strip() == text.strip() else spelled
+    return found.text
 
 
 class LocalWriter:
