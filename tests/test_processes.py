@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from innersearch.records import read_lines
@@ -76,10 +77,22 @@ def tokens(output: Path) -> list[tuple[str, float, list[int]]]:
     ]
 
 
-def largest_difference(one: Path, other: Path) -> float:
-    weights, others = (load_file(path / "model.safetensors") for path in (one, other))
-    assert weights.keys() == others.keys()
-    return max(float((weights[name] - others[name]).abs().max()) for name in weights)
+def weights(folder: Path) -> torch.Tensor:
+    tensors = load_file(folder / "model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+
+
+def assert_trained_alike(one: Path, other: Path) -> None:
+    """The same weights but for rounding, after steps that moved them.
+
+    AdamW divides by the size of a gradient. Where that is nothing but rounding so is the direction of
+    the step: such weights, one in a thousand, may differ by a part of what all have moved.
+    """
+    ours, theirs, before = weights(one), weights(other), weights(Path(str(SHIPPED)))
+    moved, apart = ours - before, ours - theirs
+    assert moved.abs().max() >= 1e-4
+    assert (apart.abs() > 1e-5).float().mean() <= 5e-3
+    assert apart.norm() <= 0.02 * moved.norm()
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +114,7 @@ def test_two_processes_train_as_one_does(alone: Path, tmp_path: Path) -> None:
         assert ours.keys() == theirs.keys()
         for name in ours.keys() - {"time/rollout_s", "time/step_s"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-6), name
-    assert largest_difference(output / "model", alone / "model") <= 1e-5
-    assert largest_difference(output / "model", Path(str(SHIPPED))) >= 1e-4
+    assert_trained_alike(output / "model", alone / "model")
 
 
 def test_killing_one_rank_ends_both_and_the_run_goes_on_with_any_number(
@@ -117,7 +129,7 @@ def test_killing_one_rank_ends_both_and_the_run_goes_on_with_any_number(
     # A checkpoint that was under way is done again, by however many there are.
     finish(ONE, output, "--resume")
     assert tokens(output) == tokens(alone)
-    assert largest_difference(output / "model", alone / "model") <= 1e-5
+    assert_trained_alike(output / "model", alone / "model")
 
 
 def test_ctrl_c_stops_all_and_two_go_on(alone: Path, tmp_path: Path) -> None:
@@ -130,7 +142,7 @@ def test_ctrl_c_stops_all_and_two_go_on(alone: Path, tmp_path: Path) -> None:
     assert errors.count("innersearch: interrupted") == 1
     finish(TWO, output, "--resume")
     assert tokens(output) == tokens(alone)
-    assert largest_difference(output / "model", alone / "model") <= 1e-5
+    assert_trained_alike(output / "model", alone / "model")
 
 
 def test_what_cannot_be_shared_equally_is_refused_once(tmp_path: Path) -> None:

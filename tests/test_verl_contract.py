@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_tokenizer
 from innersearch.records import read_json, read_lines
 from innersearch.runs import Run
+from innersearch.train.order import rows_of
 from innersearch.train.trl import to_columns
 from innersearch.train.verl import launch
 from innersearch.train.verl.cluster import Machine, check_keys, demand_machines
@@ -38,10 +41,16 @@ pytest.importorskip("verl")
 from hydra import compose, initialize_config_module
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 from verl.protocol import DataProto
 from verl.trainer.ppo import core_algos
-from verl.trainer.ppo.utils import need_critic, need_reference_policy
+from verl.trainer.ppo.utils import (
+    create_rl_dataset,
+    create_rl_sampler,
+    need_critic,
+    need_reference_policy,
+)
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn
@@ -131,6 +140,47 @@ def test_verl_reads_the_questions(tmp_path) -> None:
     assert dataset[3]["index"] == 3
     assert list(dataset[3]["golden_answers"]) == list(QUESTIONS[3].golden_answers)
     assert dataset[3]["raw_prompt"] == [{"role": "user", "content": QUESTIONS[3].question}]
+
+
+def test_verl_takes_the_questions_in_our_order_also_after_a_resume(tmp_path) -> None:
+    """With its own functions and loader: eight questions, three a step, ten steps, stopped after six."""
+    trainer = RECIPE.trainer.model_copy(update={"prompts_per_step": 3, "micro_batch": 1})
+    recipe = RECIPE.model_copy(update={"trainer": trainer})
+    run = started(tmp_path / "run", recipe)
+    config = configured(recipe, run, "data.dataloader_num_workers=0")
+
+    def loader() -> StatefulDataLoader:
+        files = [str(run.questions)]
+        dataset = create_rl_dataset(files, config.data, load_tokenizer(str(SHIPPED)), None)
+        assert len(dataset) // config.data.train_batch_size == config.trainer.total_training_steps
+        return StatefulDataLoader(
+            dataset=dataset,
+            batch_size=config.data.train_batch_size,
+            num_workers=config.data.dataloader_num_workers,
+            drop_last=True,
+            collate_fn=collate_fn,
+            sampler=create_rl_sampler(config.data, dataset),
+        )
+
+    def rows(batches: Iterable[dict[str, Any]]) -> list[int]:
+        return [int(row) for columns in batches for row in columns["index"]]
+
+    expected = rows_of(recipe.seed, len(QUESTIONS), 3, 10)
+    whole = loader()
+    assert rows(whole) == expected
+    stopped = loader()
+    assert rows(islice(stopped, 6)) == expected[:18]
+    again = loader()
+    again.load_state_dict(stopped.state_dict())
+    assert rows(again) == expected[18:]
+
+
+def test_the_divergence_of_both_trainers_has_one_gradient() -> None:
+    gaps = torch.linspace(-2, 2, 9)
+    ours, theirs = (torch.zeros(9, requires_grad=True) for _ in range(2))
+    (torch.exp(gaps - ours) - (gaps - ours) - 1).sum().backward()
+    core_algos.kl_penalty(theirs, gaps, "low_var_kl").sum().backward()
+    assert torch.allclose(ours.grad, theirs.grad)
 
 
 # Agent loop
