@@ -141,7 +141,9 @@ def _stands_in(tokenizer: PreTrainedTokenizerFast, asked: Harmless, ids: Sequenc
     """
     inner, all_ids = (f" {' '.join(map(str, part))} " for part in (asked.token_ids[1:-1], ids))
     written = tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=False)
-    return inner in all_ids or squeezed("".join(asked.pieces)) in squeezed(written)
+    # Where a tokenizer cuts a long word, some decode a space, and elsewhere in other surroundings.
+    own, whole = ("".join(squeezed(text).split()) for text in ("".join(asked.pieces), written))
+    return inner in all_ids or own in whole
 
 
 def prefilled(tokenizer: PreTrainedTokenizerBase) -> str:
