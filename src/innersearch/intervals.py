@@ -96,11 +96,11 @@ class Scores:
         """
         groups, ones = len(self.weights), np.ones_like(self.values)
         if self.clusters is None:
-            distinct, counts = np.unique(
-                np.column_stack([self.groups, self.values]), axis=0, return_counts=True
-            )
-            sizes = np.eye(groups)[distinct[:, 0].astype(int)]
-            return sizes * distinct[:, 1:], sizes, counts
+            apart = [self.values[self.groups == group] for group in range(groups)]
+            found = [np.unique(values, return_counts=True) for values in apart]
+            sizes = np.repeat(np.eye(groups), [len(distinct) for distinct, _ in found], axis=0)
+            sums = sizes * np.concatenate([distinct for distinct, _ in found])[:, None]
+            return sums, sizes, np.concatenate([counts for _, counts in found])
         sums, sizes = np.zeros((2, int(self.clusters.max()) + 1, groups))
         np.add.at(sums, (self.clusters, self.groups), self.values)
         np.add.at(sizes, (self.clusters, self.groups), ones)
