@@ -160,3 +160,11 @@ def test_many_draws_in_parts_are_draws() -> None:
     assert means.std() == pytest.approx((values**2).sum() ** 0.5 / 1000, rel=0.1)
     found = mean_score(values)
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 1000**0.5, rel=0.05)
+
+
+def test_a_few_large_clusters_among_small_ones() -> None:
+    def sample(rng: np.random.Generator) -> Scores:
+        numbers = np.repeat(np.arange(50), rng.choice([1] * 9 + [40], size=50))
+        return Scores.single(rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=50)[numbers], numbers)
+
+    assert held(sample, 0.2, BOTH) >= ENOUGH

@@ -199,8 +199,8 @@ def drawn_means(
     sums, sizes, counts = scores.rows()
     # A cluster that has questions of several groups moves them all, and so does the one more.
     apart = 1 if ((sizes > 0).sum(axis=1) > 1).any() else len(scores.weights)
-    found = sizes > 0
-    typical = (sizes * counts[:, None]).sum(axis=0) / (found * counts[:, None]).sum(axis=0)
+    # Where sizes differ much, the large clusters decide: the one more is as large as that of a question.
+    typical = (sizes**2 * counts[:, None]).sum(axis=0) / (sizes * counts[:, None]).sum(axis=0)
     means: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for size in _parts(draws, len(counts)):
         weights = rng.standard_gamma(counts, size=(size, len(counts)))

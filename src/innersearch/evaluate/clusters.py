@@ -37,13 +37,15 @@ class Clusters:
     def summary(self) -> dict[str, Any]:
         """How many there are, and of what size."""
         sizes = Counter(self.of.values()).values()
+        # As many clusters of equal size would say as much.
+        effective = sum(sizes) ** 2 / sum(size**2 for size in sizes)
         return {
             "field": self.field,
             "n": len(sizes),
             "smallest": min(sizes),
             "largest": max(sizes),
             "without": self.alone,
-            "few": len(sizes) < FEW_CLUSTERS,
+            "few": effective < FEW_CLUSTERS,
         }
 
 

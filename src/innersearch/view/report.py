@@ -7,6 +7,7 @@ evaluations under `eval/<row>/`, trajectories of both.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -38,6 +39,8 @@ from innersearch.view.tables import percent
 ROWS = ("direct", "before", "after", "after_bm25", "after_hybrid")
 """Evaluations in the order of every table, where a run has them."""
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
+"""Characters that no page may hold; they come in with names."""
 _PER_GROUP = 12
 _PER_STEP = 8
 _MAIN_GROUP = "two_hop_common"
@@ -110,7 +113,7 @@ def write_report(path: Path) -> Path:
         )
     )
     report = path / "report.html"
-    replace_text(report, page)
+    replace_text(report, _UNSEEN.sub("\ufffd", page))
     return report
 
 

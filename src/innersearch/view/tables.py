@@ -185,7 +185,8 @@ def _cluster_notes(clusters: Mapping[str, Any] | None) -> Iterator[str]:
     )
     if clusters["few"]:
         yield (
-            f"only {clusters['n']} clusters: intervals are wide and rough, and p cannot fall below "
+            f"only {clusters['n']} clusters, or few that are large: intervals are wide and rough, "
+            "and p cannot fall below "
             f"{min(1.0, 2.0 ** (1 - clusters['n'])):.2g}"
         )
 
