@@ -161,12 +161,22 @@ def main() -> None:
         steps = len(curve(output))
         demand(start(output, data, None, "--resume") == 0, f"resuming after {point} failed")
         equal = compared(whole, output)
-        epoch = (point.step * PER_STEP - 1) // QUESTIONS + 1
+        epoch = (point.step - 1) * PER_STEP // QUESTIONS + 1
         cells = ["equal" if same else "DIFFERENT" for same in equal.values()]
         name = point.how.name
         rows.append([str(number), str(epoch), f"{point.place} {point.step}", name, str(steps), *cells])
         print(" | ".join(rows[-1]), flush=True)
-    heads = ["", "epoch", "killed", "by", "steps recorded", "rows", "trajectories", "metrics", "weights"]
+    heads = [
+        "",
+        "in epoch",
+        "killed",
+        "by",
+        "steps recorded",
+        "rows",
+        "trajectories",
+        "metrics",
+        "weights",
+    ]
     equal_runs = sum("DIFFERENT" not in row for row in rows)
     table = [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
     text = f"""# Resumed runs against the uninterrupted one
