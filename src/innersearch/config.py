@@ -10,10 +10,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from innersearch.errors import SearchError
+from innersearch.net.addresses import check_url
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
 
@@ -166,6 +173,12 @@ class SearchSettings(_Settings):
     """Seconds a trajectory may take; then it ends with an error and with what it has. 0: no limit."""
     max_error_rate: float = Field(0.2, ge=0, le=1)
     """The run stops when more than this share of all searches failed."""
+    in_flight: int = Field(0, ge=0)
+    """Calls over the network under way at once; 0: 32, or simulator.max_batch for a simulator."""
+    per_second: float = Field(0.0, ge=0)
+    """Calls over the network begun per second and process; 0: as many as the server takes."""
+    deadline_s: float = Field(0.0, ge=0)
+    """Longest call over the network, in seconds; 0: 30, or 180 for a simulator."""
     cache: str = ""
     """A file that keeps all results, so that no query is asked twice."""
     offline: bool = False
@@ -174,6 +187,18 @@ class SearchSettings(_Settings):
     """Calls to paid engines at most; 0: no limit."""
     max_usd: float = Field(0.0, ge=0)
     """Their price at most, in US dollars; 0: no limit."""
+
+    @model_validator(mode="after")
+    def _addresses_hold_no_secrets(self) -> SearchSettings:
+        # Settings are recorded, so it is now or never.
+        for name in self.engine.split(","):
+            kind, scheme, rest = name.partition("http://" if "http://" in name else "https://")
+            if scheme:
+                try:
+                    check_url(scheme + rest.partition("#")[0].strip(), kind.strip(" :@") or "the engine")
+                except SearchError as error:
+                    raise ValueError(str(error)) from None
+        return self
 
     @model_validator(mode="after")
     def _offline_needs_a_cache(self) -> SearchSettings:

@@ -29,6 +29,10 @@ from innersearch.config import Recipe
 from innersearch.errors import DataError, RunError
 from innersearch.records import begun, keep_lines, read_json, write_json
 
+_HOW_ONLY = frozenset(
+    f"search.{name}" for name in ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
+)
+"""Settings that say how engines are called, and not what is found: a run can go on with others."""
 _PACKAGES = (
     *("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy"),
     *("verl", "ray", "vllm"),
@@ -131,7 +135,9 @@ class Run:
         # Settings that came later had their defaults.
         before = dotted(Recipe().model_dump(mode="json")) | dotted(read_json(self.recipe))
         now = dotted(recipe.model_dump(mode="json"))
-        changed = sorted(key for key in before | now if before.get(key) != now.get(key))
+        changed = sorted(
+            key for key in before | now if before.get(key) != now.get(key) and key not in _HOW_ONLY
+        )
         if changed:
             details = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in changed)
             raise RunError(

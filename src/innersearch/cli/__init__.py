@@ -19,7 +19,11 @@ Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a o
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import socket
+import ssl
 import sys
 import threading
 import warnings
@@ -49,6 +53,7 @@ from innersearch.cli import (
 )
 from innersearch.cli.console import stderr
 from innersearch.errors import InnersearchError, missing
+from innersearch.net.addresses import without_users
 
 app = App(
     name="innersearch",
@@ -133,15 +138,25 @@ def _told(error: BaseException) -> tuple[str, int] | None:
         case ModuleNotFoundError() if said := missing(error):
             return said, 1
         case OSError():
-            said = error.strerror or str(error) or type(error).__name__
-            return f"{said}: {error.filename}" if error.filename else said, 1
+            return _system(error), 1
     return None
 
 
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = without_users(" ".join(message.split()))
     stderr.print(f"innersearch: {line}", style="red")
     return status
+
+
+def _system(error: OSError) -> str:
+    """What the machine refused, and where; the text of other errors may hold what was sent."""
+    if isinstance(error, ssl.SSLError | socket.gaierror) or error.errno is None:
+        return f"something that needs the machine failed: {type(error).__name__}"
+    said = os.strerror(error.errno)
+    if error.filename is not None:
+        return f"{said}: {error.filename}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO, errno.EROFS)
+    return f"{said}: while writing" if full else f"{said} ({type(error).__name__})"
 
 
 def _usage(error: CycloptsError) -> str:

@@ -20,7 +20,6 @@ from innersearch.cli.console import stderr
 from innersearch.cli.sources import WORLD
 from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorSettings
 from innersearch.errors import ConfigError
-from innersearch.net.patience import CallSettings
 from innersearch.search.base import Engine
 from innersearch.search.names import bare, engines_in
 from innersearch.search.noise import Curriculum
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 SELF, HYBRID = "self", "hybrid"
 
+_CALLS = ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
+"""Options that limit calls."""
 _WRITING_S = 180.0
 """Longest call of a simulator: hundreds of tokens, from a server that writes hundreds at once."""
 
@@ -58,6 +59,12 @@ class SearchOptions:
     """Calls to search APIs at most; 0 for no limit."""
     max_usd: NonNegativeFloat = 0.0
     """Their price at most, in US dollars; 0 for no limit."""
+    in_flight: NonNegativeInt = 0
+    """Calls over the network under way at once; 32 by default."""
+    per_second: NonNegativeFloat = 0.0
+    """Calls over the network begun per second at most; 0 for as many as the server takes."""
+    deadline_s: NonNegativeFloat = 0.0
+    """Longest call over the network, in seconds; 30 by default, and 180 for a simulator."""
     noise: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0
     """Share of searches that are answered badly on purpose."""
 
@@ -69,7 +76,7 @@ class SearchOptions:
         router, engine = self._router_and_engine(model)
         chosen: dict[str, Any] = {"router": router, "engine": engine or (WORLD if world else "")}
         chosen |= {"k": 1, "style": "plain"} if world else {"stop_at_answer": True}
-        limits = ("k", "max_searches", "max_calls", "max_usd")
+        limits = ("k", "max_searches", *_CALLS)
         chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
         if self.noise:
             chosen["noise"] = NoiseSettings(curve="constant", end=self.noise)
@@ -96,9 +103,7 @@ class SearchOptions:
     def _refuse_unused(self) -> None:
         """Self-search asks no engine; whoever names one meant something else."""
         given = [
-            name
-            for name in ("engine", "cache", "offline", "max_calls", "max_usd", "noise")
-            if getattr(self, name)
+            name for name in ("engine", "cache", "offline", *_CALLS, "noise") if getattr(self, name)
         ]
         if given:
             option = given[0].replace("_", "-")
@@ -134,13 +139,14 @@ def open_named(
     others: Sequence[str] = (),
 ) -> Engine:
     """The engine of some settings; `world` is the embedded encyclopedia."""
-    from innersearch.search.opening import open_engine
+    from innersearch.search.opening import call_settings, open_engine
 
     def simulated(place: str) -> Engine:
         from innersearch.simulator.loading import open_simulator
 
         _demand_alone(settings)
-        calls = CallSettings(deadline_s=_WRITING_S, max_outage_s=max_outage_s)
+        at_once = settings.simulator.max_batch
+        calls = call_settings(settings, max_outage_s, deadline_s=_WRITING_S, in_flight=at_once)
         noise = curriculum or Curriculum(settings.noise)
         return open_simulator(place, settings.simulator, noise, calls)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from innersearch.data.catalogue import Split
-from innersearch.errors import DataError
+from innersearch.errors import DataError, SearchError
 from innersearch.locks import locked
 from innersearch.readers import read_questions
 from innersearch.records import read_json, write_json
@@ -140,11 +140,11 @@ def _obtained(wanted: Split, source: str) -> Iterator[tuple[Path, str]]:
         file = _local(wanted, Path(source).expanduser())
         yield file, str(file)
     elif source.startswith(("http://", "https://")):
-        address = source if source.endswith(Path(wanted.file).suffix) else f"{source}/{wanted.file}"
+        address, shown = _address(wanted, source)
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / Path(wanted.file).name
             _download(address, file)
-            yield file, address
+            yield file, shown
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         yield _from_hub(source, wanted.file), f"{source}/{wanted.file}"
     else:
@@ -152,6 +152,19 @@ def _obtained(wanted: Split, source: str) -> Iterator[tuple[Path, str]]:
             f"no directory, file, dataset id (OWNER/NAME) or address: {source!r}, to fetch "
             f"{wanted.name} from"
         )
+
+
+def _address(wanted: Split, source: str) -> tuple[str, str]:
+    """Where to fetch from, and how to name it: a query can hold what a password would."""
+    from innersearch.net.addresses import check_url
+
+    try:
+        url = check_url(source, wanted.name, query=True)
+    except SearchError as error:
+        raise DataError(str(error)) from None
+    if not url.path.endswith(Path(wanted.file).suffix):
+        url = url.copy_with(path=f"{url.path.rstrip('/')}/{wanted.file}")
+    return str(url), str(url.copy_with(query=None))
 
 
 def _local(wanted: Split, place: Path) -> Path:
@@ -181,27 +194,26 @@ def _from_hub(repository: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file, repo_type="dataset"))
     except Exception as error:
-        # Whatever the hub's client and its network library raise, it is this that failed.
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        # Whatever the hub's client and its network library raise, it is this that failed. Their texts
+        # may hold addresses that are signed, or a token.
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        reason = type(error).__name__ + (f", HTTP {status}" if status else "")
         raise DataError(
-            f"cannot fetch {file} of {repository} from the hub: {reason[0]}; download it elsewhere and "
-            "give it with --from DIR"
-        ) from error
+            f"cannot fetch {file} of {repository} from the hub ({reason}): check its name and HF_TOKEN, "
+            "or download it elsewhere and give it with --from DIR"
+        ) from None
 
 
 def _download(address: str, file: Path) -> None:
-    import httpx2
+    from innersearch.net.downloads import download
+    from innersearch.net.threads import LoopThread
 
+    thread = LoopThread()
     try:
-        with (
-            httpx2.stream("GET", address, follow_redirects=True, timeout=60.0) as answer,
-            file.open("wb") as out,
-        ):
-            answer.raise_for_status()
-            for part in answer.iter_bytes():
-                out.write(part)
-    except httpx2.HTTPError as error:
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        thread.run(download(address, file, file.name))
+    except SearchError as error:
         raise DataError(
-            f"cannot fetch {address}: {reason[0]}; download it elsewhere and give it with --from FILE"
-        ) from error
+            f"cannot fetch {error}; download it elsewhere and give it with --from FILE"
+        ) from None
+    finally:
+        thread.close()

@@ -18,8 +18,8 @@ _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, htt
 _PLAIN_PORT = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
-def broken(error: Exception, name: str, url: httpx2.URL) -> CallError:
-    """What a transport error means for a call to `name` at `url`.
+def broken(error: Exception, name: str, url: httpx2.URL, *, begun: bool = False) -> CallError:
+    """What a transport error means for a call to `name` at `url`, whose answer may have `begun`.
 
     Causes that waiting does not mend, such as an unknown host or a certificate that cannot be trusted,
     are marked as `setup`: they are final until the server has answered once.
@@ -38,7 +38,7 @@ def broken(error: Exception, name: str, url: httpx2.URL) -> CallError:
         error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol
     ):
         return PermanentError(f"{name} cannot be asked at {where}: {type(error).__name__}", sent=False)
-    cause, setup = _cause(error, url)
+    cause, setup = ("it broke off in mid-answer", False) if begun else _cause(error, url)
     said = f"{name} cannot be reached at {where}: {cause}"
     return TransientError(said, reason="network", sent=sent, setup=setup)
 

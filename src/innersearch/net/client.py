@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import json
 import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.request import getproxies_environment
 
 import httpx2
@@ -55,6 +58,20 @@ class Connections:
         if self._own is None:
             self._own = new_client(self._address, self._timeout_s)
         return self._own
+
+    def request(
+        self,
+        method: str,
+        url: httpx2.URL | str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Request:
+        """A request, with a JSON body or none; halves of surrogate pairs become question marks."""
+        if body is None:
+            return self.client.build_request(method, url, headers=headers)
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        head = {"Content-Type": "application/json", **(headers or {})}
+        return self.client.build_request(method, url, content=content, headers=head)
 
     async def close(self) -> None:
         """Close the client, unless it is shared."""

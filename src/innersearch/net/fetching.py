@@ -67,7 +67,7 @@ async def fetch_json(
         raise _too_often(response, f"{name} answered HTTP {response.status_code}")
     if response.is_success:
         return _parsed(text, name)
-    raise _refused(response, said, name, key, spent, on_403)
+    raise refusal(response, said, name, key, spent, on_403)
 
 
 async def fetch(
@@ -87,9 +87,11 @@ async def fetch(
     """
     hide_in_logs(key)
     request.headers["Accept-Encoding"] = ACCEPTED
+    begun = False
     try:
         async with asyncio.timeout(deadline_s):
             response = await client.send(request, stream=True)
+            begun = True
             try:
                 return response, await read_body(response, name, most)
             finally:
@@ -98,7 +100,7 @@ async def fetch(
         message = f"{name} did not answer within {deadline_s:g} s at {place(request.url)}"
         raise TransientError(message, reason="timeout") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OverflowError) as error:
-        raise broken(error, name, request.url) from None
+        raise broken(error, name, request.url, begun=begun) from None
 
 
 def _decoded(body: bytes) -> str:
@@ -124,14 +126,15 @@ def _parsed(text: str, name: str) -> Any:
         raise PermanentError(message, reason="malformed") from None
 
 
-def _refused(
+def refusal(
     response: httpx2.Response,
     text: str,
     name: str,
-    key: Key | None,
-    spent: str | None,
-    on_403: str | None,
+    key: Key | None = None,
+    spent: str | None = None,
+    on_403: str | None = None,
 ) -> CallError:
+    """What an answer means that is no success; `text` is what it said, without keys."""
     status = response.status_code
     reason, said = f"http {status}", f"{name} answered HTTP {status}"
     if status in (401, 403):

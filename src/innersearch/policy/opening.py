@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from innersearch.errors import ConfigError, PolicyError, did_you_mean
+from innersearch.net.addresses import without_users
 from innersearch.policy.base import Policy, Request
 from innersearch.policy.completions import CompletionsPolicy
 from innersearch.policy.servers import Patience, Servers
@@ -88,8 +89,8 @@ def open_policy(
             return ChatPolicy(urls[0], model, tokenizer, in_flight=max_batch)
     hint = "" if kind in POLICIES else f"{did_you_mean(kind, POLICIES)}; "
     raise ConfigError(
-        f"unknown policy {name!r}; {hint}write transformers, vllm, http:URL[,URL][#NAME] or "
-        "chat:URL#NAME"
+        f"unknown policy {without_users(name)!r}; {hint}write transformers, vllm, "
+        "http:URL[,URL][#NAME] or chat:URL#NAME"
     )
 
 

@@ -118,8 +118,9 @@ class Servers:
                 server.under_way -= 1
 
     async def _send(self, server: _Server, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        client, headers = server.connections.client, self._key.bearer() if self._key else {}
-        request = client.build_request(method, f"{server.url}/{path}", json=body, headers=headers)
+        headers = self._key.bearer() if self._key else {}
+        request = server.connections.request(method, f"{server.url}/{path}", body, headers)
+        client = server.connections.client
         return await fetch_json(client, request, _NAME, self._key, deadline_s=self._patience.deadline_s)
 
     def _rested(self, tried: Sequence[_Server]) -> list[_Server]:

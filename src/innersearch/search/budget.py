@@ -7,7 +7,6 @@ an engine that makes calls, and belongs inside `Reliable`, so that every retry t
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from innersearch.types import Source
 # Money is counted in whole billionths of a dollar: a thousand times $0.001 is exactly $1.
 _NANO = 1_000_000_000
 _AHEAD = 100
+_ABSURD_USD = 1e6
+_MOST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,11 @@ class Budget:
         self, calls: int | None = None, usd: float | None = None, *, path: Path | None = None
     ) -> None:
         for name, limit in (("calls", calls), ("usd", usd)):
-            if limit is not None and not (limit >= 0 and math.isfinite(limit)):
+            if limit is not None and not 0 <= limit <= _MOST:
                 raise ConfigError(f"a budget of {limit} {name} is impossible: give 0 or more")
         self.calls, self.usd = calls, usd
         self._path = path
-        self._limit_nano = None if usd is None else round(usd * _NANO)
+        self._limit_nano = None if usd is None else _nano(usd)
         self._lock = threading.Lock()
         self._calls, self._nano = _read(path) if path is not None and path.exists() else (0, 0)
         self._written = (self._calls, self._nano)
@@ -78,7 +79,7 @@ class Budget:
         Raises:
             PermanentError: That is more than is left; then nothing is taken.
         """
-        nano = round(usd * _NANO)
+        nano = _nano(usd)
         with self._lock:
             if self.calls is not None and self._calls + 1 > self.calls:
                 raise _used_up(f"{self.calls:,} calls")
@@ -89,9 +90,12 @@ class Budget:
             self._write_ahead()
 
     def settle(self, reserved_usd: float, paid_usd: float, *, sent: bool = True) -> None:
-        """Replace the price taken before a call by what it cost; one not `sent` is given back."""
+        """Replace the price taken before a call by what it cost; one not `sent` is given back.
+
+        A price that is none, or over $1,000,000, is an error of the API: the list price stands.
+        """
         with self._lock:
-            self._nano += round(paid_usd * _NANO) - round(reserved_usd * _NANO)
+            self._nano += _nano(paid_usd, instead=reserved_usd) - _nano(reserved_usd)
             self._calls -= 0 if sent else 1
             self._write_ahead()
 
@@ -115,6 +119,13 @@ class Budget:
         if self._path is not None:
             write_json(self._path, {"calls": calls, "usd": nano / _NANO})
             self._written = (calls, nano)
+
+
+def _nano(usd: float, *, instead: float | None = None) -> int:
+    """Billionths of a dollar."""
+    if instead is not None and not 0 <= usd <= _ABSURD_USD:
+        usd = instead
+    return round(usd * _NANO)
 
 
 def _used_up(limit: str) -> PermanentError:

@@ -8,6 +8,7 @@ build that was killed goes on where it was when it is run again with the same co
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,11 +24,12 @@ from innersearch.progress import Progress, silent
 from innersearch.records import read_json, write_json
 from innersearch.search import store
 from innersearch.search.base import SearchResult
-from innersearch.search.encoders import Encoder, Vectors
+from innersearch.search.encoders import LATER, Encoder, ReportingEncoder, Vectors
 from innersearch.search.merging import MergedCalls
 from innersearch.search.nearest import Exact, Faiss, Nearest, build_faiss
 from innersearch.types import Document, Source
 
+_log = logging.getLogger(__name__)
 KINDS = ("exact", "flat", "hnsw")
 EXACT_UP_TO = 200_000
 """Documents up to which an index is compared with numpy unless another kind is asked for."""
@@ -124,6 +126,8 @@ class DenseEngine:
     def _open(cls, encoder: Encoder, folder: Path, settings: store.IndexSettings) -> Self:
         kind = settings.parameters.get("kind")
         built_with = {key: value for key, value in settings.parameters.items() if key != "kind"}
+        later = {key: encoder.identity[key] for key in LATER if key in encoder.identity}
+        built_with = later | built_with
         if built_with != dict(encoder.identity):
             differing = sorted(
                 key
@@ -267,7 +271,7 @@ def _encode(documents: store.DocumentStore, file: Path, encoder: Encoder, progre
     progress("vectors", done, len(documents))
     while done < len(documents):
         texts = [passage(document) for document in documents[done : done + _BLOCK]]
-        vectors = encoder.encode(texts, "passage")
+        vectors = _vectors(encoder, documents, done, texts)
         shape = (len(documents), vectors.shape[1])
         if done and shape != _shape(file):
             raise SearchError(
@@ -284,6 +288,18 @@ def _encode(documents: store.DocumentStore, file: Path, encoder: Encoder, progre
         done += len(texts)
         progress("vectors", done, len(documents))
     return store.load_array(file)
+
+
+def _vectors(encoder: Encoder, documents: store.DocumentStore, begin: int, texts: list[str]) -> Vectors:
+    """Vectors of the texts of documents from `begin` on; those that have none of their own are named."""
+    if not isinstance(encoder, ReportingEncoder):
+        return encoder.encode(texts, "passage")
+
+    def report(number: int, what: str) -> None:
+        row = begin + number
+        _log.warning("document %.80r (row %d): %s", documents[row].id, row + 1, what)
+
+    return encoder.encode_reporting(texts, "passage", report)
 
 
 def _whole_rows(file: Path, rows: int) -> int:

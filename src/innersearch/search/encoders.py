@@ -1,4 +1,4 @@
-"""Texts to vectors: a local model through transformers, or an endpoint of the OpenAI form.
+"""Texts to vectors: a local model through transformers; `embeddings` asks an endpoint instead.
 
 Models differ in what they want before a text and in how token vectors become one. Where the model's
 directory says so (`config_sentence_transformers.json`, `1_Pooling/config.json`), that is followed; for
@@ -9,13 +9,12 @@ overridden.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +25,15 @@ from innersearch.search.names import directory
 from innersearch.weights import demand_filled, demand_rows, demand_whole_files
 
 if TYPE_CHECKING:
-    import httpx2
     import torch
+
+    from innersearch.net.patience import CallSettings
 
 TextKind = Literal["query", "passage"]
 Vectors = NDArray[np.float32]
 
-KEY_VARIABLE = "INNERSEARCH_EMBEDDINGS_KEY"
-"""The environment variable with the key of an embeddings endpoint, if it wants one."""
+LATER = ("max_chars",)
+"""Fields of identities that came later; indexes made before lack them and have no text that was cut."""
 
 
 class Encoder(Protocol):
@@ -48,6 +48,18 @@ class Encoder(Protocol):
         Raises:
             SearchError: They cannot be had.
         """
+
+
+Report = Callable[[int, str], None]
+"""Told of a text by its place, and of what was done to it."""
+
+
+@runtime_checkable
+class ReportingEncoder(Encoder, Protocol):
+    """An encoder that goes on behind a text that it cannot encode as it is."""
+
+    def encode_reporting(self, texts: Sequence[str], kind: TextKind, report: Report) -> Vectors:
+        """As `encode`; `report` is told of each text that has no vector of its whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +177,7 @@ class LocalEncoder:
         vectors = np.concatenate(parts)
         restored = np.empty_like(vectors)
         restored[order] = vectors
-        return _of_length_one(restored)
+        return of_length_one(restored)
 
     def _encode_batch(self, texts: list[str]) -> Vectors:
         import torch
@@ -222,140 +234,33 @@ def _weights_sha256(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _of_length_one(vectors: Vectors) -> Vectors:
+def of_length_one(vectors: Vectors) -> Vectors:
+    """The vectors, each of length 1.
+
+    Raises:
+        SearchError: One holds NaN or infinite numbers.
+    """
     if not np.isfinite(vectors).all():
         raise SearchError("the encoder gave vectors with NaN or infinite numbers")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-class RemoteEncoder:
-    """An endpoint of the OpenAI form: POST `/v1/embeddings` with `{"model", "input"}`.
-
-    The key, if one is wanted, is read from the environment variable INNERSEARCH_EMBEDDINGS_KEY.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        query_prefix: str | None = None,
-        passage_prefix: str | None = None,
-        batch: int = 64,
-        timeout_s: float = 60.0,
-        attempts: int = 5,
-    ) -> None:
-        """`url` is a host, a base such as `…/v1`, or the full address; texts go out `batch` at a time.
-
-        A request that fails for a passing reason is repeated, up to `attempts` times in all.
-
-        Raises:
-            ConfigError: The address is no http(s) address.
-        """
-        import httpx2
-
-        self._url = _embeddings_url(url)
-        self._model = model
-        known = convention_of(model)
-        self._prefixes: dict[TextKind, str] = {
-            "query": known.query_prefix if query_prefix is None else query_prefix,
-            "passage": known.passage_prefix if passage_prefix is None else passage_prefix,
-        }
-        self._batch = batch
-        self._attempts = attempts
-        key = os.environ.get(KEY_VARIABLE)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx2.Client(timeout=timeout_s, headers=headers)
-        self.identity: Mapping[str, str | int | float | bool | None] = {
-            "encoder": "remote",
-            "model": model,
-            "query_prefix": self._prefixes["query"],
-            "passage_prefix": self._prefixes["passage"],
-        }
-
-    def encode(self, texts: Sequence[str], kind: TextKind) -> Vectors:
-        """Vectors of shape (texts, width), each of length 1.
-
-        Raises:
-            SearchError: The endpoint cannot be reached, refuses, or answers something else.
-        """
-        prefix = self._prefixes[kind]
-        parts = [
-            self._encode_batch([prefix + text for text in texts[start : start + self._batch]])
-            for start in range(0, len(texts), self._batch)
-        ]
-        if len({part.shape[1] for part in parts}) > 1:
-            raise SearchError(f"{self._url} gave vectors of several widths for {self._model!r}")
-        return _of_length_one(np.concatenate(parts)) if parts else np.zeros((0, 0), dtype=np.float32)
-
-    def _encode_batch(self, texts: list[str]) -> Vectors:
-        import httpx2
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt
-        from tenacity.wait import wait_exponential, wait_random
-
-        retrying = Retrying(
-            retry=retry_if_exception(_passing),
-            stop=stop_after_attempt(self._attempts),
-            wait=wait_exponential(multiplier=0.5, max=20) + wait_random(0, 0.5),
-            reraise=True,
-        )
-        try:
-            answer = retrying(self._post, texts)
-        except httpx2.HTTPStatusError as error:
-            reason = f"HTTP {error.response.status_code}: {error.response.text[:200]!r}"
-            raise SearchError(f"{self._url} refused {self._model!r} with {reason}") from error
-        except httpx2.HTTPError as error:
-            reason = f"{type(error).__name__} {error}".strip()
-            raise SearchError(
-                f"no answer from {self._url} after {self._attempts} tries: {reason}"
-            ) from error
-        return _vectors_of(answer, len(texts), self._url)
-
-    def _post(self, texts: list[str]) -> httpx2.Response:
-        body = {"model": self._model, "input": texts, "encoding_format": "float"}
-        return self._client.post(self._url, json=body).raise_for_status()
-
-
-def _embeddings_url(url: str) -> str:
-    if not re.match(r"https?://[^/]+", url):
-        raise ConfigError(f"{url!r} is no address of an embeddings endpoint: it starts with http(s)://")
-    url = url.rstrip("/")
-    if url.endswith("/embeddings"):
-        return url
-    return f"{url}/embeddings" if url.count("/") > 2 else f"{url}/v1/embeddings"
-
-
-def _passing(error: BaseException) -> bool:
-    """Whether to try again: the connection failed, or the server is busy or broken."""
-    import httpx2
-
-    if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code in (408, 409, 429) or error.response.status_code >= 500
-    return isinstance(error, httpx2.TransportError)
-
-
-def _vectors_of(answer: httpx2.Response, count: int, url: str) -> Vectors:
-    try:
-        items = sorted(answer.json()["data"], key=lambda item: item["index"])
-        vectors = np.asarray([item["embedding"] for item in items], dtype=np.float32)
-    except (ValueError, KeyError, TypeError) as error:
-        raise SearchError(f"{url} gave no embeddings: {answer.text[:200]!r}") from error
-    if vectors.ndim != 2 or len(vectors) != count:
-        raise SearchError(f"{url} gave {len(items)} embeddings for {count} texts")
-    return vectors
-
-
-def open_encoder(name: str) -> Encoder:
+def open_encoder(name: str, *, offline: bool = False, calls: CallSettings | None = None) -> Encoder:
     """The encoder of a model directory, or of an endpoint and its model, written URL#NAME.
+
+    `offline` spares a client where nothing will be encoded; `calls` says how patiently it is called.
 
     Raises:
         ConfigError: An address lacks its model.
+        SearchError: An address cannot be used.
         ModelError: The directory holds no model that can be loaded.
     """
     if not name.startswith(("http://", "https://")):
         return LocalEncoder(directory(name))
     url, _, model = name.partition("#")
     if not model:
-        raise ConfigError(f"the encoder {name} lacks its model: write URL#NAME")
-    return RemoteEncoder(url, model)
+        raise ConfigError("the address of the encoder lacks its model: write URL#NAME")
+    from innersearch.search.embeddings import CALLS, RemoteEncoder
+
+    return RemoteEncoder(url, model, offline=offline, calls=calls or CALLS)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, did_you_mean
+from innersearch.net.addresses import without_users
 from innersearch.net.patience import CallSettings
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.budget import Budget, Budgeted
@@ -69,10 +70,10 @@ def open_engine(
             "no engine given: name one with --engine (in a recipe search.engine), for example bm25:DIR"
         )
     budget = Budget(settings.max_calls or None, settings.max_usd or None, path=budget_file)
-    calls = CallSettings(max_outage_s=max_outage_s)
+    calls = call_settings(settings, max_outage_s)
     # Whoever only replays needs no key.
     offline = bool(settings.cache and settings.offline)
-    engines = [_open(name, own or {}, budget, calls, offline=offline) for name in names]
+    engines = [_open(name, own or {}, budget, settings, calls, offline=offline) for name in names]
     if len(engines) > 1:
         for name, engine in zip(names, engines, strict=True):
             engine.name = name
@@ -85,6 +86,18 @@ def open_engine(
     return DegradedEngine(engine, curriculum, others)
 
 
+def call_settings(
+    settings: SearchSettings, max_outage_s: float, *, deadline_s: float = 30.0, in_flight: int = 32
+) -> CallSettings:
+    """How patiently an engine over the network is called: as its settings say where they do."""
+    return CallSettings(
+        deadline_s=settings.deadline_s or deadline_s,
+        in_flight=settings.in_flight or in_flight,
+        per_second=settings.per_second,
+        max_outage_s=max_outage_s,
+    )
+
+
 def price_usd(engine: str) -> float:
     """List price of one search with the engines named, in US dollars."""
     kinds = map(kind_of, engines_in(engine))
@@ -95,13 +108,14 @@ def _open(
     name: str,
     own: Mapping[str, Callable[[str], Engine]],
     budget: Budget,
+    settings: SearchSettings,
     calls: CallSettings,
     *,
     offline: bool,
 ) -> Engine:
     kind, _, written = name.partition(":")
     if kind == "dense" and written:
-        return _open_dense(written)
+        return _open_dense(written, settings, calls.max_outage_s, offline=offline)
     place = bare(written)
     if kind in own:
         return own[kind](place)
@@ -115,7 +129,8 @@ def _open(
         )
         return Reliable(Budgeted(engine, budget), calls)
     if kind not in _LOCAL:
-        raise ConfigError(f"unknown engine {name!r}; {did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])}")
+        hint = did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])
+        raise ConfigError(f"unknown engine {without_users(name)!r}; {hint}")
     if not place:
         raise ConfigError(f"engine {name!r} lacks its place: write {kind}:DIR or remote:URL")
     if kind == "remote":
@@ -130,7 +145,7 @@ def _open(
     return BM25Engine.open(directory(place))
 
 
-def _open_dense(written: str) -> Engine:
+def _open_dense(written: str, settings: SearchSettings, max_outage_s: float, *, offline: bool) -> Engine:
     from innersearch.search.dense import DenseEngine, published_faiss
     from innersearch.search.encoders import open_encoder
 
@@ -138,11 +153,13 @@ def _open_dense(written: str) -> Engine:
     encoder = bare("@".join(rest))
     if not encoder:
         raise ConfigError(f"engine dense:{written} lacks its encoder: write dense:DIR@MODEL")
+    calls = call_settings(settings, max_outage_s, deadline_s=60.0, in_flight=8)
+    opened = open_encoder(encoder, offline=offline, calls=calls)
     folder = directory(bare(first))
     published = published_faiss(folder)
     if published is not None:
-        return DenseEngine.open_faiss(*published, open_encoder(encoder))
-    return DenseEngine.open(folder, open_encoder(encoder))
+        return DenseEngine.open_faiss(*published, opened)
+    return DenseEngine.open(folder, opened)
 
 
 def _fused(engines: list[Engine]) -> Engine:

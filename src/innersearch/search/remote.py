@@ -103,7 +103,7 @@ class RemoteEngine:
     async def _ask(self, lines: Sequence[str], k: int) -> list[SearchResult]:
         headers = self._key.bearer() if self._key else {}
         client = self._connections.client
-        request = client.build_request("POST", self._url, json=self._request(lines, k), headers=headers)
+        request = self._connections.request("POST", self._url, self._request(lines, k), headers)
         answer = await fetch_json(client, request, self.name, self._key)
         try:
             return [self._result(rows, k) for rows in self._lists(answer, len(lines))]

@@ -143,10 +143,10 @@ class WebEngine:
             headers[dialect.key_header] = dialect.key_prefix + self._key.read()
         elif self._key is not None:
             sent["api_key"] = self._key.read()
-        build = self._connections.client.build_request
         if dialect.method == "GET":
-            return build("GET", self._url, params=sent, headers=headers)
-        return build("POST", self._url, json=sent, headers=headers)
+            client = self._connections.client
+            return client.build_request("GET", self._url, params=sent, headers=headers)
+        return self._connections.request("POST", self._url, sent, headers)
 
 
 def _dialect(given: Dialect | str) -> Dialect:

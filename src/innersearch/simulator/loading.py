@@ -75,7 +75,7 @@ def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | No
         return LocalWriter(name, policy, tokenizer, settings, fingerprint(folder) if folder else "")
     url, _, model_name = name.partition("#")
     if not model_name:
-        raise ConfigError(f"the address {name} lacks its model: write URL#NAME")
+        raise ConfigError("the address of the simulator lacks its model: write URL#NAME")
     return ChatWriter(url, model_name, settings, calls)
 
 

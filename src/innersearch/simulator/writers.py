@@ -173,7 +173,8 @@ class ChatWriter:
             SearchError: The address cannot be used.
         """
         self.name = model
-        calls = replace(calls or CallSettings(), in_flight=settings.max_batch)
+        most = settings.max_batch
+        calls = replace(calls, in_flight=min(most, calls.in_flight)) if calls else _calls(most)
         self._completions = _Completions(_address(url), model, settings, calls)
         self.calls = Reliable(self._completions, calls)
 
@@ -189,6 +190,10 @@ class ChatWriter:
     async def close(self) -> None:
         """Close the connections."""
         await self.calls.close()
+
+
+def _calls(in_flight: int) -> CallSettings:
+    return CallSettings(in_flight=in_flight)
 
 
 class _Completions:
@@ -229,7 +234,7 @@ class _Completions:
     async def _send(self, body: dict[str, Any]) -> Any:
         headers = self._key.bearer() if self._key else {}
         client = self._connections.client
-        request = client.build_request("POST", self._url, json=body, headers=headers)
+        request = self._connections.request("POST", self._url, body, headers)
         return await fetch_json(client, request, self.name, self._key)
 
     async def close(self) -> None:
