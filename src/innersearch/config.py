@@ -10,7 +10,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from innersearch.errors import SearchError
 from innersearch.net.addresses import check_url
 
 
@@ -189,22 +188,21 @@ class SearchSettings(_Settings):
     """Their price at most, in US dollars; 0: no limit."""
 
     @model_validator(mode="after")
-    def _addresses_hold_no_secrets(self) -> SearchSettings:
-        # Settings are recorded, so it is now or never.
-        for name in self.engine.split(","):
-            kind, scheme, rest = name.partition("http://" if "http://" in name else "https://")
-            if scheme:
-                try:
-                    check_url(scheme + rest.partition("#")[0].strip(), kind.strip(" :@") or "the engine")
-                except SearchError as error:
-                    raise ValueError(str(error)) from None
-        return self
-
-    @model_validator(mode="after")
     def _offline_needs_a_cache(self) -> SearchSettings:
         if self.offline and not self.cache:
             raise ValueError("offline answers from the cache only: name its file with cache")
         return self
+
+    def demand_addresses(self) -> None:
+        """Check the addresses of engines before these settings are written anywhere.
+
+        Raises:
+            SearchError: One holds a user, a password or a query, or cannot be read.
+        """
+        for name in self.engine.split(","):
+            kind, scheme, rest = name.partition("http://" if "http://" in name else "https://")
+            if scheme:
+                check_url(scheme + rest.partition("#")[0].strip(), kind.strip(" :@") or "the engine")
 
 
 class SamplingSettings(_Settings):

@@ -108,8 +108,10 @@ class Run:
         Raises:
             RunError: The directory is not empty and `resume` is not given, or it was written by
                 another recipe.
+            SearchError: The address of an engine must not be recorded.
         """
         run = cls(path)
+        recipe.search.demand_addresses()
         if run.goes_on(recipe, resume=resume):
             run._cut_back()
         else:

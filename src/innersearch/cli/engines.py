@@ -82,9 +82,10 @@ class SearchOptions:
             chosen["noise"] = NoiseSettings(curve="constant", end=self.noise)
         if world:
             chosen["simulator"] = SimulatorSettings(prompt="simulator-world", max_new_tokens=64)
-        return SearchSettings(
-            **chosen, offline=self.offline, cache=str(self.cache) if self.cache else ""
-        )
+        cache = str(self.cache) if self.cache else ""
+        settings = SearchSettings(**chosen, offline=self.offline, cache=cache)
+        settings.demand_addresses()
+        return settings
 
     def _router_and_engine(self, model: str) -> tuple[str, str]:
         if self.search == HYBRID:
@@ -142,13 +143,15 @@ def open_named(
     from innersearch.search.opening import call_settings, open_engine
 
     def simulated(place: str) -> Engine:
-        from innersearch.simulator.loading import open_simulator
+        from innersearch.simulator.loading import is_address, open_simulator
 
         _demand_alone(settings)
-        at_once = settings.simulator.max_batch
-        calls = call_settings(settings, max_outage_s, deadline_s=_WRITING_S, in_flight=at_once)
+        calls = call_settings(settings, max_outage_s, deadline_s=_WRITING_S)
+        writing = settings.simulator
+        if settings.in_flight and is_address(place):
+            writing = writing.model_copy(update={"max_batch": settings.in_flight})
         noise = curriculum or Curriculum(settings.noise)
-        return open_simulator(place, settings.simulator, noise, calls)
+        return open_simulator(place, writing, noise, calls)
 
     own = {WORLD: lambda _: world_engine(), "simulated": simulated}
     return open_engine(

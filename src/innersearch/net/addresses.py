@@ -8,7 +8,9 @@ import httpx2
 
 from innersearch.errors import SearchError
 
-_USER = re.compile(r"(?<=//)[^\s/?#,'\"]*@|(?<=//)[^\s@,'\"]*:[^\s@,'\"]*@")
+_USER = re.compile(
+    r"""(?<=:/|//)[^\s/?#,'"]*@|(?<=:/|//)[^\s@,'"]*:[^\s@,'"]*@""",
+)
 _PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -32,7 +34,7 @@ def check_url(url: str, name: str, *, query: bool = False) -> httpx2.URL:
         raise SearchError(
             f"the address of {name} cannot be read: write it as http://HOST:PORT/PATH"
         ) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or "%" in parsed.host:
         raise SearchError(f"the address of {name} must begin with http:// or https:// and name a host")
     if parsed.userinfo or "@" in parsed.host:
         raise SearchError(

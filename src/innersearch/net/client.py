@@ -14,6 +14,7 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment
@@ -170,20 +171,24 @@ def _covers(name: str, address: httpx2.URL) -> bool:
 
 def _trusted() -> ssl.SSLContext:
     """Whose certificates are accepted."""
-    variable = next((name for name in _CERTIFICATES if os.environ.get(name)), None)
+    variable = trust_variable()
+    return _read_trusted(variable, os.environ[variable] if variable else "")
+
+
+@lru_cache(maxsize=4)
+def _read_trusted(variable: str | None, value: str) -> ssl.SSLContext:
     if variable is not None:
-        given = Path(os.environ[variable])
-        is_file = variable == _CERTIFICATES[0]
+        given, is_file = Path(value), variable == _CERTIFICATES[0]
         if not (given.is_file() if is_file else given.is_dir()):
             kind = "file" if is_file else "directory"
             raise SearchError(
                 f"{variable} names no {kind} of certificates: correct it, or take it out of the "
-                f"environment; given {str(given)!r}"
+                f"environment; given {value!r}"
             )
     try:
         return httpx2.create_ssl_context()
     except OSError as error:
-        why = "the certificates of this machine" if variable is None else variable
+        why = variable or "the file of this machine's authorities"
         raise SearchError(
             f"{why} cannot be read as certificates ({type(error).__name__}): correct it, or take it out "
             "of the environment"

@@ -61,6 +61,7 @@ def open_engine(
         ConfigError: There is no engine of that name.
         SearchError: It cannot be opened.
     """
+    settings.demand_addresses()
     if settings.cache and settings.offline and not settings.engine:
         return CachedEngine(None, Path(settings.cache), "replay")
     curriculum = curriculum or Curriculum(settings.noise)

@@ -173,8 +173,7 @@ class ChatWriter:
             SearchError: The address cannot be used.
         """
         self.name = model
-        most = settings.max_batch
-        calls = replace(calls, in_flight=min(most, calls.in_flight)) if calls else _calls(most)
+        calls = replace(calls or CallSettings(), in_flight=settings.max_batch)
         self._completions = _Completions(_address(url), model, settings, calls)
         self.calls = Reliable(self._completions, calls)
 
@@ -190,10 +189,6 @@ class ChatWriter:
     async def close(self) -> None:
         """Close the connections."""
         await self.calls.close()
-
-
-def _calls(in_flight: int) -> CallSettings:
-    return CallSettings(in_flight=in_flight)
 
 
 class _Completions:
