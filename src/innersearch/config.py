@@ -6,6 +6,7 @@ A recipe is a TOML file; any value can be overridden on the command line by its 
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -199,10 +200,9 @@ class SearchSettings(_Settings):
         Raises:
             SearchError: One holds a user, a password or a query, or cannot be read.
         """
-        for name in self.engine.split(","):
-            kind, scheme, rest = name.partition("http://" if "http://" in name else "https://")
-            if scheme:
-                check_url(scheme + rest.partition("#")[0].strip(), kind.strip(" :@") or "the engine")
+        for found in re.finditer(r"""https?://[^\s"#]*""", self.engine):
+            before = self.engine[: found.start()].rpartition(",")[2]
+            check_url(found[0].partition(",")[0], before.strip(' :@"') or "the engine")
 
 
 class SamplingSettings(_Settings):

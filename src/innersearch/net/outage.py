@@ -54,7 +54,7 @@ class Outage:
         now = asyncio.get_running_loop().time()
         self._failures += 1
         self._why = str(error)
-        self.seen = self.seen or error.reason.startswith("http")
+        self.seen = self.seen or error.limited or error.reason.startswith("http")
         if not self.open:
             if self._failures < self._settings.open_after:
                 return False
