@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from innersearch.threads import SPINS
+from innersearch.openmp import SPINS
 
 WAYS = {
     "bounded": SPINS,

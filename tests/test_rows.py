@@ -54,14 +54,14 @@ def refused(path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        *(("q.jsonl.gz", gzip.compress(LINES)), ("q.jsonl.bz2", bz2.compress(LINES))),
-        *(("q.jsonl.xz", lzma.compress(LINES)), ("q.jsonl", gzip.compress(LINES))),
+        *(("q.jsonl.gz", gzip.compress(LINES, mtime=0)), ("q.jsonl.bz2", bz2.compress(LINES))),
+        *(("q.jsonl.xz", lzma.compress(LINES)), ("q.jsonl", gzip.compress(LINES, mtime=0))),
         *(("q.jsonl.zst", pa.compress(LINES, "zstd", asbytes=True)), ("q.ndjson", LINES)),
         *(("q.jsonl", TEXT.encode("utf-8-sig")), ("q.jsonl", TEXT.encode("utf-16"))),
         *(("q.jsonl", TEXT.encode("utf-16-be")), ("q.jsonl", TEXT.encode("utf-32"))),
         *(("q.jsonl", LINES.replace(b"\n", b"\r\n")), ("q.jsonl", LINES.replace(b"\n", b"\r"))),
         *(("q.JSONL", LINES), ("q.json", json.dumps(ROWS)), ("q.jsonl", json.dumps(ROWS, indent=1))),
-        *(("q.json", LINES), ("q.json.gz", gzip.compress(json.dumps({"Data": ROWS}).encode()))),
+        *(("q.json", LINES), ("q.json.gz", gzip.compress(json.dumps({"Data": ROWS}).encode(), mtime=0))),
         ("parts/q-00000-of-00001.jsonl", LINES),
     ],
 )
@@ -124,7 +124,7 @@ def test_saved_data_sets_and_parts_of_files() -> None:
         ("q.json", " \n", "holds no questions"),
         ("q.parquet", "", "no readable Parquet file"),
         ("q.arrow", "x", "no readable Arrow file"),
-        ("q.jsonl.gz", gzip.compress(LINES)[:-9], "no complete gzip file"),
+        ("q.jsonl.gz", gzip.compress(LINES, mtime=0)[:-9], "no complete gzip file"),
         ("q.jsonl.xz", lzma.compress(LINES)[:-9], "no complete xz file"),
         ("q.jsonl.zst", pa.compress(LINES, "zstd", asbytes=True)[:-9], "no complete zstd file"),
         ("q.jsonl", TEXT.encode("cp1252"), "row 1 is no UTF-8: .*; save the file as UTF-8"),
@@ -181,7 +181,7 @@ def test_what_would_hang_or_is_not_there() -> None:
         ("q.csv", ',Question,Answer\n0,Who?,A\n,,\n"","",""\n\n', ("Who?", "A")),
         ("q.tsv", 'question\tanswer\n"Who ""did""\nit?"\t"A\tB"\n', ('Who "did"\nit?', "A\tB")),
         ("q.tsv", 'question\tanswer\nWho is "X"?\tA\n', ('Who is "X"?', "A")),
-        ("q.csv.gz", gzip.compress(TABLE.encode("utf-16")), ("Who is “0”?", "Zoë")),
+        ("q.csv.gz", gzip.compress(TABLE.encode("utf-16"), mtime=0), ("Who is “0”?", "Zoë")),
     ],
 )
 def test_tables_of_other_dialects_are_read(

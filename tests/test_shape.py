@@ -19,7 +19,7 @@ ORDER = [
     *(
         "types",
         "errors",
-        "threads",
+        "openmp",
         "progress",
         "rows",
         "grammar",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import format_datetime
 
 import pytest
 
 from innersearch.net.waits import LONGEST_GUESS_S, asked_wait
 
-NOW = datetime.now(UTC)
-SOON = NOW + timedelta(seconds=40)
+SOON = datetime(2026, 11, 30, 18, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +57,17 @@ def test_waits_are_read_in_seconds(headers: dict[str, str], wait: float) -> None
     ],
     ids=str,
 )
-def test_points_in_time_are_waited_for(headers: dict[str, str]) -> None:
-    assert 0 < asked_wait(headers) <= 41
+def test_points_in_time_are_waited_for(headers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("innersearch.net.waits.datetime", Clock)
+    assert asked_wait(headers) == 40
+
+
+class Clock(datetime):
+    """It is always 40 seconds before `SOON`."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return (SOON - timedelta(seconds=40)).astimezone(tz)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """innersearch: train, measure and serve LLM search agents without paying for a search engine."""
 
-from innersearch.threads import bound_spinning
+from innersearch.openmp import bound_spinning
 
 __version__ = "0.1.0"
 

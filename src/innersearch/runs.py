@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from innersearch import threads
+from innersearch import openmp
 from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
 from innersearch.errors import DataError, RunError
@@ -116,7 +116,7 @@ class Run:
             run._cut_back()
         else:
             environment = {"versions": versions(), "os": platform.platform()}
-            write_json(path / "environment.json", environment | {"threads": threads.described()})
+            write_json(path / "environment.json", environment | {"threads": openmp.described()})
             write_json(run.recipe, recipe.model_dump(mode="json"))
         return run
 

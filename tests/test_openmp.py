@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from innersearch import threads
+from innersearch import openmp
 
 NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
@@ -25,7 +25,7 @@ def waiting(code: str = "", **given: str) -> dict[str, str]:
 
 
 def test_spinning_is_bounded_before_torch_is_loaded() -> None:
-    assert waiting() == threads.SPINS
+    assert waiting() == openmp.SPINS
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,6 +38,6 @@ def test_nothing_is_claimed_once_torch_has_read_its_settings() -> None:
 
 
 def test_a_run_says_how_its_threads_waited() -> None:
-    described = threads.described()
+    described = openmp.described()
     assert described["processors"] >= 1
     assert described["waiting"] == {name: os.environ[name] for name in NAMES if name in os.environ}
