@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -22,36 +21,9 @@ from innersearch.search.reliable import Reliable
 from innersearch.search.web import WebEngine
 from tests.search_servers import KEY, Answer, Asked, LocalServer, api
 from tests.test_reliable import Index
-from tests.virtual_time import VirtualLoop
+from tests.virtual_time import VirtualLoop, WireLoop
 
 T = TypeVar("T")
-
-
-class _Wire(selectors.DefaultSelector):
-    """Passes time only when nobody waits for a server: a socket that is read from is work under way."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        # One is how the loop itself is woken.
-        if timeout is None or len(self.get_map()) > 1:
-            return super().select(None if timeout is None else 5.0)
-        self.now += timeout
-        return []
-
-
-class WireLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps while nothing is on its way to or from a local server."""
-
-    def __init__(self) -> None:
-        self.wire = _Wire()
-        super().__init__(self.wire)
-
-    def time(self) -> float:
-        return self.wire.now
 
 
 def run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:

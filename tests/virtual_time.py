@@ -3,7 +3,8 @@
 A sleep or a deadline of an hour takes no time, and one of a millisecond is never missed because the
 machine was busy: time passes only when every coroutine waits for time. Work in threads counts as work,
 and so does input that is ready to be read. What waits for another process or for a server must not be
-tested on this clock: nothing here knows that an answer is on its way.
+tested on this clock: nothing in it knows that an answer is on its way. `WireLoop` is for servers of the
+test itself.
 """
 
 from __future__ import annotations
@@ -52,3 +53,30 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _worked(self, _: asyncio.Future[Any]) -> None:
         self._virtual.working -= 1
+
+
+class _Wire(selectors.DefaultSelector):
+    """Passes time only when nobody waits for a server: a socket that is read from is work under way."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        # One is how the loop itself is woken.
+        if timeout is None or len(self.get_map()) > 1:
+            return super().select(None if timeout is None else 5.0)
+        self.now += timeout
+        return []
+
+
+class WireLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps while nothing is on its way to or from a local server."""
+
+    def __init__(self) -> None:
+        self.wire = _Wire()
+        super().__init__(self.wire)
+
+    def time(self) -> float:
+        return self.wire.now

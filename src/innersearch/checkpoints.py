@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from innersearch.errors import DataError, RunError
-from innersearch.records import read_json, write_json
+from innersearch.records import read_json, to_disk, write_json
 
 MARK = "innersearch.json"
 _log = logging.getLogger(__name__)
@@ -143,15 +142,6 @@ def remove(path: Path) -> None:
     """Remove a checkpoint, its mark first."""
     (path / MARK).unlink(missing_ok=True)
     shutil.rmtree(path)
-
-
-def to_disk(path: Path) -> None:
-    """Wait until a file, or the list of files in a folder, is on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def digest(path: Path) -> str:

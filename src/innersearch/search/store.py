@@ -31,7 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from innersearch.errors import DataError, SearchError
 from innersearch.locks import locked
 from innersearch.progress import Progress, silent
-from innersearch.records import read_json, write_json
+from innersearch.records import read_json, to_disk, write_json
 from innersearch.search import switch
 from innersearch.search.corpus import document_of
 from innersearch.types import Document
@@ -332,7 +332,7 @@ def write_settings(
         raise SearchError(f"{part / DOCUMENTS} was changed while the index was built: build it again")
     settings = IndexSettings(engine, library, documents, sha256, dict(parameters), files, sha256=digests)
     write_json(part / SETTINGS, asdict(settings))
-    switch.sync(part)
+    to_disk(part)
 
 
 def opened(folder: Path, engine: str | None, read: Callable[[Path, IndexSettings], T]) -> T:

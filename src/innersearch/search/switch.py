@@ -13,6 +13,8 @@ import os
 import shutil
 from pathlib import Path
 
+from innersearch.records import to_disk
+
 _HERE = -100
 _EXCHANGE = 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
@@ -54,7 +56,7 @@ def publish(folder: Path) -> None:
             part.rename(folder)
     else:
         part.rename(folder)
-    sync(folder.parent)
+    to_disk(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -64,15 +66,6 @@ def exchange(one: Path, other: Path) -> bool:
     if rename is None:
         return False
     return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
-
-
-def sync(directory: Path) -> None:
-    """Have the names in a directory survive a loss of power."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _old(folder: Path) -> Path:
