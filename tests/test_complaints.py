@@ -51,6 +51,7 @@ BLOCKED: dict[str, list[dict[str, Any]]] = {
         {"results": [], "unresponsive_engines": [["brave", "Suspended: too many requests"]]},
         {"query": "q", "unresponsive_engines": [["a", "timeout"], ["b", "access denied"]]},
         {"results": None, "unresponsive_engines": ["google"]},
+        {"results": [], "unresponsive_engines": "google"},
         {"results": [], "unresponsive_engines": {"google": "unexpected crash"}},
     ],
     "serpapi": [
@@ -63,10 +64,16 @@ BLOCKED: dict[str, list[dict[str, Any]]] = {
         {"message": "Internal error", "statusCode": 500},
         {"message": "Something is wrong"},
         {"organic": [], "message": "Request blocked"},
+        {"organic": [], "message": "Доступ временно заблокирован"},
+        {"organic": {"error": "blocked"}},
+        {"organic": [{"message": "upstream failed"}]},
+        {"organic": [], "captcha": True},
+        {"organic": [], "note": "Our systems have detected unusual traffic."},
     ],
     "tavily": [
         {"detail": {"error": "Your request was blocked due to excessive requests."}},
         {"results": [], "error": "upstream timed out"},
+        {"results": [], "timed_out": "true"},
         {"detail": [{"loc": ["body"], "msg": "broken"}]},
     ],
     "brave": [
@@ -77,6 +84,7 @@ BLOCKED: dict[str, list[dict[str, Any]]] = {
     "exa": [
         {"requestId": "r", "error": "The search failed", "tag": "DEFAULT_ERROR"},
         {"results": [], "success": False},
+        {"results": [], "success": "false"},
     ],
     "perplexity": [
         {"error": {"message": "The service is unavailable", "type": "internal", "code": 503}},
@@ -84,6 +92,7 @@ BLOCKED: dict[str, list[dict[str, Any]]] = {
     ],
     "remote": [
         {"error": "index not loaded"},
+        {"result": [[]], "error": "index not loaded"},
         {"detail": "the encoder crashed"},
         {"result": None, "message": "CUDA out of memory"},
     ],
@@ -134,6 +143,9 @@ LIMITED = [
     {"detail": {"error": "Please slow down."}},
     {"errors": [{"message": "you may send 1 request per second"}]},
     {"code": "429"},
+    {"message": "您的请求过于频繁，请稍后再试"},
+    {"message": "Слишком много запросов"},
+    {"rateLimited": True},
 ]
 SPENT = [
     {"error": "Your account has run out of searches."},
@@ -141,6 +153,7 @@ SPENT = [
     {"detail": {"error": "This request exceeds your plan's set usage limit."}},
     {"error": {"code": 402, "message": "x"}},
     {"error": "Monthly quota exceeded", "status": 429},
+    {"error": {"type": "insufficient_quota"}},
 ]
 WRONG_KEY = [
     {"message": "Unauthorized.", "statusCode": 403},
@@ -178,7 +191,21 @@ def test_a_reason_may_be_a_text_a_list_or_an_object(name: str, value: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ["", [], {}, None, False, 0, "OK", "success", "No results found.", [None]]
+    "value",
+    [
+        "",
+        [],
+        {},
+        None,
+        False,
+        0,
+        "OK",
+        "success",
+        "No results found.",
+        [None],
+        "Keine Ergebnisse",
+        "没有找到结果",
+    ],
 )
 def test_no_reason_is_none(value: Any) -> None:
     assert complaint({"results": [], "message": value, "status": "OK", "type": "search"}) is None
@@ -203,6 +230,8 @@ EMPTY: dict[str, list[dict[str, Any]]] = {
         {"searchParameters": {}, "organic": None, "peopleAlsoAsk": None},
         {"organic": []},
         {"organic": [None]},
+        {"organic": {}},
+        {"organic": [], "note": "Prices are in dollars.", "captcha": False},
     ],
     "serpapi": [
         {
@@ -217,6 +246,8 @@ EMPTY: dict[str, list[dict[str, Any]]] = {
     "brave": [
         {"type": "search", "query": {}},
         {"type": "search", "web": None},
+        {"type": "search", "web": []},
+        {"type": "search", "web": {"results": {}}},
         {"type": "search", "web": {"type": "search", "results": None}},
         {"type": "search", "infobox": {}, "web": {}},
     ],
@@ -247,6 +278,18 @@ def test_an_answer_box_is_paid_for_once() -> None:
         [result] = ask(Reliable(WebEngine("serper", base_url=server.url), QUICK), "q")
     assert result.cost_usd == DIALECTS["serper"].price.usd
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_results_of_which_none_has_an_address_are_not_nothing_found(name: str) -> None:
+    dialect = DIALECTS[name]
+    for url in (None, "", 7):
+        answer: Any = [{"title": "t", dialect.text: "x", dialect.url: url}]
+        for part in reversed(dialect.rows):
+            answer = {part: answer}
+        error = raised(name, answer)
+        assert isinstance(error, PermanentError)
+        assert "no result has an address" in str(error)
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -198,9 +198,26 @@ def test_a_finished_build_that_was_killed_before_its_switch_is_found(tmp_path: P
     build(AFTER, tmp_path / "index")
     (tmp_path / "index").rename(tmp_path / "index.part")
     assert finds(opening(tmp_path / "index"), AFTER)
-    (tmp_path / "index.part").rename(tmp_path / "index.old")
+    (tmp_path / "index.part").rename(tmp_path / ".index.replaced")
     assert finds(opening(tmp_path / "index"), AFTER)
-    assert names(tmp_path) == ["index.old"]
+    assert names(tmp_path) == [".index.replaced"]
+
+
+def test_what_others_keep_beside_an_index_stays(tmp_path: Path, kind: str) -> None:
+    """A copy that somebody called old, and a folder of theirs where builds are made."""
+    build, opening = KINDS[kind]
+    build(BEFORE, tmp_path / "index.old")
+    build(AFTER, tmp_path / "index")
+    assert finds(opening(tmp_path / "index.old"), BEFORE)
+    (tmp_path / "other.part").mkdir()
+    (tmp_path / "other.part" / "thesis.tex").touch()
+    with pytest.raises(SearchError, match=r"other\.part is in the way"):
+        build(AFTER, tmp_path / "other")
+    assert names(tmp_path / "other.part") == ["thesis.tex"]
+    for name in ("index.part", "index.lock"):
+        with pytest.raises(SearchError, match="give another name than"):
+            build(AFTER, tmp_path / name)
+    assert names(tmp_path) == ["index", "index.old", "other.part"]
 
 
 def test_other_directories_are_not_taken_for_an_index(tmp_path: Path, kind: str) -> None:

@@ -82,6 +82,7 @@ BAD_TEMPLATES = {
     "reaches out of the sandbox": "{{ ''.__class__.__mro__ }}{{ messages.append(1) }}",
     "counts too far": "{% for i in range(10 ** 9) %}{% endfor %}",
     "ends the prompt": "{% for m in messages %}{{ m['content'] }}<eos>{% endfor %}",
+    "ends the prompt and the line": "{% for m in messages %}{{ m['content'] + '<eos>\n' }}{% endfor %}",
 }
 
 
@@ -97,6 +98,22 @@ def test_a_template_that_fails_or_loses_the_question_is_one_line(fault: str) -> 
             encoding()
         assert "\n" not in str(caught.value)
         assert "correct chat_template" in str(caught.value)
+
+
+NO_REPLY = "{% for m in messages %}<|turn|>{{ m['content'] + '<|end|> \n' }}{% endfor %}"
+
+
+@pytest.mark.parametrize("begun", ["", "{% if add_generation_prompt %}<|end|>{% endif %}"])
+def test_a_prompt_that_ends_with_the_end_of_a_turn_is_refused_unless_a_reply_begins_so(
+    begun: str,
+) -> None:
+    tokenizer = templated(NO_REPLY + begun)
+    tokenizer.add_tokens(["<|turn|>", "<|end|>"], special_tokens=True)
+    if begun:
+        prompts.encode(tokenizer, "world", QUESTION)
+        return
+    with pytest.raises(ModelError, match=r"ends the prompt with <\|end\|>"):
+        prompts.encode(tokenizer, "world", QUESTION)
 
 
 GOOD_TEMPLATES = {

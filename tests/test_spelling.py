@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerFast
 
@@ -106,6 +107,43 @@ def test_an_end_token_has_no_text_however_the_decoder_spells_it() -> None:
     builder.add_sampled(Completion([1, tokenizer.eos_token_id], [0.0, 0.0], [], Finish.EOS))
     segment, _ = builder.build(Finish.EOS)
     assert "".join(span.text for span in segment.spans) == " Yes"
+
+
+def test_tokens_are_found_where_their_numbers_have_gaps() -> None:
+    words = ["<unk>", "<eos>", "</", "search", ">"]
+    numbers = {word: 40 * place for place, word in enumerate(words)}
+    backend = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("</|>"), "isolated")
+    backend.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
+    stops = StopStrings(tokenizer, [closing(Kind.SEARCH)])
+    ids = tokenizer.encode(closing(Kind.SEARCH))
+    assert max(ids) > len(tokenizer)
+    assert numbers[">"] in stops.candidates
+    assert stops.found(ids)
+
+
+DECODERS = {
+    "takes more off both ends than there is": [decoders.Strip(" ", 1, 1)],
+    "takes three spaces off the beginning": [decoders.Strip(" ", 3, 0)],
+    "writes brackets": [decoders.Replace("[", "<")],
+}
+
+
+@pytest.mark.parametrize("habit", DECODERS)
+def test_no_habit_of_a_decoder_raises_or_hides_a_stop_string(habit: str) -> None:
+    tokenizer = copy.deepcopy(tokenizer_of("gemma"))
+    usual = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend = tokenizer.backend_tokenizer
+    backend.decoder = decoders.Sequence(usual + DECODERS[habit])
+    stops = StopStrings(tokenizer, [closing(Kind.SEARCH)])
+    space = tokenizer.convert_tokens_to_ids("▁")
+    for token_id in (*range(0, len(tokenizer), 50), space):
+        assert len(pieces(tokenizer, [space, token_id, token_id])) == 3
+    ids = tokenizer.encode("Who  founded   Coltek?</search>", add_special_tokens=False)
+    assert stops.found(ids)
+    if habit != "takes more off both ends than there is":
+        assert "".join(pieces(tokenizer, ids)) == backend.decode(ids, skip_special_tokens=False)
 
 
 def test_a_stop_string_is_found_wherever_the_tail_is_cut(tokenizer: PreTrainedTokenizerFast) -> None:

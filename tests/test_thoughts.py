@@ -41,6 +41,12 @@ FAMILIES = {
     "gpt-oss without control tokens": "analysisWe think of Lima.assistantfinal{}",
     "Granite 3.2": "Here is my thought process: Lima?\nHere is my response: {}",
     "Hunyuan": "<think>Lima?</think>\n<answer>\n{}\n</answer>",
+    "GLM": "<think>Lima?</think>\n<|begin_of_box|>{}<|end_of_box|>",
+    "s1": "<|im_start|>think\nLima?\n<|im_start|>answer\n{}",
+    "Hermes": "<SCRATCH_PAD>Lima?</SCRATCH_PAD>{}",
+    "an end of sequence left behind": "<think>Lima?</think>{}<｜end▁of▁sentence｜>",
+    "several ends left behind": "<think>Lima?</think>{}</s><|END_OF_TURN_TOKEN|>\n",
+    "a box and an end": "<think>Lima?</think><|begin_of_box|>{}<|end_of_box|><|endoftext|>",
     "escaped": "&lt;think&gt;Lima?&lt;/think&gt;{}",
 }
 UNFINISHED = [

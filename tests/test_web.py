@@ -192,7 +192,7 @@ def test_an_empty_query_fails_without_a_call(query: str) -> None:
     "body",
     [
         *(b"", b"<html>", b'{"results": [', b"[]", b"{}", b"null", b"\xff\xfe", b'"results"'),
-        *({"results": {}}, {"results": [1]}, {"answers": [{"url": "https://a"}]}),
+        *({"results": {"a": 1}}, {"results": [1]}, {"answers": [{"url": "https://a"}]}),
         b"[" * 100_000,
     ],
 )

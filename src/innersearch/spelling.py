@@ -64,6 +64,16 @@ def pieces(
     return [*found, speller.end()] if ended else found
 
 
+def spelled_alone(tokenizer: PreTrainedTokenizerFast) -> dict[int, str]:
+    """What each token of the vocabulary stands for, as written and as spelled alone, by its number.
+
+    The numbers need not follow each other: there may be fewer tokens than the highest of them says.
+    """
+    table = _table(tokenizer, len(tokenizer))
+    vocabulary = tokenizer.get_vocab()
+    return {number: token + table.decode((number,)) for token, number in vocabulary.items()}
+
+
 class Spelled(NamedTuple):
     """What a token adds to a text."""
 
@@ -98,7 +108,7 @@ class Speller:
             return Spelled(broken, text)
         if raw and text and not broken and not self._begun and LOST not in text:
             text = self._first(token_id, text)
-        known = text or (raw and self._begun)
+        known = text.strip() or (raw and self._begun)
         self._before = (*(() if known else self._before[1 - _BEHIND :]), token_id)
         self._begun |= bool(broken or text)
         return Spelled(broken, text)
@@ -164,7 +174,14 @@ class _Table:
         return text
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
-        return self._backend.decode(list(token_ids), skip_special_tokens=False)
+        """The text of some tokens; nothing where the decoder panics over them, as some do."""
+        try:
+            return self._backend.decode(list(token_ids), skip_special_tokens=False)
+        except BaseException as error:
+            # A panic of Rust is no Exception, and its type cannot be imported.
+            if type(error).__name__ != "PanicException":
+                raise
+            return ""
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_WORD = "think|thinking|thought|thoughts|reasoning|reflection|scratchpad|monologue|analysis"
+_WORD = "think|thinking|thought|thoughts|reasoning|reflection|scratch_?pad|monologue|analysis"
 _PART = "[a-z0-9]{1,24}"
 _NAME = rf"(?:(?:{_PART}[:_.-]){{0,3}}|ant)(?:{_WORD})(?:[:_.-]{_PART})?"
 _MARK = re.compile(
@@ -27,6 +27,8 @@ _MARK = re.compile(
             r"(?:\s{1,4}[\w-]{1,24}=[^<>\n]{0,200})?\s{0,4}(?P<empty>/?)\|?(?:>|&gt;)",
             r"\[(?P<square>/?)(?-i:THINK|THINKING|THOUGHT|REASONING)\]",
             r"◁(?P<triangle>/?)think(?:ing)?▷",
+            # s1 thinks and answers in turns of its own.
+            r"<\|im_start\|>\s{0,4}(?P<turn>think|answer)\b",
             # gpt-oss: a header says which channel follows.
             r"<\|channel\|>\s{0,4}(?P<channel>\w{1,24})(?:[^<]{0,200}(?:<\|constrain\|>[^<]{0,99})?<\|message\|>)?",
             r"(?P<opens><\|channel>\s{0,4}(?:thought|think|analysis)\b|<unused94>(?:thought\b)?)",
@@ -40,6 +42,14 @@ _CONTROL = re.compile(
     r"<\|(?:start|begin|turn)\|>(?:assistant)?|<\|(?:end|return|call|im_end|eot_id|end_of_text)\|>"
 )
 """What stands between channels and at the end; it says nothing."""
+_ENDS = re.compile(
+    r"(?:\s*(?:<\|[a-z][a-z0-9_ ]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|</s>|<eos>|<end_of_turn>|\[e~\[))+"
+    r"\s*\Z",
+    re.IGNORECASE,
+)
+"""Control tokens that a server leaves at the end of a reply."""
+_TAIL = 400
+"""Characters in which they stand."""
 _BETWEEN = ("<|message|>", "<|constrain|>", "<|start|>", "<|begin|>", "<|end|>", "<|content|>")
 _SPELLED = (
     # gpt-oss behind a server that leaves control tokens out.
@@ -54,7 +64,7 @@ _SPELLED = (
 _WRAPPER = "answer|final_answer|response|output|solution|conclusion|result"
 _WRAPPED = re.compile(
     rf"\A\s*<(?P<name>{_WRAPPER})>(?P<tagged>.*?)(?:</(?P=name)>\s*)?\Z"
-    r"|\A\s*<\|(?:begin|start)_(?:of_)?(?P<control>solution|response|text|answer)\|>(?P<inner>.*?)"
+    r"|\A\s*<\|(?:begin|start)_(?:of_)?(?P<control>solution|response|text|answer|box)\|>(?P<inner>.*?)"
     r"(?:<\|end_(?:of_)?(?P=control)\|>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
@@ -93,7 +103,7 @@ def spoken(text: str, *, inside: bool = False) -> Spoken:
         done = mark.end()
         if _opens(mark):
             thinking = thought = True
-        elif thinking or mark["channel"]:
+        elif thinking or mark["channel"] or mark["turn"]:
             parts.append("")
             thinking = False
         else:
@@ -130,6 +140,8 @@ def _opens(mark: re.Match[str]) -> bool:
     if mark["name"] is not None:
         ends = _CLOSING.intersection(re.split("[:_.-]", mark["name"].lower()))
         return not (mark["slash"] or mark["empty"] or ends)
+    if mark["turn"] is not None:
+        return mark["turn"].lower() == "think"
     if mark["channel"] is not None:
         return mark["channel"].lower() != "final"
     if mark["opens"] or mark["closes"]:
@@ -146,6 +158,9 @@ def _without_spelled(text: str) -> tuple[list[str], bool]:
 
 
 def _unwrapped(text: str) -> str:
+    text = text.rstrip()
+    if ends := _ENDS.search(text[-_TAIL:]):
+        text = text[: len(text) - len(ends[0])]
     found = _WRAPPED.match(text)
     if found is None:
         return text.strip()

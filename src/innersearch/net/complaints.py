@@ -27,6 +27,13 @@ _WHY = (
 )
 """Fields, in lower case, that say why there is nothing."""
 _STATUS = ("status", "state", "type", "code", "statuscode", "status_code", "error_code", "errorcode")
+_ASIDE = ("note", "notice", "info", "information", "hint", "alert", "comment", "html", "body")
+"""Fields that say why only where they speak of trouble."""
+_FLAG = re.compile(
+    r"captcha|(?:^|_|is)blocked$|banned|throttled|limited$|timed_?out|suspended|overloaded",
+    re.IGNORECASE,
+)
+"""Names of fields that say it themselves."""
 _SILENT = ("unresponsive_engines", "failed_engines")
 _DEPTH, _LONGEST = 4, 200
 
@@ -37,20 +44,29 @@ _FINE = re.compile(
 )
 _NOTHING = re.compile(
     r"\b(?:no|any|zero|0)\b.{0,20}\b(?:results?|matches|match|documents|pages|hits)\b|"
-    r"nothing (?:was )?found|not (?:find|match)",
+    r"nothing (?:was )?found|not (?:find|match)|"
+    r"kein(?:e|en)? (?:ergebnis|treffer)|aucun r[ée]sultat|(?:sin|ning[úu]n|nenhum|nessun) result|"
+    r"brak wynik|geen result|ничего не найдено|нет результатов|не найден|sonuç bulunamadı|"
+    r"(?:没有|沒有|未|无|無)(?:找到|结果|結果|搜索到|查到|符合)|(?:見つかりません|結果はありません|該当)|"
+    r"결과가? ?없|لا توجد نتائج|कोई परिणाम नहीं|không tìm thấy",
     re.IGNORECASE,
 )
-_BLOCKED = r"fail|time[d_ -]?out|block|limit|denied|unavailable|exceed|captcha|suspend|throttl"
+_BLOCKED = (
+    r"fail|time[d_ -]?out|block|limit|denied|unavailable|exceed|captcha|suspend|throttl|"
+    r"unusual traffic|too many|not a robot|verify (?:that )?you|验证码|驗證碼|频繁|頻繁|"
+    r"подозрительн|слишком (?:много|част)|gesperrt|bloqué|bloquead|bloccat"
+)
 _TROUBLE = re.compile(rf"err|process|queue|pending|{_BLOCKED}", re.IGNORECASE)
 _CAUSE = re.compile(_BLOCKED, re.IGNORECASE)
 _LIMITED = re.compile(
     r"rate[ _-]?limit|too[ _]many|slow down|throttl|per (?:second|minute|hour)|try again (?:in|later)|"
-    r"concurren|requests? limit",
+    r"concurren|requests? limit|过于频繁|過於頻繁|稍后再试|слишком (?:много|част)|demasiad[ao]s|"
+    r"trop de requ|zu viele|troppe|muitas (?:solicita|requisi)|リクエストが多|요청이 너무",
     re.IGNORECASE,
 )
 _PLAN = "credits?|quota|balance|funds|plan|allowance|searches"
 _SPENT = re.compile(
-    rf"run out of|out of (?:{_PLAN})|(?:not enough|insufficient|no(?: more)?|0) (?:{_PLAN})|"
+    rf"run out of|out of (?:{_PLAN})|(?:not enough|insufficient|no(?: more)?|0)[ _](?:{_PLAN})|"
     rf"(?:{_PLAN})\b.{{0,30}}(?:exhausted|exceeded|used up|depleted|reached|expired)|"
     rf"exceed(?:ed|s)?\b.{{0,30}}(?:{_PLAN})|(?:usage|monthly|plan'?s?|daily) limit|"
     r"payment required|upgrade your|quota_",
@@ -106,7 +122,9 @@ def unanswered(answer: Mapping[str, Any]) -> str:
     found = []
     for name in _SILENT:
         value = answer.get(name)
-        rows = value.items() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        rows: list[Any] = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            rows = list(value.items())
         found += [": ".join(_texts(list(row) if isinstance(row, tuple) else row, 0)) for row in rows]
     return ", ".join(filter(None, found))[:_LONGEST]
 
@@ -117,10 +135,31 @@ def _said(fields: Mapping[str, Any]) -> Iterator[str]:
         nothing = _NOTHING.search(text) and not _CAUSE.search(text)
         if text and not nothing and not _FINE.fullmatch(text):
             yield text
+    yield from _asides(fields)
     yield from _statuses(fields)
     for name, bad in (("success", False), ("ok", False), ("error", True), ("failure", True)):
-        if fields.get(name) is bad:
+        if _boolean(fields.get(name)) is bad:
             yield f"{name}: {bad}"
+
+
+def _asides(fields: Mapping[str, Any]) -> Iterator[str]:
+    """What is said in passing, and by the name of a field."""
+    for name in _ASIDE:
+        text = ": ".join(_texts(fields.get(name), 0))
+        if _CAUSE.search(text):
+            yield text
+    for name, value in fields.items():
+        said = isinstance(value, str) and value.strip() and not _FINE.fullmatch(value)
+        if _FLAG.search(name[:_LONGEST]) and (said or _boolean(value)):
+            yield " ".join(name[:_LONGEST].split())[:50]
+
+
+def _boolean(value: Any) -> bool | None:
+    """What a field says that holds true or false, as such or as a word."""
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return {"true": True, "false": False}.get(word)
 
 
 def _statuses(fields: Mapping[str, Any]) -> Iterator[str]:

@@ -224,11 +224,13 @@ def context_of(config: Any, path: str) -> int:
 
 def configured_vocabulary(path: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """Number of tokens that a model may sample that is not loaded: often more than have a name."""
+    # Of some tokenizers the numbers have gaps.
+    named = 1 + max(tokenizer.get_vocab().values(), default=-1)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        return max(len(tokenizer), int(config.get_text_config().vocab_size))
+        return max(named, int(config.get_text_config().vocab_size))
     except (OSError, ValueError, AttributeError):
-        return len(tokenizer)
+        return named
 
 
 def _check_tags(tokenizer: PreTrainedTokenizerFast, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from innersearch.spelling import Speller, pieces
+from innersearch.spelling import Speller, pieces, spelled_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -65,7 +65,5 @@ class StopStrings:
 
 def _ending(tokenizer: PreTrainedTokenizerFast, ends: set[str]) -> list[int]:
     """Ids of the tokens with one of some ASCII characters in them, as written or as spelled."""
-    ids = range(len(tokenizer)) if ends else range(0)
-    written = tokenizer.convert_ids_to_tokens(list(ids))
-    spelled = tokenizer.backend_tokenizer.decode_batch([[i] for i in ids], skip_special_tokens=False)
-    return [i for i in ids if ends & {*(written[i] or ""), *spelled[i]}]
+    alone = spelled_alone(tokenizer) if ends else {}
+    return sorted(number for number, text in alone.items() if not ends.isdisjoint(text))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from innersearch.control import Harmless, harmless, unknown_ids
 from innersearch.errors import ConfigError, DataError, ModelError, did_you_mean
 from innersearch.grammar import closing, neutralise, opening
-from innersearch.prompts.templates import ask, squeezed
+from innersearch.prompts.templates import ask, begins_reply, squeezed, turn_end
 from innersearch.types import Kind
 
 if TYPE_CHECKING:
@@ -170,10 +170,17 @@ def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, 
 
 
 def _open_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[int, ...]:
-    if ids and ids[-1] == tokenizer.eos_token_id:
+    """The tokens of a prompt, which may not end, but for white space, with what ends a reply."""
+    last = next((i for i in reversed(ids) if str(tokenizer.decode([i])).strip()), -1)
+    # To find out how a turn ends takes as long as the rest.
+    if last == tokenizer.eos_token_id or (
+        last in tokenizer.added_tokens_decoder
+        and last == turn_end(tokenizer)
+        and not begins_reply(tokenizer)
+    ):
         raise ModelError(
-            f"the tokenizer's chat template ends the prompt with {tokenizer.eos_token}, the end of "
-            "sequence, after which no reply follows: correct chat_template in its directory, so that "
-            "it begins the reply (add_generation_prompt)"
+            f"the tokenizer's chat template ends the prompt with {tokenizer.decode([last])}, with which "
+            "it ends a reply, so that none follows: correct chat_template in its directory, so that it "
+            "begins the reply (add_generation_prompt)"
         )
     return tuple(ids)

@@ -87,8 +87,20 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
     _, found, rest = rendered.rpartition(_REPLY)
     for token_id in tokenizer.encode(rest, add_special_tokens=False) if found else ():
         if str(tokenizer.decode([token_id])).strip():
-            return token_id if token_id in tokenizer.added_tokens_decoder else None
+            known = token_id in tokenizer.added_tokens_decoder
+            return token_id if known and token_id not in _unknown(tokenizer) else None
     return None
+
+
+def _unknown(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What text outside the vocabulary becomes."""
+    return tokenizer.encode("\U0003fffd", add_special_tokens=False)
+
+
+def begins_reply(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template puts anything where a reply is to follow."""
+    asked = [("user", "Is it so?")]
+    return _render(tokenizer, asked, reply=True) != _render(tokenizer, asked, reply=False)
 
 
 def squeezed(text: str) -> str:

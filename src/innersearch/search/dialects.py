@@ -220,10 +220,14 @@ def read_answer(dialect: Dialect, answer: object, k: int) -> list[Document]:
     """The first `k` documents of an answer, best first; results without an address are passed over.
 
     Raises:
-        ValueError: It is no answer of the API, or its list of results holds something that is no result.
+        ValueError: It is no answer of the API, or its list of results holds something that is no result,
+            or nothing that is one.
     """
-    found = [row for row in _rows(dialect, answer) if isinstance(row.get(dialect.url), str)][:k]
-    return [_document(dialect, row) for row in found]
+    rows = _rows(dialect, answer)
+    found = [row for row in rows if isinstance(url := row.get(dialect.url), str) and url.strip()]
+    if rows and not found:
+        raise ValueError(f"no result has an address, but {sorted(map(str, rows[0]))[:8]}")
+    return [_document(dialect, row) for row in found[:k]]
 
 
 def _rows(dialect: Dialect, answer: object) -> list[Json]:
@@ -234,7 +238,8 @@ def _rows(dialect: Dialect, answer: object) -> list[Json]:
         if not isinstance(section, dict):
             raise ValueError(f"{dialect.rows[0]} is no object")
         section = section.get(name)
-        if section is None:
+        # Some write an empty list as an object, and no object as an empty list.
+        if section is None or section in ({}, [], "", False):
             # An answer box, or nothing at all, was found: that is an answer, and may be paid for.
             if dialect.marks.isdisjoint(answer):
                 raise ValueError(f"no list of results, but {sorted(map(str, answer))[:8]}")

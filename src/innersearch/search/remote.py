@@ -105,13 +105,17 @@ class RemoteEngine:
         client = self._connections.client
         request = self._connections.request("POST", self._url, self._request(lines, k), headers)
         answer = await fetch_json(client, request, self.name, self._key)
+        said = complaint(answer) if isinstance(answer, dict) else None
         try:
-            return [self._result(rows, k) for rows in self._lists(answer, len(lines))]
+            lists = self._lists(answer, len(lines))
         except ValueError as error:
-            if isinstance(answer, dict) and (said := complaint(answer)) is not None:
+            if said is not None:
                 raise refusal(said, self.name, self._key) from error
             message = f"{self.name} sent an answer that cannot be read: {error}"
             raise PermanentError(message[:300], reason="malformed") from error
+        if said is not None and not any(lists):
+            raise refusal(said, self.name, self._key)
+        return [self._result(rows, k) for rows in lists]
 
     def _result(self, rows: list[Any], k: int) -> SearchResult:
         """The result of one query; a row without a text takes no other with it."""

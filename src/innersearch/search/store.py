@@ -252,8 +252,8 @@ def building(folder: Path, *, keep: Collection[str] = ()) -> Iterator[Path]:
     thrown away, but for the files named in `keep`, with which another build can go on.
 
     Raises:
-        SearchError: `folder` holds something that is no index, or cannot be written, or another process
-            is building it.
+        SearchError: `folder` holds something that is no index, so does the place beside it where builds
+            are made, it cannot be written, or another process is building it.
     """
     # However it is spelt, there is one lock for it.
     folder = folder.resolve()
@@ -262,6 +262,7 @@ def building(folder: Path, *, keep: Collection[str] = ()) -> Iterator[Path]:
     part = switch.part_of(folder)
     try:
         with locked(_lock_of(folder), f"the index {folder}", error=SearchError):
+            switch.demand_place(folder)
             switch.recover(folder, SETTINGS)
             try:
                 part.mkdir(exist_ok=True)
@@ -277,7 +278,7 @@ def building(folder: Path, *, keep: Collection[str] = ()) -> Iterator[Path]:
 
 
 def _lock_of(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".lock")
+    return folder.with_name(folder.name + switch.LOCK)
 
 
 def _is_index(folder: Path) -> bool:

@@ -2,19 +2,28 @@
 
 Something new is made in the sibling `<folder>.part`. Where the kernel can exchange two names, that is
 one step, and there is always one whole `folder`. Elsewhere (some network mounts, other systems) the old
-one is renamed to `<folder>.old` first; whoever is killed or reads between the two steps finds the new
-one by `place_of`, and the next build finishes the switch.
+one is renamed to `.<folder>.replaced` first; whoever is killed or reads between the two steps finds the
+new one by `place_of`, and the next build finishes the switch. People call a copy of their own
+`<folder>.old`, so that is not what is thrown away.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 from pathlib import Path
 
+from innersearch.errors import SearchError
 from innersearch.records import to_disk
 
+PART, LOCK = ".part", ".lock"
+"""How the names of what is being made and of the lock of whoever makes it end."""
+_MADE = re.compile(
+    r"documents\.jsonl|.+\.npy|.+\.index\.json|index\.faiss|(?:building|settings)\.json|\..+\.part"
+)
+"""The files of an index and of its making."""
 _HERE = -100
 _EXCHANGE = 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
@@ -22,7 +31,23 @@ _EXCHANGE = 2
 
 def part_of(folder: Path) -> Path:
     """Where what is to take the place of `folder` is made."""
-    return _sibling(folder, ".part")
+    return _sibling(folder, "", PART)
+
+
+def demand_place(folder: Path) -> None:
+    """Check that what is made and thrown away beside `folder` is nobody else's.
+
+    Raises:
+        SearchError: There is something that no build left, or `folder` is called as what builds leave.
+    """
+    if folder.suffix in (PART, LOCK):
+        raise SearchError(
+            f"what builds make beside an index and throw away is called {folder.suffix}: give another "
+            f"name than {folder.name}"
+        )
+    part = part_of(folder)
+    if part.exists() and not (part.is_dir() and all(_MADE.fullmatch(p.name) for p in part.iterdir())):
+        raise SearchError(f"{part} is in the way, where the index is to be built: move it or delete it")
 
 
 def place_of(folder: Path, marker: str) -> Path:
@@ -69,10 +94,10 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def _old(folder: Path) -> Path:
-    return _sibling(folder, ".old")
+    return _sibling(folder, ".", ".replaced")
 
 
-def _sibling(folder: Path, ending: str) -> Path:
+def _sibling(folder: Path, before: str, ending: str) -> Path:
     # Beside the directory itself, also where it is reached by a link, or is called "." here.
     real = folder.resolve()
-    return real.with_name(real.name + ending) if real.name else real
+    return real.with_name(before + real.name + ending) if real.name else real

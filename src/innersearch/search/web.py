@@ -125,9 +125,11 @@ class WebEngine:
         return SearchResult(documents, cost_usd=cost, partial=partial if blocked else None)
 
     def _refuse(self, answer: Any) -> None:
-        """Raise what the API says about having nothing, if it says anything."""
-        if isinstance(answer, dict) and (said := complaint(answer)) is not None:
-            raise refusal(said, self.name, self._key)
+        """Raise what the API says about having nothing, if it says it, in place of results as well."""
+        results = answer.get(self.dialect.rows[0]) if isinstance(answer, dict) else None
+        for part in (answer, results, *(results[:1] if isinstance(results, list) else ())):
+            if isinstance(part, dict) and (said := complaint(part)) is not None:
+                raise refusal(said, self.name, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
