@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,37 @@ def test_a_killed_run_has_never_counted_too_little(tmp_path: Path) -> None:
             written = json.loads(path.read_text())
             assert taken <= written["calls"] <= taken + 100
             assert taken * 0.001 - 1e-9 <= written["usd"] <= taken * 0.001 + 0.1 + 1e-9
+
+
+def test_processes_that_count_on_one_file_never_exceed_it_together(tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    both = [Budget(calls=1_000, usd=0.5, path=path) for _ in range(2)]
+    taken = [0, 0]
+    for turn in range(4_000):
+        # One of them works three times as fast.
+        at = int(turn % 4 == 0)
+        with suppress(PermanentError):
+            both[at].reserve(0.001)
+            taken[at] += 1
+    assert all(taken)
+    assert 0.95 * 500 <= sum(taken) <= 500
+    for budget in both:
+        budget.save()
+    assert json.loads(path.read_text()) == {"calls": sum(taken), "usd": sum(taken) / 1_000}
+
+
+def test_what_costs_more_than_its_price_is_counted_beside_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    mine, other = Budget(path=path), Budget(path=path)
+    other.reserve(0.25)
+    mine.reserve(0.001)
+    mine.settle(0.001, 0.75)
+    path.unlink()
+    mine.reserve(0.0)
+    mine.settle(0.0, 1.0)
+    other.save()
+    mine.save()
+    assert json.loads(path.read_text())["usd"] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"calls": 1}', '{"calls": "x", "usd": 0}', "\xff"])

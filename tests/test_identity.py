@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from innersearch.cli import main
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
+from innersearch.evaluate.calibrate import save_gate
 from innersearch.identity import FILE, demand_same, keep, of_model, of_served, of_tokenizer
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.records import read_json, read_lines, write_json
@@ -103,6 +104,39 @@ def test_an_evaluation_goes_on_with_what_it_began_with_only(capsys, monkeypatch)
         shutil.rmtree("model")
         copy_of_world()
         assert main([*EVAL, "--resume"]) == 0
+
+
+def test_a_model_that_was_moved_is_the_same_and_another_is_not(capsys) -> None:
+    copy_of_world()
+    write_questions("Who taught Nemie?", "Who founded Coltek?", "Who is it?")
+    assert main(EVAL) == 0
+    assert main(TRAIN) == 0
+    Path("model").rename("moved")
+    for command in (EVAL, TRAIN):
+        moved = ["moved" if part == "model" else part for part in command]
+        assert main([*moved, "--resume"]) == 0
+    shutil.copytree("moved", "model")
+    other_weights()
+    Path("model").rename("other")
+    capsys.readouterr()
+    for command, message in (
+        (EVAL, "was written with other settings, questions or model (model)"),
+        (TRAIN, "the weights of other, instead of model, changed since this run began"),
+    ):
+        other = ["other" if part == "model" else part for part in command]
+        assert message in fails(capsys, *other, "--resume")
+
+
+def test_a_gate_belongs_to_the_weights_it_was_calibrated_for(capsys) -> None:
+    copy_of_world()
+    write_questions("Who taught Nemie?")
+    save_gate(Path("model"), {"signal": "entropy", "threshold": 0.5})
+    hybrid = ("--search", "hybrid", "--engine", "world")
+    assert main([*EVAL, *hybrid]) == 0
+    other_weights()
+    capsys.readouterr()
+    assert "calibrated for other weights" in fails(capsys, *EVAL[:-1], "fresh", *hybrid)
+    assert not Path("fresh").exists()
 
 
 def test_an_evaluation_that_was_begun_before_is_gone_on_with_and_that_is_said(capsys, caplog) -> None:

@@ -24,6 +24,7 @@ from innersearch.net.patience import CallSettings
 from innersearch.records import write_json
 from innersearch.search.base import Asked, SearchResult
 from innersearch.search.noise import Curriculum
+from innersearch.simulator import engine as engine_module
 from innersearch.simulator.drafts import read_draft
 from innersearch.simulator.engine import SimulatedEngine, simulator_prompt
 from innersearch.simulator.loading import TRAINED, as_trained, open_simulator
@@ -469,7 +470,7 @@ def test_half_a_character_is_no_reason_to_fall_over() -> None:
     assert said(writer.asked[0])["query"] == "a ? b"
 
 
-def test_the_identity_holds_what_decides_the_documents() -> None:
+def test_the_identity_holds_what_decides_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     base = engine(Writing(echo)).identity
     assert base == engine(Writing(echo), max_batch=7).identity
     for changes in (
@@ -482,6 +483,10 @@ def test_the_identity_holds_what_decides_the_documents() -> None:
         assert engine(Writing(echo), **changes).identity != base
     assert engine(Writing(echo, name="other")).identity != base
     assert engine(Writing(echo), noise=0.5).identity != base
+    fill = engine_module.prompts.fill
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module.prompts, "fill", lambda *given, **slots: fill(*given, **slots) + "!")
+        assert engine(Writing(echo)).identity != base
     assert engine(Writing(echo)).source is Source.SIMULATOR
 
 

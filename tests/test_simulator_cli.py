@@ -169,6 +169,52 @@ def test_labels_of_a_judge(made: Path, tmp_path: Path, capsys) -> None:
     assert "--resume" in fails(capsys, "simulator", "label", str(tmp_path / "few.jsonl"), *again)
 
 
+def test_what_a_kill_left_of_a_question_is_collected_again(in_empty_folder: None, capsys) -> None:
+    few = ("--max-questions", "4", "--samples", "1")
+    bare = ("simulator", "collect", "world", *few, "--output", "p.jsonl")
+    command = (*bare, *SOURCE, "--pages", "3")
+    works(*command)
+    whole = Path("p.jsonl").read_bytes()
+    Path("p.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
+    works(*command, "--resume")
+    assert Path("p.jsonl").read_bytes() == whole
+    for other in (("--pages", "2"), ("--pages", "3", "--seed", "1"), ("--pages", "3", "-k", "2")):
+        said = fails(capsys, *bare, *SOURCE, *other, "--resume")
+        assert "cannot go on with p.jsonl" in said
+        assert "changed" in said
+    other = ("--data", "world:test", "--pages", "3", "--engine", "world")
+    assert "is not among those that are asked" in fails(capsys, *bare, *other, "--resume")
+    assert Path("p.jsonl").read_bytes() == whole
+
+
+def test_labels_after_a_kill_are_those_without_one(made: Path, in_empty_folder: None, capsys) -> None:
+    lines = (made / "pairs.jsonl").read_text().splitlines(keepends=True)[:20]
+    Path("p.jsonl").write_text("".join(lines))
+    command = ("simulator", "label", "p.jsonl", "--output", "l.jsonl")
+    works(*command)
+    whole = Path("l.jsonl").read_bytes()
+    for kept in (1, 5, 8, 20):
+        Path("l.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:kept]) + b'{"torn')
+        works(*command, "--resume")
+        assert Path("l.jsonl").read_bytes() == whole
+    Path("p.jsonl").write_text("".join(reversed(lines)))
+    assert "labels of other pairs" in fails(capsys, *command, "--resume")
+    judge = ("--judge", "http://127.0.0.1:9#a-model")
+    assert "the judge changed" in fails(capsys, *command, *judge, "--resume")
+    assert Path("l.jsonl").read_bytes() == whole
+
+
+def test_a_judge_that_gives_no_verdict_stops_the_labelling(made: Path, in_empty_folder: None, capsys):
+    def refuses(asked) -> Answer:
+        return Answer({"error": "no such model"}, status=404)
+
+    with LocalServer(refuses) as server:
+        judge = ("--judge", f"{server.url}#a-model", "--output", "judged.jsonl")
+        said = fails(capsys, "simulator", "label", str(made / "pairs.jsonl"), *judge)
+    assert "the judge gave no verdict" in said
+    assert not Path("judged.jsonl").exists()
+
+
 def test_a_rule_that_is_off_target_labels_nothing() -> None:
     question = Question("q", "Who taught A?", ("B",))
     on = [
@@ -185,7 +231,7 @@ def test_a_rule_that_is_off_target_labels_nothing() -> None:
 def test_collecting_goes_on_after_a_kill(tmp_path: Path) -> None:
     output = tmp_path / "pairs.jsonl"
     arguments = ("simulator", "collect", "world", "--data", "world:validation", "--engine", "world")
-    arguments += ("--max-questions", "300")
+    arguments += ("--max-questions", "300", "--samples", "1")
     command = [sys.executable, "-m", "innersearch", *arguments, "--output", str(output)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while not output.exists() or output.stat().st_size < 1000:
@@ -194,7 +240,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     begun = list(read_pairs(output))
-    works(*arguments, "--output", str(output), "--resume", "--samples", "1")
+    works(*arguments, "--output", str(output), "--resume")
     pairs = list(read_pairs(output))
     assert pairs[: len(begun)] == begun
     assert len({pair.question.id for pair in pairs}) > 270

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from innersearch import cli
+from innersearch.cli import main
+from innersearch.cli.engines import SearchOptions
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError, PolicyError, RunError
 from innersearch.policy.servers import Patience, Servers
@@ -96,7 +98,9 @@ def test_a_run_goes_on_with_other_limits_of_calls_and_with_nothing_else(tmp_path
     before = Recipe(search=SearchSettings(max_calls=5))
     Run.start(tmp_path, before, resume=False)
     (tmp_path / "trajectories.jsonl").touch()
-    slower = SearchSettings(max_calls=9, max_usd=1, in_flight=2, per_second=0.5, deadline_s=9)
+    slower = SearchSettings(
+        max_calls=9, max_usd=1, in_flight=2, per_second=0.5, deadline_s=9, max_error_rate=1
+    )
     Run.start(tmp_path, Recipe(search=slower), resume=True)
     with pytest.raises(RunError, match=r"search\.k"):
         Run.start(tmp_path, Recipe(search=SearchSettings(k=9)), resume=True)
@@ -131,3 +135,14 @@ def test_what_the_machine_refused_is_said_as_it_is(
     assert said in printed
     assert "hidden-77" not in printed
     assert ("while writing" in printed) == (error.errno == errno.ENOSPC)
+
+
+@pytest.mark.usefixtures("in_empty_folder")
+def test_how_many_searches_may_fail_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, wanted in ((0.0, 0.0), (0.9, 0.9), (None, SearchSettings().max_error_rate)):
+        settings = SearchOptions(search="world", max_error_rate=given).resolved("world", world=True)
+        assert settings is not None
+        assert settings.max_error_rate == wanted
+    alone = ("eval", "world", "--data", "world:test", "--max-error-rate", "0")
+    assert main(alone) == 1
+    assert "--max-error-rate without a search" in capsys.readouterr().err

@@ -52,8 +52,10 @@ _NAMES = {
     "prompt text": "the text of the prompt",
     "prompts": "the prompts, as the chat template renders them,",
     "engine": "the search engine",
+    "judge": "the judge",
     "settings": "the settings",
 }
+_OF_MODEL = ("weights", "configuration", "generation config", "tokenizer", "chat template")
 _WITHIN_PROMPTS = {"tokenizer", "chat template", "questions", "prompt text"}
 """What changes the prompts: then those need not be named too."""
 _SHOWN = 24
@@ -143,12 +145,41 @@ def demand_same(folder: Path, made_of: Parts, model: str, what: str) -> None:
     changed = differing(parts_in(folder), made_of)
     if not changed:
         return
+    recorded = _read(folder)["recorded"].get("model", model)
+    model = model if model == recorded else f"{model}, instead of {recorded},"
+    raise RunError(
+        f"cannot resume {folder}: {changes(changed, model, what)}; start anew with another --output, or "
+        "give what it began with"
+    )
+
+
+def changes(changed: Mapping[str, tuple[Any, Any]], model: str, what: str) -> str:
+    """What `differing` found, in words."""
     names = [_NAMES.get(name, name).format(model=model) for name in changed]
     details = "; ".join(f"{_short(before)} → {_short(now)}" for before, now in changed.values())
-    raise RunError(
-        f"cannot resume {folder}: {' and '.join(names)} changed since this {what} began: {details}; "
-        "start anew with another --output, or give what it began with"
-    )
+    return f"{' and '.join(names)} changed since this {what} began: {details}"
+
+
+def name_of(folder: Path, made_of: Parts, model: str) -> str:
+    """The name by which a folder knows a model: a directory that was moved is the same by its content.
+
+    Raises:
+        DataError: The folder's identity.json is damaged.
+    """
+    before = parts_in(folder)
+    seen = known_by_content(folder) and "weights" in made_of
+    if seen and all(made_of.get(name) == before.get(name) for name in _OF_MODEL):
+        return str(_read(folder)["recorded"].get("model", model))
+    return model
+
+
+def known_by_content(folder: Path) -> bool:
+    """Whether the weights behind the records of a folder were seen, so that no name is needed.
+
+    Raises:
+        DataError: The folder's identity.json is damaged.
+    """
+    return str(parts_in(folder).get("weights", "")).startswith(("sha256:", "sampled"))
 
 
 def demand_same_model(folder: Path, made_of: Parts, model: str, what: str) -> None:

@@ -74,6 +74,24 @@ def held(folder: Path, what: str, name: str = ".lock") -> Iterator[None]:
                 path.rmdir()
 
 
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder, and keep them out during it.
+
+    For moments only, such as reading a small file and writing it anew: whoever comes later waits.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as reason:
+            if reason.errno not in _UNSUPPORTED:
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
 def _acquire(file: Path, what: str, error: type[InnersearchError]) -> int:
     while True:
         try:

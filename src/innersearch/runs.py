@@ -27,10 +27,12 @@ from innersearch import openmp
 from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
 from innersearch.errors import DataError, RunError
+from innersearch.identity import known_by_content
 from innersearch.records import begun, keep_lines, read_json, write_json
 
 _HOW_ONLY = frozenset(
-    f"search.{name}" for name in ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
+    f"search.{name}"
+    for name in ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s", "max_error_rate")
 )
 """Settings that say how engines are called, and not what is found: a run can go on with others."""
 _PACKAGES = (
@@ -137,8 +139,10 @@ class Run:
         # Settings that came later had their defaults.
         before = dotted(Recipe().model_dump(mode="json")) | dotted(read_json(self.recipe))
         now = dotted(recipe.model_dump(mode="json"))
+        # A model that was moved is the same: whoever goes on compares it by its content.
+        free = _HOW_ONLY | ({"model"} if known_by_content(self.path) else set())
         changed = sorted(
-            key for key in before | now if before.get(key) != now.get(key) and key not in _HOW_ONLY
+            key for key in before | now if before.get(key) != now.get(key) and key not in free
         )
         if changed:
             details = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in changed)

@@ -65,6 +65,8 @@ class SearchOptions:
     """Calls over the network begun per second at most; 0 for as many as the server takes."""
     deadline_s: NonNegativeFloat = 0.0
     """Longest call over the network, in seconds; 30 by default, and 180 for a simulator."""
+    max_error_rate: Annotated[float | None, Parameter(validator=Number(gte=0, lte=1))] = None
+    """Stop when more than this share of all searches failed, wholly or in part; 0.2 by default."""
     noise: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0
     """Share of searches that are answered badly on purpose."""
 
@@ -78,6 +80,8 @@ class SearchOptions:
         chosen |= {"k": 1, "style": "plain"} if world else {"stop_at_answer": True}
         limits = ("k", "max_searches", *_CALLS)
         chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
+        if self.max_error_rate is not None:
+            chosen["max_error_rate"] = self.max_error_rate
         if self.noise:
             chosen["noise"] = NoiseSettings(curve="constant", end=self.noise)
         if world:
@@ -104,7 +108,9 @@ class SearchOptions:
     def _refuse_unused(self) -> None:
         """Self-search asks no engine; whoever names one meant something else."""
         given = [
-            name for name in ("engine", "cache", "offline", *_CALLS, "noise") if getattr(self, name)
+            name
+            for name in ("engine", "cache", "offline", *_CALLS, "max_error_rate", "noise")
+            if getattr(self, name) != getattr(SearchOptions, name)
         ]
         if given:
             option = given[0].replace("_", "-")

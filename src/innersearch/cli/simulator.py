@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,9 +97,8 @@ def collect(
     questions = load_questions(data, groups)[: max_questions or None]
     collection = Collection(pages, samples, max_new_tokens, seed)
     with _alone(output):
-        done = {pair.question.id for pair in _earlier(output, resume=resume)}
-        todo = [question for question in questions if question.id not in done]
-        _collect(model_path(model), engine, k, todo, output, collection)
+        _demand_new(output, resume=resume)
+        _collect(model_path(model), engine, k, questions, output, collection)
     _print_counts(output)
 
 
@@ -106,23 +106,33 @@ def _collect(
     path: str, engine: str, k: int, questions: Sequence[Question], output: Path, collection: Collection
 ) -> None:
     """Collect with what the model expects where nothing is given."""
+    from innersearch import prompts
+    from innersearch.identity import of_model, of_texts
     from innersearch.policy.loading import load_tokenizer
     from innersearch.simulator.collecting import collect
+    from innersearch.simulator.origin import demand_same_origin, without_last_question
 
-    prompt = default_prompt(load_tokenizer(path), real=True)
+    tokenizer = load_tokenizer(path)
+    prompt = default_prompt(tokenizer, real=True)
     world = prompt == WORLD
     plain: dict[str, Any] = {"style": "plain"} if world else {"stop_at_answer": True}
     settings = SearchSettings(router="always", engine=engine, k=k or (1 if world else 5), **plain)
-    length = collection.max_new_tokens or (96 if world else 3000)
+    collection = replace(collection, max_new_tokens=collection.max_new_tokens or (96 if world else 3000))
+    plan = open_plan(settings)
+    made_of = of_model(path, tokenizer) | of_texts(prompts.render(prompt, "{question}"))
+    made_of |= {"engine": plan.identity, "settings": asdict(collection)}
+    demand_same_origin(output, made_of, path)
+    done = without_last_question(output, questions)
+    todo = [question for question in questions if question.id not in done]
     with Display() as display:
         collect(
             path,
             prompt,
-            open_plan(settings),
-            questions,
-            replace(collection, max_new_tokens=length),
+            plan,
+            todo,
+            collection,
             partial(write_pairs, output),
-            lambda n: display.update("collecting", n, len(questions)),
+            lambda n: display.update("collecting", n, len(todo)),
         )
 
 
@@ -150,21 +160,33 @@ def label_command(
     """
     found = list(read_pairs(pairs))
     with _alone(output):
-        begun_at = len(_earlier(output, resume=resume))
-        if not judge:
-            write_pairs(output, label(found[begun_at:]))
+        _demand_new(output, resume=resume)
+        if judge:
+            _judge(found, judge, output)
         else:
-            _judge(found[begun_at:], judge, output)
+            labels = label(found)
+            write_pairs(output, islice(labels, _labelled(output, found, "the rule"), None))
     _print_counts(output)
 
 
-def _judge(pairs: Sequence[Pair], name: str, output: Path) -> None:
+def _labelled(output: Path, found: Sequence[Pair], judge: str) -> int:
+    """How many of the pairs are labelled already, by the same judge."""
+    from innersearch.simulator.origin import demand_same_origin, demand_same_pairs
+
+    demand_same_origin(output, {"judge": judge}, judge)
+    labelled = list(written_pairs(output))
+    demand_same_pairs(output, labelled, found)
+    return len(labelled)
+
+
+def _judge(found: Sequence[Pair], name: str, output: Path) -> None:
     from innersearch.simulator.loading import open_writer
     from innersearch.simulator.pairs import judge
 
     async def run(display: Display) -> None:
         writer = open_writer(name, SimulatorSettings(mode="prompted", temperature=0, max_new_tokens=8))
         try:
+            pairs = found[_labelled(output, found, getattr(writer, "weights", "") or writer.name) :]
             for start in range(0, len(pairs), _PART):
                 part = pairs[start : start + _PART]
                 write_pairs(output, await asyncio.gather(*(judge(pair, writer) for pair in part)))
@@ -304,10 +326,9 @@ def _alone(output: Path) -> AbstractContextManager[None]:
     return locked(output.with_name(f".{output.name}.lock"), f"the file {output}")
 
 
-def _earlier(output: Path, *, resume: bool) -> list[Pair]:
+def _demand_new(output: Path, *, resume: bool) -> None:
     if output.exists() and not resume:
         raise RunError(f"{output} exists: add --resume to go on with it, or give another --output")
-    return list(written_pairs(output))
 
 
 def _print_counts(output: Path) -> None:

@@ -20,6 +20,7 @@ from innersearch.errors import ConfigError, RunError
 from innersearch.records import read_json, read_lines, write_json
 from innersearch.search.router import parse_router
 from innersearch.types import ALL_GROUPS
+from innersearch.weights import fingerprint
 
 GATE = "gate.json"
 RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -104,8 +105,8 @@ def _measured(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def save_gate(model: Path, gate: dict[str, Any]) -> Path:
-    """Keep a calibrated gate beside its model."""
-    write_json(model / GATE, gate)
+    """Keep a calibrated gate beside its model, with what tells its weights apart."""
+    write_json(model / GATE, gate | {"weights": fingerprint(model)})
     return model / GATE
 
 
@@ -113,7 +114,8 @@ def load_gate(model: Path) -> dict[str, Any]:
     """The gate that was calibrated for a model.
 
     Raises:
-        RunError: There is none, or it is damaged.
+        RunError: There is none, or it is damaged, or was calibrated for other weights.
+        ModelError: The weights are damaged.
     """
     file = model / GATE
     if not file.is_file():
@@ -127,6 +129,12 @@ def load_gate(model: Path) -> dict[str, Any]:
         raise RunError(
             f"{file} holds no gate ({error}): calibrate it again with `innersearch calibrate {model}`"
         ) from error
+    known, now = gate.get("weights"), fingerprint(model)
+    if known and now and known != now:
+        raise RunError(
+            f"{file} was calibrated for other weights than {model} holds now: calibrate it again with "
+            f"`innersearch calibrate {model}`"
+        )
     return dict(gate)
 
 

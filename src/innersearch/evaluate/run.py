@@ -23,6 +23,7 @@ from innersearch.identity import (
     demand_same,
     demand_same_model,
     keep,
+    name_of,
     of_model,
     of_prompts,
     of_served,
@@ -137,6 +138,7 @@ def _evaluate(
     plan = plan() if callable(plan) else plan
     identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
     model = _of_model(policy, tokenizer)
+    identity["model"] = name_of(path, model, policy.name)
     demand_same_model(path, model, policy.name, "evaluation")
     made_of = model | _of_questions(settings, questions, prompt_ids, plan)
     otherwise, later = "was written with other settings, questions or model", {"dtype": "float32"}

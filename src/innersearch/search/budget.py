@@ -8,11 +8,13 @@ an engine that makes calls, and belongs inside `Reliable`, so that every retry t
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from innersearch.errors import ConfigError, SearchError
+from innersearch.locks import in_turn
 from innersearch.net.calls import CallError, PermanentError
 from innersearch.records import read_json, write_json
 from innersearch.search.base import SearchResult, used_up
@@ -35,7 +37,8 @@ class Spent:
 
 
 class Budget:
-    """A number of calls and a sum of money that are never exceeded, by tasks or threads of one process.
+    """A number of calls and a sum of money that are never exceeded, by tasks and threads of one process,
+    nor by several processes that count on one file.
 
     A call takes its list price before it is made. What it then turns out to have cost replaces that: a
     request that never left or was turned away costs nothing, and one that was broken off stays paid. An
@@ -47,7 +50,8 @@ class Budget:
         usd: Most US dollars; None for any sum.
         path: JSON file to count on in; made if it is missing. It runs ahead of what is spent by up to a
             hundredth of the limits (100 calls and $0.10 where there are none), so that after a kill a
-            resumed run never counts too little. `save` writes the exact figures.
+            resumed run never counts too little, and that far each process may spend before it looks what
+            the others spent. `save` writes the exact figures.
 
     Raises:
         ConfigError: A limit is negative or not a number.
@@ -80,33 +84,56 @@ class Budget:
             PermanentError: That is more than is left; then nothing is taken.
         """
         nano = _nano(usd)
-        with self._lock:
+        with self._lock, self._counting(1, nano):
             if self.calls is not None and self._calls + 1 > self.calls:
                 raise _used_up(f"{self.calls:,} calls")
             if self._limit_nano is not None and self._nano + nano > self._limit_nano:
                 raise _used_up(f"${self.usd:,.2f}")
             self._calls += 1
             self._nano += nano
-            self._write_ahead()
 
     def settle(self, reserved_usd: float, paid_usd: float, *, sent: bool = True) -> None:
         """Replace the price taken before a call by what it cost; one not `sent` is given back.
 
         A price that is none, or over $1,000,000, is an error of the API: the list price stands.
         """
-        with self._lock:
-            self._nano += _nano(paid_usd, instead=reserved_usd) - _nano(reserved_usd)
+        nano = _nano(paid_usd, instead=reserved_usd) - _nano(reserved_usd)
+        with self._lock, self._counting(0, nano):
+            self._nano += nano
             self._calls -= 0 if sent else 1
-            self._write_ahead()
 
     def save(self) -> None:
         """Write the exact figures, if there is a file."""
-        with self._lock:
+        with self._lock, self._shared():
             self._write(self._calls, self._nano)
 
-    def _write_ahead(self) -> None:
-        if self._path is None or (self._calls <= self._written[0] and self._nano <= self._written[1]):
+    @contextmanager
+    def _counting(self, calls: int, nano: int) -> Iterator[None]:
+        """Around taking so much: where the file does not hold it yet, it is read before and written."""
+        known = self._calls + calls <= self._written[0] and self._nano + nano <= self._written[1]
+        if self._path is None or known:
+            yield
             return
+        with self._shared():
+            yield
+            self._write_ahead()
+
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        """Be the only process that counts on the file, with what others counted since the last look."""
+        if self._path is None:
+            yield
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with in_turn(self._path.parent):
+            if self._path.exists():
+                calls, nano = _read(self._path)
+                self._calls += calls - self._written[0]
+                self._nano += nano - self._written[1]
+                self._written = (calls, nano)
+            yield
+
+    def _write_ahead(self) -> None:
         calls = self._calls + (_AHEAD if self.calls is None else self.calls // 100)
         limit = self._limit_nano
         nano = self._nano + (_NANO // 10 if limit is None else limit // 100)

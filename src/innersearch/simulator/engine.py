@@ -8,6 +8,7 @@ the same query, question, label and seed are written once.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -40,8 +41,7 @@ class SimulatedEngine:
         Raises:
             ConfigError: There is no prompt of that name.
         """
-        for label in get_args(Label):
-            simulator_prompt(settings, label, "", "", (), 1)
+        texts = [simulator_prompt(settings, label, "", "", (), 1) for label in get_args(Label)]
         self.settings = settings
         self.curriculum = curriculum
         self.faults: Counter[str] = Counter()
@@ -50,6 +50,7 @@ class SimulatedEngine:
             {"engine": self.name, "writer": writer.name}
             | ({"weights": weights} if (weights := getattr(writer, "weights", "")) else {})
             | settings.model_dump(exclude={"max_batch"})
+            | {"prompt_text": hashlib.sha256(repr(texts).encode()).hexdigest()}
             | (curriculum.identity if curriculum else {})
         )
         self._writer = writer

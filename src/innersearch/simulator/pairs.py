@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from innersearch.errors import ConfigError, DataError
+from innersearch.errors import ConfigError, DataError, SearchError
 from innersearch.grammar import neutralise
 from innersearch.records import LineWriter, read_lines, to_json
 from innersearch.rows import read_rows
@@ -117,6 +117,9 @@ async def judge(pair: Pair, writer: Writer) -> Pair:
     """Label by a language model: does the page hold what answers the query? As ZeroSearch's section 3.3.
 
     A verdict that is neither yes nor no leaves the pair without a label.
+
+    Raises:
+        SearchError: The model gave no verdict at all.
     """
     documents = "\n".join(f"{d.title} {d.text}".strip() for d in pair.documents)
     message = (
@@ -126,6 +129,11 @@ async def judge(pair: Pair, writer: Writer) -> Pair:
     )
     message = neutralise(message)
     output = await writer.write(Prompt(message), ("judge", pair.question.id, pair.query, pair.page))
+    if output.error is not None:
+        raise SearchError(
+            f"the judge gave no verdict: {output.error}; what is written stays, and --resume goes on "
+            "from it"
+        )
     verdict = (spoken(output.text).last or "").lower().strip("*\"'. ")
     labels = {"yes": "useful", "no": "noisy"}
     found = next((labels[word] for word in labels if verdict.startswith(word)), "")
