@@ -270,6 +270,14 @@ def test_what_is_no_completion_is_said_without_its_texts(body: Any) -> None:
         read_reply(body)
 
 
+def test_a_reply_in_the_form_of_another_api_is_not_printed() -> None:
+    body = {"message": {"role": "assistant", "content": "sealed words"}, "done": True}
+    result, server, _ = written(lambda asked: Answer(body))
+    assert "sent no completion" in str(result.error)
+    assert "sealed" not in str(result.error)
+    assert len(server.asked) == 1
+
+
 def test_an_endless_reply_is_cut() -> None:
     result, _, _ = written(lambda asked: reply("Doc 1: a\nDoc 2: " + "b" * 1_000_000))
     assert result.faults == ("cut",)

@@ -81,7 +81,7 @@ class Spoken(NamedTuple):
     @property
     def whole(self) -> str | None:
         """All that it says; None if it ends inside a thought."""
-        return "\n".join(self.parts) if self.parts else None
+        return _without_ends("\n".join(self.parts)) if self.parts else None
 
     @property
     def last(self) -> str | None:
@@ -157,10 +157,13 @@ def _without_spelled(text: str) -> tuple[list[str], bool]:
     return [text], False
 
 
+def _without_ends(text: str) -> str:
+    ends = _ENDS.search(text, max(0, len(text) - _TAIL))
+    return text[: ends.start()] if ends else text
+
+
 def _unwrapped(text: str) -> str:
-    text = text.rstrip()
-    if ends := _ENDS.search(text[-_TAIL:]):
-        text = text[: len(text) - len(ends[0])]
+    text = _without_ends(text.rstrip())
     found = _WRAPPED.match(text)
     if found is None:
         return text.strip()

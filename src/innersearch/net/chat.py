@@ -168,13 +168,19 @@ def _demand_no_failure(answer: Any, name: str, key: Key | None) -> None:
         return
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    if choice is None and (said := complaint(answer)) is not None:
+    # Other APIs put the reply itself where errors have their text.
+    told = {name: value for name, value in answer.items() if not _is_reply(value)}
+    if choice is None and (said := complaint(told)) is not None:
         raise refusal(said, name, key)
     if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
         said = complaint({"error": choice.get("error")})
         if said is not None:
             raise refusal(said, name, key)
         raise TransientError(f"{name} broke off its reply", reason="blocked", down=False)
+
+
+def _is_reply(value: Any) -> bool:
+    return isinstance(value, dict) and "content" in value
 
 
 def read_reply(answer: Any) -> Reply:

@@ -38,18 +38,26 @@ class Layout(NamedTuple):
 
 _BOLD = r"(?:\*\*|__)?"
 _NAMES = (
-    "passage|result|snippet|source|text|文档|文件|文檔|ドキュメント|문서|документ|dokument|documento"
+    "passage|result|snippet|source|text|文档|文件|文檔|文書|ドキュメント|문서|документ|dokument|documento|"
+    "belge|dokumen|văn bản|tài liệu|المستند|مستند|وثيقة|दस्तावेज़|เอกสาร|έγγραφο|מסמך"
 )
 _WORDS = "(?:one|two|three|four|five|six|seven|eight|nine|ten)"
+_OF = r"(?: ?/ ?\d{1,3}| of \d{1,3})?"
 _ORDINALS = "(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
 _NUMBERED = re.compile(
     rf"^ *(?P<heading>#{{1,6}} ?|[-*•>] ?)?{_BOLD}(?:"
-    rf"[\[(<【]?doc(?:ument)?\.? ?[#№]?\d+\b[\])>】]?"
-    rf"|[\[(<【]?(?:(?:doc(?:ument)?|{_NAMES}) ?[#№\[(]{{0,2}}(?:\d+|{_WORDS}|[a-j])\b"
-    rf"|(?:the )?{_ORDINALS} (?:doc(?:ument)?|{_NAMES}))[\])>】]?(?= ?{_BOLD} ?(?:[:.：)\]–—-]|$))"
+    rf"[\[(<【]?doc(?:ument)?\.? ?[#№]?\d+\b{_OF}[\])>】]?"
+    rf"|[\[(<【]?(?:(?:doc(?:ument)?|{_NAMES}) ?[#№\[(]{{0,2}}(?:\d+|{_WORDS}|[a-j])\b{_OF}"
+    rf"|(?:the )?{_ORDINALS} (?:doc(?:ument)?|{_NAMES})"
+    rf"|第 ?[一二三四五六七八九十\d]{{1,2}} ?(?:篇|个|個|份|つの|の)? ?(?:{_NAMES}))"
+    rf"[\])>】]?(?= ?{_BOLD} ?(?:[:.：)\]–—-]|$))"
     rf") ?{_BOLD}",
     re.IGNORECASE | re.MULTILINE,
 )
+_INLINE = re.compile(
+    r"(?<=[.!?…。！？\"”)\]]) (?=\[?doc(?:ument)? ?\d{1,2}\b\]? ?[:：(])", re.IGNORECASE
+)
+"""Where a document begins in the line of another."""
 _TITLE = re.compile(r"\A[ :]*\(title: ?(?P<title>(?:[^()\n]|\([^()\n]*\))*)\)", re.IGNORECASE)
 _TITLE_LINE = re.compile(
     rf"\A[ :.\n]*[-*•]? ?{_BOLD}title{_BOLD} ?[:：] ?{_BOLD} ?(?P<title>[^\n]+?) ?{_BOLD} ?\n",
@@ -68,21 +76,25 @@ _LINK = re.compile(rf"\A\s*[-*•]? ?{_BOLD}(?:url|link){_BOLD} ?[:：][^\n]*\n"
 _HEADING = re.compile(r"^ *#{1,6} +(?:\d{1,3}[.):] *)?(?P<title>[^\n]*)$", re.MULTILINE)
 _COUNTED = re.compile(
     rf"^ *{_BOLD}(?:[\[(【](?P<a>\d{{1,3}})[\])】][.:：]?"
-    rf"|#?(?P<b>\d{{1,3}})(?:[.):：、](?!\d)| [–—-] )){_BOLD}"
+    rf"|#?(?P<b>\d{{1,3}})(?:[.):：、．）](?!\d)| [–—-] )|#(?P<c>\d{{1,3}}) |(?P<d>\d)\ufe0f?\u20e3"
+    rf"|(?P<letter>[A-Ja-j])\) ){_BOLD}"
     r"|^ *(?P<circled>[①-⑳])",
     re.MULTILINE,
 )
 _BULLET = re.compile(r"^ *[-*•▪◦‣·–—] +")
 _RULE = re.compile(r"^ *(?:-{3,}|\*{3,}|={3,}|_{3,}) *$", re.MULTILINE)
+_UNDERLINE = re.compile(r"\A[ :*_]*\n *(?:={3,}|-{3,}) *\n")
+"""Below a mark that is a heading."""
 _FENCE = re.compile(r"^ *(?:```|~~~)[^\n`]*$", re.MULTILINE)
 _TAG = re.compile(
-    r"<(?:doc|document|passage|result|item|entry)(?:[ _-]?\d{1,3})?(?P<attributes>\s[^<>]{0,300})?>",
+    r"<(?:doc|document|passage|result|item|entry|li)(?:[ _-]?\d{1,3})?(?P<attributes>\s[^<>]{0,300})?>",
     re.IGNORECASE,
 )
 _TAG_END = re.compile(
-    r"</(?:doc|document|passage|result|item|entry)(?:[ _-]?\d{1,3})?\s*>", re.IGNORECASE
+    r"</(?:doc|document|passage|result|item|entry|li)(?:[ _-]?\d{1,3})?\s*>", re.IGNORECASE
 )
 _TAG_TITLE = re.compile(r"<title>(?P<title>[^<]{0,1000})</title>", re.IGNORECASE)
+_TAG_SOURCE = re.compile(r"<(source|url)>[^<]{0,1000}</\1>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"title\s?=\s?[\"'](?P<title>[^\"'<>]*)[\"']", re.IGNORECASE)
 _INNER_TAG = re.compile(
     r"</?(?:title|text|contents?|snippet|body|summary|description|document_contents?|source|url|docs|"
@@ -166,7 +178,7 @@ def _tagged(output: str) -> list[Passage]:
         end = _TAG_END.search(body)
         inner = body[: end.start()] if end else body
         title = _ATTRIBUTE.search(mark["attributes"] or "") or _TAG_TITLE.search(inner)
-        text = _INNER_TAG.sub(" ", _TAG_TITLE.sub(" ", inner)).strip()
+        text = _INNER_TAG.sub(" ", _TAG_SOURCE.sub(" ", _TAG_TITLE.sub(" ", inner))).strip()
         numbered = _NUMBERED.match(text)
         passage = _passage(text[numbered.end() :] if numbered else text)
         found.append(Passage(title["title"].strip(), passage.lines) if title else passage)
@@ -174,6 +186,8 @@ def _tagged(output: str) -> list[Passage]:
 
 
 def _numbered(output: str) -> list[Passage]:
+    if sum(1 for _ in _NUMBERED.finditer(output)) == 1:
+        output = _INLINE.sub("\n", output)
     return [
         _headline(body) if (mark["heading"] or "").startswith("#") else _passage(body)
         for mark, body in _between(list(_NUMBERED.finditer(output)), output)
@@ -205,13 +219,19 @@ def _counted(output: str) -> list[Passage]:
     """A list that counts from 1; other numbers at the beginning of a line are none of its marks."""
     marks: list[re.Match[str]] = []
     for mark in _COUNTED.finditer(output):
-        circled = mark["circled"]
-        number = ord(circled) - ord("①") + 1 if circled else int(mark["a"] or mark["b"])
-        if number == len(marks) + 1:
+        if _number(mark) == len(marks) + 1:
             marks.append(mark)
     if not marks or (len(marks) == 1 and output[: marks[0].start()].strip()):
         return []
     return [_passage(body) for _, body in _between(marks, output)]
+
+
+def _number(mark: re.Match[str]) -> int:
+    if mark["circled"]:
+        return ord(mark["circled"]) - ord("①") + 1
+    if mark["letter"]:
+        return ord(mark["letter"].lower()) - ord("a") + 1
+    return int(mark["a"] or mark["b"] or mark["c"] or mark["d"])
 
 
 def _titled(output: str) -> list[Passage]:
@@ -258,6 +278,7 @@ def _bulleted(output: str) -> list[Passage]:
 
 def _passage(body: str) -> Passage:
     """Title and text of what stands behind a mark."""
+    body = _UNDERLINE.sub("", body)
     for pattern in (_TITLE, _TITLE_LINE, _BOLD_TITLE):
         if title := pattern.match(body):
             text = body[title.end() :]

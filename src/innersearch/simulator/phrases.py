@@ -19,12 +19,14 @@ def _any(*phrases: str) -> re.Pattern[str]:
 
 
 _DO = (
-    "(?:help|assist|provide|write|generate|create|comply|fulfil|continue|answer|produce|give|offer|do "
+    "(?:help|assist|provide|write|generate|create|comply|fulfill?|continue|answer|produce|give|offer|do "
     "that|do this|simulate|act|play|pretend|share|discuss|engage|support|search|access|browse|process|"
     "complete|invent|fabricate|make up|participate)"
 )
 _REFUSAL = _any(
-    rf"i (?:can ?not|can't|could not|couldn't|will not|won't|do not|don't) {_DO}\b",
+    rf"(?:no, |unfortunately,? |however, )?i (?:(?:really|simply|just) )?"
+    rf"(?:can ?not|can't|could not|couldn't|will not|won't|do not|don't) {_DO}\b",
+    r"it is not possible for me to\b|i must refrain\b",
     rf"i(?:'m| am) (?:not able|unable) to {_DO}\b",
     r"i(?:'m| am) (?:really |very |so )?sorry(?=,|\.|;| but| i\b)",
     r"(?:sorry|(?:my )?apologies|unfortunately)(?:,|\.| but) ?(?:but )?(?:i|we|this|that|as|your)\b",
@@ -49,6 +51,13 @@ _REFUSAL = _any(
     r"(?:извините|простите|к сожалению), |я не могу|как (?:языковая модель|ии\b|искусственный)",
     r"(?:przykro mi|przepraszam)[,.]|nie mogę|(?:üzgünüm|maalesef)[,.]|xin lỗi,|tôi không thể",
     r"maaf,|saya tidak (?:bisa|dapat)",
+    # Swedish, Norwegian, Danish, Finnish, Czech, Hungarian, Romanian, Greek, Ukrainian, Hebrew, Thai
+    r"(?:tyvärr |dessvärre )?(?:jag|jeg) kan (?:tyvärr |dessverre |desværre )?(?:inte|ikke)\b",
+    r"(?:förlåt|beklager|beklagar|undskyld|valitettavasti|anteeksi), |olen pahoillani|en voi auttaa",
+    r"(?:omlouvám se|je mi líto|bohužel|sajnálom|sajnos|îmi pare rău|ne pare rău), |nemohu |nem tudok ",
+    r"nu (?:pot|vă pot|te pot) (?:ajuta|oferi|genera)|λυπάμαι|συγγνώμη,|δεν μπορώ να",
+    r"(?:вибачте|перепрошую|на жаль), |я не можу|(?:אני )?מצטער|סליחה,|אינני יכול",
+    r"ขออภัย|ขอโทษ|ฉันไม่สามารถ",
     # Chinese, Japanese, Korean, Arabic, Hindi
     r"(?:很?抱歉|对不起|對不起)[，,。.！!、我但 ]|我(?:无法|不能|不会|無法)",
     r"(?:作为|作為|身為)(?:一个|一個|一名)?(?:ai|人工智能|人工智慧|语言模型)",
