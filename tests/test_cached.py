@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from innersearch.errors import SearchError
 from innersearch.records import to_json
+from innersearch.search import cached
 from innersearch.search.base import SearchResult
 from innersearch.search.budget import Budget, Budgeted
 from innersearch.search.cached import CachedEngine, normalised
@@ -272,6 +273,22 @@ def test_queries_that_are_written_differently_have_answers_of_their_own(path: Pa
     same = [unicodedata.normalize(form, "Ångström é") for form in ("NFD", "NFC")] + ["\u212bngström  é "]
     ask(CachedEngine(index, path), *same)
     assert len(index.asked) == len(DIFFERENT) + 1
+
+
+def test_a_file_of_an_earlier_version_replays_what_it_kept_under_its_form_of_queries(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(cached, "normalised", lambda query, form="": normalised(query, "NFKC"))
+        ask(CachedEngine(Index(), path), "10⁵ ﬁsh")
+    [result] = ask(CachedEngine(Index(), path, "replay"), "10⁵ ﬁsh")
+    assert result.error is not None, "a file of this version keeps such queries apart"
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA application_id = 0")
+    database.close()
+    [result] = ask(CachedEngine(Index(), path, "replay"), "10⁵ ﬁsh")
+    assert result.error is None
+    assert result.documents
 
 
 def test_odd_queries_are_kept(path: Path) -> None:

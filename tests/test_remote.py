@@ -56,7 +56,7 @@ DOCUMENT = {"id": 7, "contents": '"Coltek"\nA firm.'}
             False,
             (None, '"Weird Al" Yankovic', "A singer."),
         ),
-        ({"result": [[{"id": 1, "title": 1984, "text": "b"}]]}, False, ("1", "", "b")),
+        ({"result": [[{"id": 1, "title": 1984, "text": "b"}]]}, False, ("1", "1984", "b")),
     ],
     ids="wrapped bare web-server rerank skyrl zerosearch asearcher bm25 untitled quoted number".split(),
 )

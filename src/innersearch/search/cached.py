@@ -41,6 +41,8 @@ Mode = Literal["record", "refresh", "replay"]
 
 FORMAT = 1
 """Version of the tables, in `user_version`."""
+_BY_NFC = 0x69736E66
+"""The `application_id` of files without keys of the normal form NFKC, which earlier versions made."""
 
 _BUSY_S = 60.0
 _TABLES = """
@@ -62,13 +64,13 @@ def _sha256(value: object) -> str:
     return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
-def normalised(query: str) -> str:
+def normalised(query: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
     r"""The form of a query under which its answer is kept.
 
     >>> normalised("  Who\tfounded Coltek? ")
     'Who founded Coltek?'
     """
-    return " ".join(unicodedata.normalize("NFC", query).split())
+    return " ".join(unicodedata.normalize(form, query).split())
 
 
 class _Answers:
@@ -76,6 +78,8 @@ class _Answers:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self._path = path
+        self.earlier = False
+        """Whether an earlier version made the file."""
         self._copy: TemporaryDirectory[str] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="search-cache")
         try:
@@ -192,6 +196,7 @@ class _Answers:
         database.execute("BEGIN")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (kind,) = database.execute("PRAGMA application_id").fetchone()
         database.execute("COMMIT")
         if version != FORMAT and (tables or not write):
             raise SearchError(f"{self._path} is no cache of this version: give another path")
@@ -199,7 +204,9 @@ class _Answers:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
         if write and version != FORMAT:
-            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+            numbers = f"PRAGMA application_id = {_BY_NFC}; PRAGMA user_version = {FORMAT};"
+            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} {numbers} COMMIT;")
+        self.earlier = version == FORMAT and kind != _BY_NFC
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
@@ -330,13 +337,16 @@ class CachedEngine:
         if self._engine is not None:
             await self._engine.close()
 
-    def _key(self, query: str, k: int) -> str:
-        return _sha256([self.identity, k, normalised(query)])
+    def _key(self, query: str, k: int, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+        return _sha256([self.identity, k, normalised(query, form)])
 
     async def _find_or_ask(self, asked: Mapping[str, str], k: int) -> dict[str, SearchResult]:
         try:
             found, missing = await self._find(list(asked))
             if self._engine is None or self.mode == "replay":
+                if self._answers.earlier and missing:
+                    found |= await self._find_earlier({key: asked[key] for key in missing}, k)
+                    missing = {key: why for key, why in missing.items() if key not in found}
                 self.counts.update(missing.values())
                 lost = {key: await self._not_kept(asked[key], k, why) for key, why in missing.items()}
                 return found | lost
@@ -362,6 +372,12 @@ class CachedEngine:
                 found[key] = replace(answer, cost_usd=0.0)
         self.counts["kept"] += len(found)
         return found, missing
+
+    async def _find_earlier(self, asked: Mapping[str, str], k: int) -> dict[str, SearchResult]:
+        """What an earlier version kept under the form that it gave queries."""
+        keys = {key: self._key(query, k, "NFKC") for key, query in asked.items()}
+        found, _ = await self._find(list(dict.fromkeys(keys.values())))
+        return {key: found[other] for key, other in keys.items() if other in found}
 
     async def _ask(self, engine: Engine, asked: Mapping[str, str], k: int) -> dict[str, SearchResult]:
         results = await engine.search(list(asked.values()), k)

@@ -133,7 +133,8 @@ def _open(
         hint = did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])
         raise ConfigError(f"unknown engine {without_users(name)!r}; {hint}")
     if not place:
-        raise ConfigError(f"engine {name!r} lacks its place: write {kind}:DIR or remote:URL")
+        place = {"bm25": "DIR", "dense": "DIR@MODEL", "remote": "URL"}[kind]
+        raise ConfigError(f"engine {name!r} lacks its place: write {kind}:{place}")
     if kind == "remote":
         from innersearch.search.remote import RemoteEngine
 

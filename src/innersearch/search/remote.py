@@ -160,8 +160,9 @@ def _document(row: Any) -> Document:
     fields = {"contents": inner} if isinstance(inner, str) else inner
     if not isinstance(fields, dict):
         raise ValueError(f"a row is {type(row).__name__}, not a document")
-    if not isinstance(fields.get("title"), str | None):
-        fields = {**fields, "title": None}
+    if not isinstance(name := fields.get("title"), str | None):
+        # A novel is called 1984.
+        fields = {**fields, "title": str(name) if type(name) is int and abs(name) < 10**6 else None}
     title, text = title_and_text(fields)
     url, given = fields.get("url"), fields.get("id")
     identity = url if given is None and isinstance(url, str) else given
