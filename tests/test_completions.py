@@ -360,6 +360,11 @@ def test_names_of_policies() -> None:
             open_policy(name, str(SHIPPED), tokenizer())
     with pytest.raises(PolicyError, match="cannot be reached"):
         open_policy("http:http://127.0.0.1:9", str(SHIPPED), tokenizer())
+    # An address alone is that of a server.
+    with pytest.raises(PolicyError, match=r"cannot be reached at http://127\.0\.0\.1:9/"):
+        open_policy("http://127.0.0.1:9", str(SHIPPED), tokenizer())
+    with pytest.raises(ConfigError, match="its server has chosen"):
+        open_policy("https://127.0.0.1:9", str(SHIPPED), tokenizer(), dtype="bfloat16")
     with pytest.raises(PolicyError, match="begin with http"):
         open_policy("http:ftp://x", str(SHIPPED), tokenizer())
     with server() as one, pytest.raises(PolicyError, match="did you mean 'tiny'"):

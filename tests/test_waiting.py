@@ -146,3 +146,15 @@ def test_how_many_searches_may_fail_is_an_option(capsys: pytest.CaptureFixture[s
     alone = ("eval", "world", "--data", "world:test", "--max-error-rate", "0")
     assert main(alone) == 1
     assert "--max-error-rate without a search" in capsys.readouterr().err
+
+
+def test_a_failure_that_a_server_of_token_ids_sends_with_status_200_is_one() -> None:
+    answers = [
+        Answer({"error": {"message": "overloaded, try again", "code": 503}}),
+        Answer({"error": {"message": "rate limit exceeded", "code": 429}}),
+        Answer({"choices": [{"text": "A"}]}),
+    ]
+    assert posted(lambda asked: answers.pop(0)) == {"choices": [{"text": "A"}]}
+    refused = posted(lambda asked: Answer({"error": {"message": "invalid api key", "code": 401}}))
+    assert isinstance(refused, PolicyError)
+    assert "no completion" not in str(refused)

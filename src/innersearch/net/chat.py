@@ -158,12 +158,17 @@ async def complete(
         except PermanentError as error:
             if not parameters.learn(sent, error):
                 raise
-    _demand_no_failure(answer, name, key)
+    demand_no_failure(answer, name, key)
     return answer
 
 
-def _demand_no_failure(answer: Any, name: str, key: Key | None) -> None:
-    """Gateways send the failure of what stands behind them with status 200."""
+def demand_no_failure(answer: Any, name: str, key: Key | None) -> None:
+    """Tell the failure of what stands behind a gateway, which sends it with status 200, from an answer.
+
+    Raises:
+        TransientError: Something failed, or calls come too often.
+        PermanentError: The key or the plan is refused.
+    """
     if not isinstance(answer, dict):
         return
     choices = answer.get("choices")

@@ -36,7 +36,13 @@ DTYPE = "float32"
 
 def kind_of(name: str) -> str:
     """The kind of a policy: what stands before its address."""
-    return name.partition(":")[0]
+    return _parts(name)[0]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The kind of a policy and its place; an address alone is that of a server."""
+    kind, _, place = name.partition(":")
+    return ("http", name) if kind in ("http", "https") and place.startswith("//") else (kind, place)
 
 
 def runs_own(name: str) -> bool:
@@ -68,7 +74,7 @@ def open_policy(
     """
     if dtype != DTYPE and kind_of(name) in ("http", "chat"):
         raise ConfigError(f"--dtype {dtype} with the policy {name}: its server has chosen, leave it out")
-    kind, _, place = name.partition(":")
+    kind, place = _parts(name)
     address, _, model = place.partition("#")
     urls = [url for url in address.split(",") if url]
     match kind:

@@ -12,7 +12,7 @@ from innersearch.errors import PolicyError, Refusal, SearchError
 from innersearch.net.addresses import check_url
 from innersearch.net.caller import Caller
 from innersearch.net.calls import CallError, TransientError
-from innersearch.net.chat import Parameters, complete
+from innersearch.net.chat import Parameters, complete, demand_no_failure
 from innersearch.net.client import Connections
 from innersearch.net.fetching import fetch_json
 from innersearch.net.keys import Key
@@ -105,7 +105,9 @@ class Servers:
             try:
                 send = partial(self._send, server, "POST", path)
                 if parameters is None:
-                    return await send(body)
+                    answer = await send(body)
+                    demand_no_failure(answer, _NAME, self._key)
+                    return answer
                 return await complete(send, body, parameters, _NAME, self._key)
             except TransientError as error:
                 if not error.down:
