@@ -34,7 +34,8 @@ from innersearch.policy.base import Completion, Request, stream_key
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import read_questions
-from innersearch.records import read_json, read_lines, write_json
+from innersearch.records import write_json
+from innersearch.stored import read_json, read_lines
 from innersearch.types import Finish, Sampling
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions

@@ -25,8 +25,8 @@ from innersearch.config import SearchSettings
 from innersearch.evaluate.calibrate import Wanted, calibrate, em, gate_router, signal_values
 from innersearch.intervals import DRAWS, Scores, difference, generator, proportion
 from innersearch.metrics import auroc
-from innersearch.records import read_lines
 from innersearch.search.signals import SAMPLED, SIGNALS
+from innersearch.stored import read_lines
 from innersearch.view.tables import comparison_table, markdown, percent
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.relations import RELATIONS

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 
-from innersearch.records import read_lines
+from innersearch.stored import read_lines
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
 

@@ -27,7 +27,7 @@ from innersearch.cli.sources import load_questions
 from innersearch.config import SearchSettings, SimulatorSettings
 from innersearch.intervals import proportion
 from innersearch.policy.loading import load_tokenizer
-from innersearch.records import read_json, read_lines
+from innersearch.stored import read_json, read_lines
 from innersearch.view.tables import fidelity_table, markdown, percent
 from innersearch.world.pretrain import PretrainPlan, new_model
 from innersearch.world.shipped import SHIPPED

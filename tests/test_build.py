@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from innersearch.cli import main
-from innersearch.records import read_json
+from innersearch.stored import read_json
 from innersearch.world.build import MANIFEST
 from innersearch.world.questions import GROUPS
 from innersearch.world.shipped import SHIPPED

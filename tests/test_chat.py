@@ -13,8 +13,8 @@ from innersearch.errors import ConfigError, ModelError
 from innersearch.policy.chat import ChatPolicy
 from innersearch.policy.servers import Patience
 from innersearch.prompts import render
-from innersearch.records import read_json, read_lines
 from innersearch.rollout.run import Rollout
+from innersearch.stored import read_json, read_lines
 from innersearch.types import Finish, Sampling, Source, Trajectory
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.test_rollout import index, plan, tasks, tokenizer

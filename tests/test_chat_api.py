@@ -16,9 +16,9 @@ from innersearch.errors import PolicyError
 from innersearch.net.chat import read_reply, refused_parameter
 from innersearch.policy.chat import ChatPolicy
 from innersearch.policy.servers import Patience
-from innersearch.records import read_json
 from innersearch.rollout.run import Rollout
 from innersearch.simulator.writers import ChatWriter
+from innersearch.stored import read_json
 from innersearch.types import Finish, Sampling, Trajectory
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.test_rollout import tasks, tokenizer

@@ -16,8 +16,8 @@ from innersearch import checkpoints as module
 from innersearch.checkpoints import MARK, Checkpoints, digest
 from innersearch.cli import main
 from innersearch.errors import DataError, RunError
-from innersearch.records import read_lines
 from innersearch.runs import Run
+from innersearch.stored import read_lines
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.saving import STATE, load_tree, save_tree
 

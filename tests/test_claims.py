@@ -15,7 +15,8 @@ from innersearch.cli import main
 from innersearch.errors import RunError
 from innersearch.evaluate import run as evaluation
 from innersearch.locks import held, locked
-from innersearch.records import begun, read_json, read_lines, write_json
+from innersearch.records import begun, write_json
+from innersearch.stored import read_json, read_lines
 from innersearch.train import run as training
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.test_cli import fails

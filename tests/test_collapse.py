@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from innersearch.cli import main
-from innersearch.records import read_lines
 from innersearch.runs import Run
+from innersearch.stored import read_lines
 
 SHORT = (
     "--trainer.steps 20 --trainer.prompts-per-step 8 --trainer.group-size 4 --trainer.micro-batch 16 "

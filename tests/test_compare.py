@@ -12,7 +12,8 @@ from innersearch.errors import DataError, RunError
 from innersearch.evaluate.compare import MEAN_OF_GROUPS, compare, read_evaluation
 from innersearch.evaluate.scores import summarise
 from innersearch.intervals import Scores, difference
-from innersearch.records import read_json, write_json
+from innersearch.records import write_json
+from innersearch.stored import read_json
 from tests.test_cli import fails
 
 

@@ -21,8 +21,8 @@ from innersearch.policy.completions import CompletionsPolicy
 from innersearch.policy.opening import open_policy
 from innersearch.policy.servers import Patience
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import read_lines
 from innersearch.rollout.run import Rollout
+from innersearch.stored import read_lines
 from innersearch.types import Finish, Sampling
 from innersearch.view.tables import evaluation_table
 from innersearch.world.shipped import SHIPPED

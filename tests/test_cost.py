@@ -159,7 +159,7 @@ def test_the_table_shows_unknown_and_tiny_figures_as_such() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: run_searches(-1, 2), "trajectories -1 is impossible: give 0 or more"),
+        (lambda: run_searches(-1, 2), "trajectories -1 is impossible: give 0 to 1e.15"),
         (lambda: run_searches(1, math.nan), "per_trajectory nan is impossible"),
         (lambda: forecast_costs(-5), "searches -5 is impossible"),
         (lambda: forecast_costs(1, documents=-1), "documents -1"),

@@ -10,7 +10,7 @@ import pytest
 
 from innersearch.cli import main
 from innersearch.config import SimulatorSettings
-from innersearch.errors import RunError, SearchError
+from innersearch.errors import DataError, RunError, SearchError
 from innersearch.records import write_json
 from innersearch.view.costs import RUN_HEADS, counted_searches, prompt_tokens, report_rows
 from innersearch.view.report import write_report
@@ -263,18 +263,26 @@ def test_recipes_that_cannot_be_read(capsys, text: str, message: str) -> None:
     assert message in fails(capsys, "cost", "my.toml")
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"step": 1}', '{"calls": [{"engine": "serper"}]}'])
-def test_damaged_trajectories(line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "run/trajectories.jsonl, line 1 is no JSON"),
+        ("[]", "run/trajectories.jsonl, line 1 is no JSON object"),
+        ('{"step": 1}', "run is damaged: line 1 of trajectories.jsonl has no calls"),
+        ('{"calls": [{"engine": "serper"}]}', "line 1 of trajectories.jsonl has no calls.0.source"),
+    ],
+)
+def test_damaged_trajectories(line: str, said: str) -> None:
     run = web_run()
     (run / "trajectories.jsonl").write_text(line + "\n")
-    with pytest.raises(RunError, match=r"trajectories\.jsonl holds no trajectories"):
+    with pytest.raises((RunError, DataError), match=said):
         counted_searches(run)
 
 
 def test_damaged_metrics_budget_and_recipe(capsys) -> None:
     run = web_run()
     (run / "metrics.jsonl").write_text('{"time/rollout_s": "long"}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl holds no metrics"):
+    with pytest.raises(RunError, match=r"line 1 of metrics\.jsonl has an impossible time"):
         counted_searches(run)
     (run / "budget.json").write_text('{"calls": -4}')
     with pytest.raises(SearchError, match="holds no budget"):

@@ -9,8 +9,8 @@ import pytest
 from innersearch.cli import main
 from innersearch.errors import RunError, SearchError
 from innersearch.evaluate.coverage import coverage
-from innersearch.records import read_json, read_lines
 from innersearch.search.base import SearchResult
+from innersearch.stored import read_json, read_lines
 from innersearch.types import Document, Question, Source
 from tests.test_cli import fails
 

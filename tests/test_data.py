@@ -19,8 +19,8 @@ from innersearch.cli import main
 from innersearch.cli.sources import load_questions
 from innersearch.data.catalogue import BENCHMARKS, find
 from innersearch.data.check import check, overlap
-from innersearch.records import read_json, read_lines
 from innersearch.sealed import seal
+from innersearch.stored import read_json, read_lines
 from innersearch.types import Question
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.test_cli import fails

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from innersearch.records import read_json
+from innersearch.stored import read_json
 from innersearch.world.questions import GROUPS
 
 pytestmark = pytest.mark.demo

@@ -14,9 +14,10 @@ import pytest
 
 from innersearch.errors import SearchError
 from innersearch.net.patience import CallSettings
-from innersearch.records import read_json, write_json
+from innersearch.records import write_json
 from innersearch.search.dense import DenseEngine
 from innersearch.search.embeddings import MAX_CHARS, RemoteEncoder
+from innersearch.stored import read_json
 from innersearch.types import Document
 from tests.search_servers import Answer, Asked, LocalServer
 

@@ -16,9 +16,9 @@ from innersearch.evaluate.scores import summarise
 from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import read_lines
 from innersearch.rollout.episode import Tally
 from innersearch.search.base import SearchResult, used_up
+from innersearch.stored import read_lines
 from innersearch.view.tables import evaluation_table
 from innersearch.world.build import MANIFEST
 from innersearch.world.encyclopedia import Encyclopedia, Split

@@ -27,9 +27,9 @@ from innersearch import prompts
 from innersearch.cli import main
 from innersearch.errors import ModelError
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
-from innersearch.records import read_lines
 from innersearch.rewards import strict_format
 from innersearch.spelling import pieces
+from innersearch.stored import read_lines
 from innersearch.train.format import notices
 from tests.test_real_models import CHATML, TRIVIA, search_r1_file
 

@@ -19,9 +19,10 @@ from innersearch.errors import RunError
 from innersearch.evaluate.calibrate import save_gate
 from innersearch.identity import FILE, demand_same, keep, of_model, of_served, of_tokenizer
 from innersearch.policy.loading import load_model, load_tokenizer
-from innersearch.records import read_json, read_lines, write_json
+from innersearch.records import write_json
 from innersearch.simulator.loading import open_simulator
 from innersearch.simulator.pairs import Pair
+from innersearch.stored import read_json, read_lines
 from innersearch.train.sft import tune
 from innersearch.types import Document, Question
 from innersearch.world.shipped import SHIPPED

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from innersearch.cli import main
 from innersearch.policy.loading import load_model
-from innersearch.records import read_lines
+from innersearch.stored import read_lines
 from innersearch.world.shipped import SHIPPED
 
 TRAIN = [

@@ -21,9 +21,9 @@ from innersearch.checkpoints import MARK
 from innersearch.config import Recipe, SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.policy.loading import load_model, load_tokenizer
-from innersearch.records import read_lines
 from innersearch.runs import Run
 from innersearch.simulator.pairs import Pair
+from innersearch.stored import read_lines
 from innersearch.train import order, sft
 from innersearch.train.run import train
 from innersearch.types import Document, Question

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from innersearch.records import read_lines
+from innersearch.stored import read_lines
 from innersearch.world.shipped import SHIPPED
 
 pytestmark = pytest.mark.processes

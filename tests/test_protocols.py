@@ -12,7 +12,7 @@ from innersearch.data.catalogue import BENCHMARKS
 from innersearch.evaluate.protocols import PROTOCOLS, draw, protocol
 from innersearch.intervals import generator, mean_of_groups
 from innersearch.prompts import names
-from innersearch.records import read_json, read_lines
+from innersearch.stored import read_json, read_lines
 from innersearch.types import Question
 from tests.test_cli import fails
 from tests.test_data import write_jsonl

@@ -121,7 +121,7 @@ def test_ids_that_a_table_made_floats_of() -> None:
     ("line", "message"),
     [
         ('{"n": ' + "9" * 6000 + "}", "row 2 is no JSON: a number has more than 4,300 digits"),
-        ("[" * 200_000, "row 2 is no row: its brackets are nested too deeply"),
+        ("[" * 200_000, "row 2 is no JSON: its brackets are nested too deeply"),
         ("7", "row 2 is no JSON object"),
         ('{"question": "q \\ud800?", "golden_answers": ["a"]}', r"row 2 holds '\\ud800', half of a ch"),
         ('{"id": "\\udfff", "question": "q?", "golden_answers": ["a"]}', r"row 2 holds '\\udfff'"),

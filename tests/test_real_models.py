@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from innersearch.cli import main
-from innersearch.records import read_lines
+from innersearch.stored import read_lines
 from tests.conftest import local_text
 
 TRIVIA = Path(__file__).parent / "data" / "trivia.jsonl"

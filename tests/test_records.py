@@ -9,8 +9,9 @@ import pytest
 
 from innersearch.config import Recipe
 from innersearch.errors import DataError, RunError
-from innersearch.records import LineWriter, claim, keep_lines, read_json, read_lines, write_json
+from innersearch.records import LineWriter, claim, keep_lines, write_json
 from innersearch.runs import Run
+from innersearch.stored import read_json, read_lines
 
 
 def test_a_torn_line_is_dropped_and_cut_off(tmp_path: Path) -> None:
@@ -44,9 +45,9 @@ def test_keep_lines_rewrites_what_is_accepted(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"step":1.50}\n{"step": 2')
     written = path.read_text().splitlines(keepends=True)
-    keep_lines(path, lambda record: record["step"] < 2)
+    keep_lines(path, dict[str, float], lambda record: record["step"] < 2)
     assert path.read_text() == "".join([*written[:2], '{"step":1.50}\n'])
-    keep_lines(tmp_path / "none.jsonl", lambda record: True)
+    keep_lines(tmp_path / "none.jsonl", dict, lambda record: True)
 
 
 def test_a_run_keeps_its_last_two_checkpoints_and_the_best(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from innersearch.errors import SearchError
 from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.net.patience import CallSettings
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import read_lines
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.cached import CachedEngine
 from innersearch.search.reliable import Reliable
 from innersearch.search.remote import RemoteEngine
+from innersearch.stored import read_lines
 from innersearch.types import Finish
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.test_rollout import (

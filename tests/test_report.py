@@ -20,8 +20,9 @@ from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.evaluate.scores import summarise
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import LineWriter, read_lines, write_json
+from innersearch.records import LineWriter, write_json
 from innersearch.rewards import demand_finite
+from innersearch.stored import read_lines
 from innersearch.view import plots
 from innersearch.view.report import write_report
 from innersearch.view.tables import comparison_table, evaluation_table

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from innersearch.cli import main
-from innersearch.records import read_lines
 from innersearch.runs import Run
+from innersearch.stored import read_lines
 
 STEPS = 6
 TRAIN = [

@@ -11,7 +11,7 @@ from innersearch.cli import main
 from innersearch.cli.engines import announce_cost
 from innersearch.config import SearchSettings
 from innersearch.net.patience import CallSettings
-from innersearch.records import read_json, read_lines
+from innersearch.stored import read_json, read_lines
 from innersearch.world.encyclopedia import Encyclopedia
 from tests.search_servers import Answer, LocalServer
 from tests.test_cli import fails

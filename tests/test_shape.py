@@ -30,6 +30,7 @@ ORDER = [
         "metrics",
         "intervals",
         "gold",
+        "stored",
         "records",
         "weights",
         "identity",

@@ -17,8 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from innersearch.cli import main
 from innersearch.config import SimulatorSettings
 from innersearch.policy.loading import load_model, load_tokenizer
-from innersearch.records import read_json, read_lines
 from innersearch.simulator.pairs import Pair, balanced, label, read_pairs, split, write_pairs
+from innersearch.stored import read_json, read_lines
 from innersearch.train import sft
 from innersearch.types import Document, Question, Source
 from innersearch.world.encyclopedia import Encyclopedia

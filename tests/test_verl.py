@@ -32,12 +32,13 @@ from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import read_questions
-from innersearch.records import read_json, read_lines, write_json
+from innersearch.records import write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Run
 from innersearch.search.base import SearchResult
 from innersearch.search.router import parse_router
+from innersearch.stored import read_json, read_lines
 from innersearch.train.tasks import encode_prompts, score
 from innersearch.train.trl import to_columns
 from innersearch.train.verl import launch, settings

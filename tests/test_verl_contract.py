@@ -25,8 +25,8 @@ from innersearch.config import Recipe
 from innersearch.errors import ConfigError, RunError
 from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_tokenizer
-from innersearch.records import read_json, read_lines
 from innersearch.runs import Run
+from innersearch.stored import read_json, read_lines
 from innersearch.train.order import rows_of
 from innersearch.train.trl import to_columns
 from innersearch.train.verl import launch

@@ -23,7 +23,7 @@ from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.base import Policy, Request
 from innersearch.policy.opening import open_policy
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import read_lines
+from innersearch.stored import read_lines
 from innersearch.types import Question, Sampling
 from innersearch.world.shipped import SHIPPED
 from tests.test_rollout import TEST, index, model, plan, tokenizer

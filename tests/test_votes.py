@@ -9,7 +9,7 @@ import pytest
 
 from innersearch.cli import main
 from innersearch.config import Recipe, RewardSettings
-from innersearch.records import read_lines
+from innersearch.stored import read_lines
 from innersearch.train.monitors import METRICS, step_metrics
 from innersearch.train.tasks import score
 from innersearch.train.votes import VOTE, label_of, settle

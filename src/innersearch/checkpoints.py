@@ -19,7 +19,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from innersearch.errors import DataError, RunError
-from innersearch.records import read_json, to_disk, write_json
+from innersearch.records import to_disk, write_json
+from innersearch.stored import read_json
 
 MARK = "innersearch.json"
 _log = logging.getLogger(__name__)

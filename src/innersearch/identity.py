@@ -23,12 +23,15 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from innersearch import prompts
 from innersearch.errors import DataError, RunError
 from innersearch.prompts.templates import day, fix_day
-from innersearch.records import read_json, write_json
+from innersearch.records import write_json
+from innersearch.stored import read_json, read_object
 from innersearch.weights import fingerprint
 
 if TYPE_CHECKING:
@@ -38,6 +41,20 @@ Parts = dict[str, Any]
 """What something is made of, by the name of the part: texts, and of an engine a mapping."""
 
 FILE = "identity.json"
+
+
+class _Recorded(TypedDict):
+    day: str
+    model: NotRequired[str]
+
+
+class _Kept(TypedDict):
+    """What identity.json holds."""
+
+    made_of: Parts
+    recorded: _Recorded
+
+
 _log = logging.getLogger(__name__)
 _OF_NO_RESULT = ("transformers_version", "_name_or_path", "use_cache", "dtype", "torch_dtype")
 _STATE = ("padding", "truncation")
@@ -128,6 +145,8 @@ def _of_json(file: Path) -> str:
     if not file.is_file():
         return ""
     content = read_json(file)
+    if not isinstance(content, dict):
+        raise DataError(f"{file} is damaged, it holds no JSON object: restore it")
     return _sha256({key: value for key, value in content.items() if key not in _OF_NO_RESULT})
 
 
@@ -139,8 +158,7 @@ def demand_same(folder: Path, made_of: Parts, model: str, what: str) -> None:
     """Refuse to go on in a folder with other things than its records come from.
 
     Raises:
-        RunError: Something changed; it is named.
-        DataError: The folder's identity.json is damaged.
+        RunError: Something changed; it is named. Or the folder's identity.json is damaged.
     """
     changed = differing(parts_in(folder), made_of)
     if not changed:
@@ -215,7 +233,7 @@ def parts_in(folder: Path) -> Parts:
     """What was kept in a folder; nothing in one that was begun before that.
 
     Raises:
-        DataError: The file is damaged.
+        RunError: The file is damaged.
     """
     return dict(_read(folder).get("made_of", {}))
 
@@ -225,7 +243,7 @@ def use_day(folder: Path) -> None:
     where none did.
 
     Raises:
-        DataError: The folder's identity.json is damaged.
+        RunError: The folder's identity.json is damaged.
     """
     kept = _read(folder).get("recorded", {}).get("day")
     fix_day(date.fromisoformat(kept) if kept else _present())
@@ -237,15 +255,14 @@ def _present() -> date:
 
 def _read(folder: Path) -> dict[str, Any]:
     file = folder / FILE
-    if not file.is_file():
+    if not file.exists():
         return {}
-    found = read_json(file)
+    found = read_object(file, _Kept)
     try:
         date.fromisoformat(found["recorded"]["day"])
-        dict(found["made_of"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file} is damaged: it does not say what its folder is made of") from error
-    return dict(found)
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: its day is {found['recorded']['day'][:40]!r}") from error
+    return found
 
 
 def differing(before: Parts, now: Parts) -> dict[str, tuple[Any, Any]]:
@@ -264,7 +281,7 @@ def between(a: Path, b: Path) -> dict[str, list[str]]:
     """What is not the same in two folders, by its name, as [of a, of b].
 
     Raises:
-        DataError: An identity.json is damaged.
+        RunError: An identity.json is damaged.
     """
     found = {
         name: [_short(value) for value in pair]

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from innersearch.errors import DataError, InnersearchError, RunError
+from innersearch.errors import InnersearchError, RunError
+from innersearch.stored import Record, complete_lines, read_json
 
 T = TypeVar("T")
 
@@ -27,7 +28,6 @@ _BESIDE = re.compile(
 )
 """What may lie in a folder that holds no records yet: what a start that failed left there, what the
 shell writes of it, and what file systems keep for themselves."""
-_SHOWN = 3
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -73,18 +73,6 @@ def to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def read_json(path: Path) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        DataError: It is damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
 
 
 def begun(folder: Path, *, resume: bool, what: str) -> bool:
@@ -170,12 +158,13 @@ def claim(
     """
     written = folder / "settings.json"
     going_on = begun(folder, resume=resume, what=what)
-    known = read_json(written) if going_on and written.is_file() else None
+    known = read_json(written) if going_on and written.exists() else None
     if isinstance(known, dict) and later:
         known = {**later, **known}
     if going_on and known != identity:
         raise RunError(f"{folder} {otherwise}{_differing(known, identity)}: give another directory")
-    write_json(written, identity)
+    if not going_on:
+        write_json(written, identity)
     return going_on
 
 
@@ -187,67 +176,24 @@ def _differing(known: Any, identity: Any) -> str:
     return f" ({', '.join(keys)})"
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete records of a JSON-lines file; nothing if there is no file.
+def keep_lines(path: Path, kind: type, keep: Callable[[Record], bool]) -> None:
+    """Rewrite a JSON-lines file with the complete records that `keep` accepts, atomically.
 
     Raises:
-        DataError: A complete line is no record.
+        DataError: A complete line is no record; nothing is changed.
+        RunError: A record is not of `kind`, a TypedDict.
     """
-    return (record for _, record in _complete(path))
-
-
-def read_unique(path: Path) -> list[dict[str, Any]]:
-    """The complete records of a file in which every id stands once.
-
-    Raises:
-        DataError: A complete line is no record, or has no id, or an id stands there twice: then two
-            processes wrote the file at once.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    twice: dict[str, None] = {}
-    for number, record in enumerate(read_lines(path), 1):
-        if not isinstance(identity := record.get("id"), str):
-            raise DataError(f"{path}, line {number} has no id: it is no record of a question")
-        if identity in found:
-            twice[identity] = None
-        found[identity] = record
-    if twice:
-        shown = ", ".join(map(repr, list(twice)[:_SHOWN]))
-        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-        raise DataError(
-            f"{path} holds {len(twice)} questions more than once ({shown}{more}), as when two processes "
-            "wrote it at the same time: evaluate anew into another directory"
-        )
-    return list(found.values())
-
-
-def _complete(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The same, each behind its line."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number} is no JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise DataError(f"{path}, line {number} is no JSON object: {line[:60]!r}")
-            yield line, record
-
-
-def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Rewrite a JSON-lines file with the complete records that `keep` accepts, atomically."""
     if not path.exists():
         return
     partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        file.writelines(line for line, record in _complete(path) if keep(record))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.writelines(line for line, record in complete_lines(path, kind) if keep(record))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

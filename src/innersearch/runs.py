@@ -21,14 +21,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from innersearch import openmp
 from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
 from innersearch.errors import DataError, RunError
 from innersearch.identity import known_by_content
-from innersearch.records import begun, keep_lines, read_json, write_json
+from innersearch.records import begun, keep_lines, write_json
+from innersearch.stored import read_object
+
+
+class Step(TypedDict):
+    """A line of metrics.jsonl or trajectories.jsonl, as far as it is asked of which step it is."""
+
+    step: Annotated[int, Field(ge=0)]
+
+
+def figures(record: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a step without what is none."""
+    found = ((name, value) for name, value in record.items() if name != "step")
+    return {name: value for name, value in found if isinstance(value, int | float)}
+
+
+class Settings(TypedDict):
+    """What every recipe.json has."""
+
+    name: str
+
 
 _HOW_ONLY = frozenset(
     f"search.{name}"
@@ -137,7 +160,7 @@ class Run:
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run (no recipe.json): give another --output")
         # Settings that came later had their defaults.
-        before = dotted(Recipe().model_dump(mode="json")) | dotted(read_json(self.recipe))
+        before = dotted(Recipe().model_dump(mode="json")) | dotted(read_object(self.recipe, Settings))
         now = dotted(recipe.model_dump(mode="json"))
         # A model that was moved is the same: whoever goes on compares it by its content.
         free = _HOW_ONLY | ({"model"} if known_by_content(self.path) else set())
@@ -155,7 +178,7 @@ class Run:
         latest = self.latest()
         step = latest.step if latest else self.verl_step()
         for records in (self.metrics, self.trajectories):
-            keep_lines(records, lambda record: record["step"] <= step)
+            keep_lines(records, Step, lambda record: record["step"] <= step)
         self._kept().clear(latest)
 
     def verl_step(self) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from innersearch.errors import DataError, ModelError
-from innersearch.records import read_json
+from innersearch.stored import read_json
 
 FULL = 256_000_000
 """Bytes of weights up to which all are read for their fingerprint."""

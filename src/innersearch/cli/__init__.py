@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import ssl
@@ -82,6 +83,8 @@ for verb in (
 
 
 _INTERRUPTED = "interrupted; what is written stays, and commands with --resume go on from it"
+_LONG = re.compile(r"(\S{200})\S+")
+"""A word that would fill the screen: what somebody gave is cut in what is said about it."""
 _MAIN = threading.main_thread()
 
 
@@ -143,7 +146,7 @@ def _told(error: BaseException) -> tuple[str, int] | None:
 
 
 def _fail(message: str, status: int) -> int:
-    line = without_users(" ".join(message.split()))
+    line = without_users(_LONG.sub(r"\1…", " ".join(message.split())))
     stderr.print(f"innersearch: {line}", style="red")
     return status
 

@@ -14,8 +14,8 @@ from innersearch.cli import sources
 from innersearch.cli.console import stdout
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, RunError, did_you_mean
-from innersearch.records import read_json
 from innersearch.search.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
+from innersearch.stored import read_json
 from innersearch.view.costs import (
     BILLIONS,
     RUN_HEADS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -201,9 +202,9 @@ def coverage(
 
 
 def _numbers(text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",") if part.strip().isdigit()]
-    if len(numbers) != len(text.split(",")) or not all(numbers):
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"0*[1-9][0-9]{0,5}", part) for part in parts):
         raise DataError(
-            f"-k takes numbers from 1, separated by commas, for example 3,10; given {text!r}"
+            f"-k takes numbers from 1 to 999,999, separated by commas, for example 3,10; given {text!r}"
         )
-    return sorted(set(numbers))
+    return sorted(set(map(int, parts)))

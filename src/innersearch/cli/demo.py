@@ -12,6 +12,7 @@ from typing import Any
 
 from cyclopts import App
 from cyclopts.types import NonNegativeFloat
+from typing_extensions import TypedDict
 
 from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import Evaluation
@@ -20,8 +21,9 @@ from innersearch.cli.sources import WORLD, load_questions, recipe_path, toml_of
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.locks import held
-from innersearch.records import read_json, read_lines, write_json
+from innersearch.records import write_json
 from innersearch.runs import Run, versions
+from innersearch.stored import read_object, read_records
 from innersearch.view.tables import comparison_table
 from innersearch.world.questions import GROUPS
 from innersearch.world.shipped import SHIPPED
@@ -174,6 +176,10 @@ def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[st
     }
 
 
+_Trained = TypedDict("_Trained", {"policy/trained_share": float})
+"""What metrics.jsonl needs to be summed up."""
+
+
 class _Clock:
     """Seconds of each part of the demo, over all the calls it took."""
 
@@ -181,7 +187,7 @@ class _Clock:
         self.path = path
         self.seconds: dict[str, float] = {"install": 0.0, "train": 0.0, "eval": 0.0, "other": 0.0}
         if path.is_file():
-            self.seconds |= read_json(path)
+            self.seconds |= read_object(path, dict[str, float])
         self.seconds["install"] = install_seconds or self.seconds["install"]
 
     @contextmanager
@@ -197,7 +203,7 @@ class _Clock:
 def _summary(
     run: Run, recipe: Recipe, rows: dict[str, dict[str, Any]], seconds: dict[str, float]
 ) -> dict[str, Any]:
-    steps = list(read_lines(run.metrics))
+    steps = list(read_records(run.metrics, _Trained))
     return {
         "rows": {name: _row(summary) for name, summary in rows.items()},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

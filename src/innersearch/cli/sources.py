@@ -12,7 +12,7 @@ from innersearch.data.catalogue import fetched, is_name
 from innersearch.errors import ConfigError, DataError, did_you_mean
 from innersearch.readers import read_questions, with_unique_ids
 from innersearch.rows import name_of
-from innersearch.rows.files import text_of
+from innersearch.rows.files import directory, text_of
 from innersearch.sealed import any_sealed
 from innersearch.types import Question
 from innersearch.world.encyclopedia import Encyclopedia, Split
@@ -77,6 +77,8 @@ def _load(source: str, *, labelled: bool = True, name: str = "") -> list[Questio
     prefix, _, split = source.partition(":")
     if "," in source and not Path(source).exists():
         parts = [part.strip() for part in source.split(",") if part.strip()]
+        if not parts:
+            raise DataError(f"{source!r} names no file of questions")
         named = zip(parts, _told_apart(parts), strict=True)
         return with_unique_ids(
             [q for part, own in named for q in _load(part, labelled=labelled, name=own)]
@@ -108,7 +110,7 @@ def question_file(source: str) -> Path:
     Raises:
         DataError: There is no such benchmark, or it was not fetched.
     """
-    path = Path(source).expanduser()
+    path = directory(source)
     return fetched(source) if is_name(source) and not path.exists() else path
 
 
@@ -147,7 +149,7 @@ def toml_of(path: Path) -> dict[str, Any]:
     """
     try:
         text = text_of(path, "recipe")
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except DataError as error:
         raise ConfigError(str(error)) from error
     except RecursionError as error:
@@ -157,6 +159,18 @@ def toml_of(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path} is JSON: a recipe is TOML, `name = value`") from error
         reason = "a number has more than 4,300 digits" if "4300 digits" in str(error) else error
         raise ConfigError(f"{path} is no TOML: {reason}") from error
+    if _holds_nul(values):
+        raise ConfigError(f"{path} is no recipe: a text in it holds a NUL character: remove it")
+    return values
+
+
+def _holds_nul(value: object) -> bool:
+    """No file and no address can have a name with that character."""
+    if isinstance(value, dict):
+        return any(map(_holds_nul, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def default_prompt(

@@ -17,13 +17,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from innersearch.data.catalogue import Split
-from innersearch.errors import DataError, SearchError
+from innersearch.errors import DataError, InnersearchError, SearchError
 from innersearch.locks import locked
 from innersearch.readers import read_questions
-from innersearch.records import read_json, write_json
+from innersearch.records import write_json
+from innersearch.rows.files import directory
 from innersearch.sealed import is_sealed
+from innersearch.stored import read_object
 from innersearch.types import Question
+
+
+class Manifest(TypedDict):
+    """What a manifest needs."""
+
+    n: int
+    source: str
+    source_sha256: str
+    sha256: str
 
 
 def fetch(wanted: Split, source: str, folder: Path) -> dict[str, Any]:
@@ -75,11 +88,9 @@ def sha256(path: Path) -> str:
 def known_manifest(wanted: Split, folder: Path) -> dict[str, Any] | None:
     """What stands beside a fetched file; None where nothing does, or no manifest."""
     try:
-        manifest = read_json(wanted.manifest(folder))
-    except (OSError, ValueError):
+        return read_object(wanted.manifest(folder), Manifest)
+    except InnersearchError:
         return None
-    keys = ("n", "source", "source_sha256", "sha256")
-    return manifest if isinstance(manifest, dict) and all(key in manifest for key in keys) else None
 
 
 def is_unchanged(wanted: Split, folder: Path) -> bool:
@@ -136,8 +147,8 @@ _MERGED = ("nq", "hotpotqa")
 @contextmanager
 def _obtained(wanted: Split, source: str) -> Iterator[tuple[Path, str]]:
     """The file of a split on this machine, and how to name where it came from."""
-    if Path(source).expanduser().exists():
-        file = _local(wanted, Path(source).expanduser())
+    if (place := directory(source)).exists():
+        file = _local(wanted, place)
         yield file, str(file)
     elif source.startswith(("http://", "https://")):
         address, shown = _address(wanted, source)

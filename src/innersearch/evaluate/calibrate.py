@@ -15,14 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from innersearch.errors import ConfigError, RunError
-from innersearch.records import read_json, read_lines, write_json
+from innersearch.errors import ConfigError, InnersearchError, RunError
+from innersearch.evaluate.stored import Searched
+from innersearch.records import write_json
 from innersearch.search.router import parse_router
+from innersearch.stored import read_object, read_records
 from innersearch.types import ALL_GROUPS
 from innersearch.weights import fingerprint
 
 GATE = "gate.json"
+
+
+class Gate(TypedDict):
+    """What gate.json needs to be used."""
+
+    signal: str
+    threshold: float
+
+
 RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of real searches that are tried."""
 
@@ -79,10 +91,10 @@ def calibrate(evaluate: Evaluate, signal: str, wanted: Wanted, path: Path) -> di
 def signal_values(folder: Path) -> list[float]:
     """The signal of every search of an evaluation through a gate."""
     return [
-        call["decision"]["value"]
-        for trajectory in read_lines(folder / "trajectories.jsonl")
+        value
+        for trajectory in read_records(folder / "trajectories.jsonl", Searched, endless=True)
         for call in trajectory["calls"]
-        if "value" in call.get("decision", {})
+        if (value := (call.get("decision") or {}).get("value")) is not None
     ]
 
 
@@ -123,9 +135,9 @@ def load_gate(model: Path) -> dict[str, Any]:
             f"{model} has no {GATE}: calibrate a gate with `innersearch calibrate {model} --data FILE`"
         )
     try:
-        gate = read_json(file)
+        gate = read_object(file, Gate, endless=True)
         parse_router(gate_router(gate))
-    except (ValueError, TypeError, KeyError) as error:
+    except InnersearchError as error:
         raise RunError(
             f"{file} holds no gate ({error}): calibrate it again with `innersearch calibrate {model}`"
         ) from error
@@ -135,7 +147,7 @@ def load_gate(model: Path) -> dict[str, Any]:
             f"{file} was calibrated for other weights than {model} holds now: calibrate it again with "
             f"`innersearch calibrate {model}`"
         )
-    return dict(gate)
+    return gate
 
 
 def gate_router(gate: dict[str, Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from innersearch.errors import DataError
-from innersearch.evaluate.stored import Record, read_trajectories
+from innersearch.evaluate.stored import read_trajectories
 from innersearch.intervals import FEW_CLUSTERS
+from innersearch.stored import Record
 
 _OWN = ("id", "group", "question", "golden_answers")
 """What a record holds of its question itself."""

@@ -20,10 +20,11 @@ import numpy as np
 from innersearch.errors import DataError, RunError
 from innersearch.evaluate.clusters import Clusters, find_clusters
 from innersearch.evaluate.scores import by_group
-from innersearch.evaluate.stored import Greedy, Made, Record, Sampled, Whole, read_object, read_records
+from innersearch.evaluate.stored import Greedy, Made, Sampled, Whole
 from innersearch.identity import between
 from innersearch.intervals import DRAWS, difference, generator, grouped
 from innersearch.metrics import pass_at_k
+from innersearch.stored import Record, read_object, read_records
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
 
 METRICS = ("em", "f1", "cover_em", "searches")

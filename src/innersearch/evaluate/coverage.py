@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from innersearch.errors import SearchError
 from innersearch.evaluate.scores import by_group
@@ -20,10 +23,20 @@ from innersearch.locks import held
 from innersearch.metrics import normalise
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
-from innersearch.records import LineWriter, begun, claim, read_lines, read_unique, write_json
+from innersearch.records import LineWriter, begun, claim, write_json
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.evidence import is_gold
+from innersearch.stored import read_unique
 from innersearch.types import ALL_GROUPS, Question
+
+
+class _Ranked(TypedDict):
+    """A line of coverage.jsonl."""
+
+    id: str
+    group: str
+    rank: Annotated[int, Field(ge=1)] | None
+
 
 _BATCH = 64
 """Questions that are asked between two writes to disk."""
@@ -70,7 +83,7 @@ def _coverage(
     otherwise = "was written with another engine, k or other questions"
     claim(path, identity, resume=resume, what="audit", otherwise=otherwise)
     file = path / "coverage.jsonl"
-    done = {record["id"] for record in read_unique(file)}
+    done = {record["id"] for record in read_unique(file, _Ranked)}
     todo = [question for question in questions if question.id not in done]
     progress("coverage", len(done), len(questions))
     writer = LineWriter(file)
@@ -83,7 +96,7 @@ def _coverage(
             f"{len(failed)} of {len(questions)} searches failed ({failed[0]}): run again with --resume, "
             "which asks those again"
         )
-    summary = summarise(questions, list(read_lines(file)), ks) | {"engine": dict(engine.identity)}
+    summary = summarise(questions, read_unique(file, _Ranked), ks) | {"engine": dict(engine.identity)}
     write_json(path / "summary.json", summary)
     return summary
 

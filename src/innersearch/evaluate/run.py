@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from innersearch import prompts
+from innersearch.errors import RunError
 from innersearch.evaluate.scores import Score, score, summarise
+from innersearch.evaluate.stored import Answered, Attempt, Repeated, Scored
 from innersearch.identity import (
     Parts,
     demand_same,
@@ -33,20 +35,12 @@ from innersearch.locks import held
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
-from innersearch.records import (
-    LineWriter,
-    begun,
-    claim,
-    keep_lines,
-    read_lines,
-    read_unique,
-    to_json,
-    write_json,
-)
+from innersearch.records import LineWriter, begun, claim, keep_lines, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import versions
 from innersearch.sealed import is_sealed, seal_record, unseal_record
+from innersearch.stored import read_records, read_unique
 from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -55,6 +49,8 @@ if TYPE_CHECKING:
 _TRAJECTORY = TypeAdapter(Trajectory)
 BEGUN = "samples-begun.jsonl"
 """One line per sample of questions that are not complete yet, so that a kill loses none of them."""
+_KINDS = {"greedy": Answered, "samples": Repeated}
+_PARTS = [part.name for part in fields(Score)]
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -144,6 +140,7 @@ def _evaluate(
     otherwise, later = "was written with other settings, questions or model", {"dtype": "float32"}
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise, later=later):
         demand_same(path, made_of, policy.name, "evaluation")
+        _demand_of(path, prompt_ids)
         _forget_unfinished(path, settings)
     keep(path, made_of, policy.name, versions())
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
@@ -158,10 +155,10 @@ def _evaluate(
     place = {question.id: index for index, question in enumerate(questions)}
     of_greedy, of_samples = (
         sorted(
-            map(unseal_record, read_unique(path / f"{name}.jsonl")),
+            map(unseal_record, read_unique(path / f"{name}.jsonl", kind)),
             key=lambda record: place[record["id"]],
         )
-        for name in ("greedy", "samples")
+        for name, kind in _KINDS.items()
     )
     summary: dict[str, Any] = {"model": policy.name, "settings": asdict(settings)}
     summary["retokenised"] = "tokens" not in policy.tells
@@ -218,29 +215,45 @@ def _of_questions(
     return asked | ({"engine": dict(plan.engine.identity)} if plan else {})
 
 
+def _demand_of(path: Path, ids: Collection[str]) -> None:
+    """Refuse records that no evaluation of these questions can have left."""
+    for file, kind in _files(path):
+        for record in read_records(file, kind):
+            if record["id"] not in ids:
+                raise RunError(
+                    f"{path} is damaged: {file.name} has a record of {record['id']!r}, which is none of "
+                    "the questions: evaluate anew into another directory"
+                )
+
+
+def _files(path: Path) -> list[tuple[Path, type]]:
+    """The records of an evaluation that goes on, and what their lines are."""
+    return [*((path / f"{name}.jsonl", kind) for name, kind in _KINDS.items()), (path / BEGUN, Scored)]
+
+
 def _forget_unfinished(path: Path, settings: EvalSettings) -> None:
     """Trajectories are written as they end, questions once all of theirs have ended. What ended by an
     error is done again.
     """
-    for name in ("greedy.jsonl", "samples.jsonl", BEGUN):
-        _drop_failed(path / name)
-    done = {
-        (_kept(temperature), record["id"])
-        for name, temperature in (("greedy", 0.0), ("samples", settings.temperature))
-        for record in read_lines(path / f"{name}.jsonl")
-    }
+    for file, kind in _files(path):
+        _drop_failed(file, kind)
     # Of a sample its trajectory is written first, so one that is there belongs to a sample that is.
-    done |= {(_kept(settings.temperature), line["id"]) for line in read_lines(path / BEGUN)}
+    done = {
+        (_kept(0.0 if kind is Answered else settings.temperature), record["id"])
+        for file, kind in _files(path)
+        for record in read_records(file, kind)
+    }
     keep_lines(
         path / "trajectories.jsonl",
+        Attempt,
         lambda record: (_kept(record["sampling"]["temperature"]), record["question"]["id"]) in done,
     )
 
 
-def _drop_failed(file: Path) -> None:
-    failed = {record["id"] for record in read_lines(file) if record["unfinished"]}
+def _drop_failed(file: Path, kind: type) -> None:
+    failed = {record["id"] for record in read_records(file, kind) if record["unfinished"]}
     if failed:
-        keep_lines(file, lambda record: record["id"] not in failed)
+        keep_lines(file, kind, lambda record: record["id"] not in failed)
 
 
 def _kept(temperature: float) -> float:
@@ -272,7 +285,7 @@ class _Records:
     def run(self, name: str, rollout: Rollout, questions: Sequence[Question], repetitions: int) -> None:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
-        done = {record["id"] for record in read_unique(file)}
+        done = {record["id"] for record in read_unique(file, _KINDS[name])}
         under_way = self._begun(done) if name == "samples" else {}
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
         samples = LineWriter(self.path / BEGUN) if name == "samples" else None
@@ -319,10 +332,10 @@ class _Records:
     def _begun(self, done: Collection[str]) -> dict[str, list[Score]]:
         """The samples so far of questions that are not complete, in the order of their repetitions."""
         scores: dict[str, list[Score]] = {}
-        for line in map(unseal_record, read_lines(self.path / BEGUN)):
-            identity = line.pop("id")
-            if identity not in done:
-                scores.setdefault(identity, []).append(Score(**line))
+        for line in map(unseal_record, read_records(self.path / BEGUN, Scored)):
+            if line["id"] not in done:
+                given = {name: line[name] for name in _PARTS if name in line}
+                scores.setdefault(line["id"], []).append(Score(**given))
         return scores
 
 

@@ -1,27 +1,20 @@
-"""What evaluations and runs have written, checked as it is read: a record that is damaged, or that
-another program wrote, is one clear line and no surprise later on.
+"""What evaluations have written, as far as it is read again; `innersearch.stored` reads it.
 
-Records may hold more than is asked for here, and what came later may be missing. Numbers that JSON does
-not have, NaN and the infinite, are read as null.
+What came later may be missing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypeVar
+from typing import Annotated, Any, NotRequired
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from innersearch.errors import RunError
-from innersearch.records import read_json, read_lines
+from innersearch.stored import Record, checked, read_lines
 from innersearch.types import Trajectory
-
-T = TypeVar("T")
-Record = dict[str, Any]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -52,6 +45,77 @@ class Sampled(TypedDict):
     em: Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(min_length=1)]
     question: NotRequired[str]
     golden_answers: NotRequired[list[str]]
+
+
+class Scored(TypedDict):
+    """The score of one trajectory; see `innersearch.evaluate.scores.Score`."""
+
+    id: Name
+    answer: str | None
+    em: bool
+    cover_em: bool
+    f1: Share
+    format: Share
+    searches: Count
+    calls: Count
+    failed: Count
+    tokens: Count
+    unfinished: bool
+    partial: NotRequired[Count]
+    f1_rule: NotRequired[str]
+    canary: NotRequired[str]
+
+
+class Answered(Scored):
+    """A line of greedy.jsonl, as far as an evaluation goes on from it."""
+
+    group: Name
+    question: str
+    golden_answers: list[str]
+
+
+class Repeated(TypedDict):
+    """A line of samples.jsonl, as far as an evaluation goes on from it."""
+
+    id: Name
+    group: Name
+    question: str
+    golden_answers: list[str]
+    em: Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(min_length=1)]
+    answers: Annotated[list[str | None], Field(min_length=1)]
+    format: Share
+    searches: Amount
+    unfinished: Count
+    canary: NotRequired[str]
+
+
+class _Asked(TypedDict):
+    id: Name
+
+
+class _Drawn(TypedDict):
+    temperature: Amount
+
+
+class Attempt(TypedDict):
+    """A line of trajectories.jsonl, as far as is asked whose it is."""
+
+    question: _Asked
+    sampling: _Drawn
+
+
+class _Decided(TypedDict):
+    value: NotRequired[float | None]
+
+
+class _Called(TypedDict):
+    decision: NotRequired[_Decided | None]
+
+
+class Searched(TypedDict):
+    """A line of trajectories.jsonl, as far as its searches were decided by a signal."""
+
+    calls: list[_Called]
 
 
 class Whole(TypedDict):
@@ -86,41 +150,7 @@ class Shown(TypedDict):
     pass_at_k: NotRequired[dict[str, dict[K, Estimated]]]
 
 
-class Step(TypedDict):
-    """A line of metrics.jsonl."""
-
-    step: int
-
-
 _TRAJECTORY = TypeAdapter(Trajectory)
-_adapter = cache(TypeAdapter)
-
-
-def read_object(path: Path, kind: type) -> Record:
-    """A JSON object that holds what `kind` needs.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    try:
-        found = finite(read_json(path))
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{error}; evaluate again") from error
-    _check(_adapter(kind), found, path.parent, path.name, strict=True)
-    return dict(found)
-
-
-def read_records(path: Path, kind: type) -> Iterator[Record]:
-    """The lines of a file, each with what `kind` needs; nothing if there is no file.
-
-    Raises:
-        DataError: A line is no JSON.
-        RunError: A line is damaged.
-    """
-    for number, line in enumerate(read_lines(path), 1):
-        record = finite(line)
-        _check(_adapter(kind), record, path.parent, f"line {number} of {path.name}", strict=True)
-        yield record
 
 
 def read_trajectories(path: Path) -> Iterator[tuple[Record, str]]:
@@ -134,41 +164,9 @@ def as_trajectory(record: Record, folder: Path, place: str) -> Trajectory:
     Raises:
         RunError: It is damaged.
     """
-    found = _check(_TRAJECTORY, record, folder, place)
+    found = checked(_TRAJECTORY, record, folder, place)
     for segment in found.segments:
         length = len(segment.token_ids)
         if len(segment.loss_mask) != length or any(not 0 <= s.start < length for s in segment.spans):
             raise RunError(f"{folder} is damaged: {place} has spans or masks of another length")
     return found
-
-
-def _check(
-    adapter: TypeAdapter[T], value: object, folder: Path, place: str, *, strict: bool = False
-) -> T:
-    try:
-        return adapter.validate_python(value, strict=strict)
-    except ValidationError as error:
-        raise RunError(f"{folder} is damaged: {place} {_said(error)}; make it again") from error
-
-
-def _said(error: ValidationError) -> str:
-    """What is wrong with a record, in words."""
-    found = error.errors(include_url=False)
-    if not found[0]["loc"]:
-        return "is no object"
-    lacking = [".".join(map(str, each["loc"])) for each in found if each["type"] == "missing"]
-    if lacking:
-        return f"has no {', '.join(lacking[:5])}"
-    place, given = ".".join(map(str, found[0]["loc"])), repr(found[0]["input"])
-    return f"has an impossible {place} ({found[0]['msg']}, given {given[:60]})"
-
-
-def finite(value: Any) -> Any:
-    """JSON as browsers know it: numbers that are none, or without end, are null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return value

@@ -161,7 +161,7 @@ def _covers(name: str, address: httpx2.URL) -> bool:
     except (ValueError, TypeError):
         pass
     bare, colon, digits = name.rpartition(":")
-    if colon and digits.isdigit():
+    if colon and digits.isdecimal() and len(digits) < 6:
         if int(digits) != port:
             return False
         name = bare

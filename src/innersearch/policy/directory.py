@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import CONFIG_MAPPING
 
 from innersearch.errors import ModelError
-from innersearch.records import read_json
+from innersearch.stored import read_json
 from innersearch.weights import demand_whole_files
 
 

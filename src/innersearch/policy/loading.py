@@ -47,6 +47,12 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
             "" if Path(path).is_dir() else " (there is no such directory, so it was taken for a hub id)"
         )
         raise ModelError(f"no tokenizer at {path}{taken}: {_first_line(error)}") from error
+    longest: Any = tokenizer.model_max_length
+    if not isinstance(longest, int | float) or longest != longest or longest < 1:
+        raise ModelError(
+            f"the tokenizer_config.json of {path} has the model_max_length {str(longest)[:40]!r}, which "
+            "is to be a number of tokens"
+        )
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer at {path} has no end-of-sequence token, so no rollout could end: set "

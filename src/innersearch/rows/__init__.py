@@ -153,4 +153,4 @@ def _demand_all(files: list[Path], folder: Path) -> None:
 
 def _natural(file: Path) -> list[tuple[int, str]]:
     """Part 10 comes after part 9."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", file.name)]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", file.name)]

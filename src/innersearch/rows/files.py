@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,11 @@ _OTHERS = {
 }
 _KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISDIR: "a directory"}
 _CAUSES = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+def directory(text: str) -> Path:
+    """The path that a text stands for; a leading ~ is the home of a user, if there is such a user."""
+    return Path(os.path.expanduser(text))
 
 
 def mode_of(path: Path, what: str) -> int:

@@ -45,7 +45,7 @@ def json_list(path: Path) -> Iterator[tuple[int, Row | DataError]]:
     if not text.strip():
         return
     try:
-        value = _value(text, str(path))
+        value = json_value(text, str(path))
     except DataError:
         first = text.lstrip().partition("\n")[0]
         if not (first.startswith("{") and _is_object(first)):
@@ -79,7 +79,7 @@ def _members(value: Any) -> list[Any]:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(_value(text, ""), dict)
+        return isinstance(json_value(text, ""), dict)
     except DataError:
         return False
 
@@ -91,7 +91,7 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
         DataError: It is none, is no UTF-8, or holds what no file and no tokenizer can hold.
     """
     try:
-        value = _value(line.decode(), place)
+        value = json_value(line.decode(), place)
     except UnicodeDecodeError as error:
         raise DataError(f"{place} is no UTF-8: {error.reason}; save the file as UTF-8") from error
     if not isinstance(value, dict):
@@ -99,15 +99,20 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
     return value
 
 
-def _value(text: str, place: str) -> Any:
+def json_value(text: str, place: str, *, once: bool = True) -> Any:
+    """The value of a text; with `once` every name in an object stands there once.
+
+    Raises:
+        DataError: It is no JSON, or holds what no file and no tokenizer can hold.
+    """
     try:
-        value = _DECODER.decode(text)
+        value = _DECODER.decode(text) if once else json.loads(text)
     except RecursionError as error:
-        raise DataError(f"{place} is no row: its brackets are nested too deeply") from error
+        raise DataError(f"{place} is no JSON: its brackets are nested too deeply") from error
     except ValueError as error:
         raise DataError(f"{place} is no JSON: {_reason(error)}") from error
     if text.count("[") + text.count("{") > DEEPEST and _depth(value, DEEPEST) > DEEPEST:
-        raise DataError(f"{place} is no row: its brackets are nested more than {DEEPEST} deep")
+        raise DataError(f"{place} is no JSON: its brackets are nested more than {DEEPEST} deep")
     if "\\u" in text:
         _refuse_half_characters(value, place)
     return value
@@ -136,7 +141,9 @@ def _depth(value: Any, limit: int) -> int:
     if limit < 0 or not isinstance(value, list | dict):
         return 0
     inner = value.values() if isinstance(value, dict) else value
-    return 1 + max((_depth(item, limit - 1) for item in inner), default=0)
+    return 1 + max(
+        (_depth(item, limit - 1) for item in inner if isinstance(item, list | dict)), default=0
+    )
 
 
 def _refuse_half_characters(value: Any, place: str) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from innersearch.errors import ConfigError, SearchError
 from innersearch.locks import in_turn
 from innersearch.net.calls import CallError, PermanentError
-from innersearch.records import read_json, write_json
+from innersearch.records import write_json
 from innersearch.search.base import SearchResult, used_up
 from innersearch.search.calls import CallingEngine, once
+from innersearch.stored import read_json
 from innersearch.types import Source
 
 # Money is counted in whole billionths of a dollar: a thousand times $0.001 is exactly $1.

@@ -6,7 +6,6 @@ the engine; and search APIs. `innersearch.view.costs.cost_table` shows them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ LATENCY_S = 0.6
 
 SEARCH_APIS = ("serpapi", "serper", "tavily")
 
+_MOST = 1e15
 _IN_FLIGHT = CallSettings().in_flight
 
 
@@ -189,8 +189,8 @@ def _asked(name: str, searches: int, price: Price, per_second: float) -> Cost:
 
 def _at_least_0(**given: float | None) -> None:
     for name, value in given.items():
-        if value is not None and not (value >= 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} {value} is impossible: give 0 or more")
+        if value is not None and not 0 <= value <= _MOST:
+            raise ConfigError(f"{name} {value!s:.40} is impossible: give 0 to {_MOST:g}")
 
 
 def _above_0(**given: float | None) -> None:

@@ -21,12 +21,13 @@ import numpy as np
 
 from innersearch.errors import ConfigError, SearchError, did_you_mean
 from innersearch.progress import Progress, silent
-from innersearch.records import read_json, write_json
+from innersearch.records import write_json
 from innersearch.search import store
 from innersearch.search.base import SearchResult
 from innersearch.search.encoders import LATER, Encoder, ReportingEncoder, Vectors
 from innersearch.search.merging import MergedCalls
 from innersearch.search.nearest import Exact, Faiss, Nearest, build_faiss
+from innersearch.stored import read_json
 from innersearch.types import Document, Source
 
 _log = logging.getLogger(__name__)

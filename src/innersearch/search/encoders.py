@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from innersearch.errors import ConfigError, ModelError, SearchError, did_you_mean
-from innersearch.records import read_json
-from innersearch.search.names import directory
+from innersearch.rows.files import directory
+from innersearch.stored import read_json
 from innersearch.weights import demand_filled, demand_rows, demand_whole_files
 
 if TYPE_CHECKING:

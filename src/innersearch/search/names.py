@@ -10,7 +10,6 @@ quotes, \" and \\ stand for the quote and the backslash. A shell needs quotes of
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -70,11 +69,6 @@ def place(text: str | Path) -> str:
     if not _SPECIAL.search(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def directory(text: str) -> Path:
-    """The path that a place stands for; a leading ~ is the home of a user, if there is such a user."""
-    return Path(os.path.expanduser(text))
 
 
 def _pieces(text: str) -> list[str]:

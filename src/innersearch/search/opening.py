@@ -25,12 +25,13 @@ from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.net.addresses import without_users
 from innersearch.net.patience import CallSettings
+from innersearch.rows.files import directory
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.budget import Budget, Budgeted
 from innersearch.search.cached import CachedEngine
 from innersearch.search.degraded import DegradedEngine
 from innersearch.search.dialects import DIALECTS
-from innersearch.search.names import bare, cut, directory, engines_in
+from innersearch.search.names import bare, cut, engines_in
 from innersearch.search.noise import Curriculum
 from innersearch.search.places import kind_of, read_place
 from innersearch.search.reliable import Reliable

@@ -31,9 +31,10 @@ from pydantic import TypeAdapter, ValidationError
 from innersearch.errors import DataError, SearchError
 from innersearch.locks import locked
 from innersearch.progress import Progress, silent
-from innersearch.records import read_json, to_disk, write_json
+from innersearch.records import to_disk, write_json
 from innersearch.search import switch
 from innersearch.search.corpus import document_of
+from innersearch.stored import read_json
 from innersearch.types import Document
 
 FORMAT = 1

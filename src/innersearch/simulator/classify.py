@@ -37,7 +37,9 @@ def _counts(texts: Iterable[Sequence[str]]) -> Counter[str]:
 
 
 def _score(features: Sequence[str], ones: Counter[str], others: Counter[str]) -> float:
-    """Log-odds with one added to every count."""
+    """Log-odds with one added to every count; 0 where there was nothing to learn from."""
     size = len(ones | others)
+    if not size:
+        return 0.0
     prior = math.log((ones.total() + size) / (others.total() + size))
     return sum(math.log((ones[f] + 1) / (others[f] + 1)) - prior for f in features)

@@ -8,18 +8,17 @@ Any other model directory can play the engine in prompted mode.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from innersearch.config import SimulatorSettings
 from innersearch.errors import ConfigError, ModelError
 from innersearch.identity import snapshot
 from innersearch.net.patience import CallSettings
 from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.records import read_json
+from innersearch.rows.files import directory
 from innersearch.search.noise import Curriculum
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.writers import ChatWriter, LocalWriter, Writer
+from innersearch.stored import read_json
 from innersearch.weights import fingerprint
 
 TRAINED = "simulator.json"
@@ -83,7 +82,7 @@ def as_trained(path: str, settings: SimulatorSettings) -> SimulatorSettings:
     """The settings with what a tuned simulator was trained with."""
     if settings.mode == "prompted" or is_address(path):
         return settings
-    folder = Path(path).expanduser()
+    folder = directory(path)
     if not folder.is_dir():
         raise ModelError(
             f"no simulator at {path}; make one with `innersearch simulator collect`, `label` and `train`"

@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from innersearch.errors import RunError
 from innersearch.identity import Parts, changes, differing
-from innersearch.records import keep_lines, read_json, write_json
+from innersearch.records import keep_lines, write_json
 from innersearch.simulator.pairs import Pair, written_pairs
+from innersearch.stored import read_object
 from innersearch.types import Question
+
+
+class _Id(TypedDict):
+    id: str
+
+
+class _Line(TypedDict):
+    """A line of a file of pairs, as far as is asked whose it is."""
+
+    question: _Id
 
 
 def note_of(output: Path) -> Path:
@@ -28,9 +42,7 @@ def demand_same_origin(output: Path, made_of: Parts, model: str) -> None:
     """
     made_of = json.loads(json.dumps(made_of))
     note = note_of(output)
-    known = read_json(note) if output.exists() and note.is_file() else {}
-    if not isinstance(known, dict):
-        raise RunError(f"{note} is damaged: it does not say what {output} comes from; delete both")
+    known = read_object(note, dict[str, Any]) if output.exists() and note.exists() else {}
     if changed := differing(known, made_of):
         raise RunError(
             f"cannot go on with {output}: {changes(changed, model, 'file')}; give what it was begun "
@@ -57,7 +69,7 @@ def without_last_question(output: Path, questions: Iterable[Question]) -> set[st
             )
         ids.append(pair.question.id)
     if ids:
-        keep_lines(output, lambda record: record["question"]["id"] != ids[-1])
+        keep_lines(output, _Line, lambda record: record["question"]["id"] != ids[-1])
     return set(ids) - set(ids[-1:])
 
 

@@ -19,10 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from innersearch.errors import ConfigError, DataError, SearchError
 from innersearch.grammar import neutralise
-from innersearch.records import LineWriter, read_lines, to_json
+from innersearch.records import LineWriter, to_json
 from innersearch.rows import read_rows
 from innersearch.search.evidence import is_evidence, is_gold
 from innersearch.simulator.writers import Prompt, Writer
+from innersearch.stored import read_lines
 from innersearch.thoughts import spoken
 from innersearch.types import Document, Question
 

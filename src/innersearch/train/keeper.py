@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from innersearch.config import Recipe
-from innersearch.records import LineWriter, read_lines, to_json
-from innersearch.runs import Run
+from innersearch.records import LineWriter, to_json
+from innersearch.runs import Run, Step, figures
 from innersearch.search.noise import Curriculum
+from innersearch.stored import read_records
 from innersearch.train import processes
 from innersearch.train.colocated import WEIGHTS
 from innersearch.train.drift import Drift
@@ -47,8 +48,8 @@ class Keeper(TrainerCallback):
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.recipe.guard)
-        for record in processes.by_first(lambda: list(read_lines(self.run.metrics))):
-            self._judge({key: value for key, value in record.items() if key != "step"})
+        for record in processes.by_first(lambda: list(read_records(self.run.metrics, Step))):
+            self._judge(figures(record))
         if processes.is_first():
             self._metrics = LineWriter(self.run.metrics)
             self._trajectories = LineWriter(self.run.trajectories)

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from innersearch.config import SimulatorSettings
 from innersearch.errors import RunError
-from innersearch.records import read_lines
 from innersearch.search.budget import Budget, Spent
 from innersearch.search.cost import TOKENS_PER_WORD, Cost, Simulator, counted, forecast_costs
 from innersearch.simulator.engine import simulator_prompt
+from innersearch.stored import read_records
 from innersearch.types import Source
 from innersearch.view.tables import markdown
 
@@ -41,6 +44,27 @@ _HEADS = ("tier", "searches", "simulator tokens", "hours", "US dollars", "price"
 _UNKNOWN = "–"
 # Words that stand for those of a run to come: NQ's questions have about 9, HotpotQA's 18.
 _QUESTION, _QUERY, _GOLD = ("word " * 14).strip(), ("word " * 6).strip(), "two words"
+
+
+class _Written(TypedDict):
+    text: str
+
+
+class _Called(TypedDict):
+    source: str
+    documents: list[_Written]
+    latency_s: Annotated[float, Field(ge=0)]
+    engine: NotRequired[str]
+
+
+class _Searched(TypedDict):
+    """What trajectories.jsonl needs to be counted."""
+
+    calls: list[_Called]
+
+
+_Timed = TypedDict("_Timed", {"time/rollout_s": NotRequired[float | None]})
+"""What metrics.jsonl needs to be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +177,8 @@ def rollout_seconds(path: Path) -> float | None:
         RunError: The metrics are damaged.
     """
     metrics = path / "metrics.jsonl"
-    try:
-        seconds = [
-            float(step["time/rollout_s"]) for step in read_lines(metrics) if "time/rollout_s" in step
-        ]
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{metrics} holds no metrics: {error}") from error
+    found = [step.get("time/rollout_s") for step in read_records(metrics, _Timed)]
+    seconds = [second for second in found if second is not None]
     return sum(seconds) if seconds else None
 
 
@@ -193,15 +213,9 @@ def _tallies(trajectories: Path) -> dict[str, _Tally]:
     if not trajectories.is_file():
         raise RunError(f"no {trajectories.name} in {trajectories.parent}: give the directory of a run")
     tiers: dict[str, _Tally] = {}
-    try:
-        for record in read_lines(trajectories):
-            for call in record["calls"]:
-                tiers.setdefault(call.get("engine") or SELF, _Tally()).add(call)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{trajectories} holds no trajectories ({type(error).__name__}: {error}): give the "
-            "directory of a run"
-        ) from error
+    for record in read_records(trajectories, _Searched):
+        for call in record["calls"]:
+            tiers.setdefault(call.get("engine") or SELF, _Tally()).add(call)
     return tiers
 
 

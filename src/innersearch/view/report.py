@@ -20,17 +20,10 @@ from markupsafe import Markup
 from typing_extensions import TypedDict
 
 from innersearch.errors import RunError
-from innersearch.evaluate.stored import (
-    Record,
-    Shown,
-    Step,
-    as_trajectory,
-    finite,
-    read_object,
-    read_records,
-    read_trajectories,
-)
+from innersearch.evaluate.stored import Shown, as_trajectory, read_trajectories
 from innersearch.records import replace_text
+from innersearch.runs import Step
+from innersearch.stored import Record, finite, read_object, read_records
 from innersearch.types import Question, SearchCall, Trajectory
 from innersearch.view import plots
 from innersearch.view.costs import RUN_HEADS, report_rows

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, RunError
@@ -26,8 +27,9 @@ from innersearch.identity import demand_same, keep, of_model, use_day
 from innersearch.locks import held
 from innersearch.policy.loading import configured_context, demand_loadable, load_tokenizer
 from innersearch.readers import balanced, fingerprint
-from innersearch.records import LineWriter, read_json, read_lines
-from innersearch.runs import Run, versions
+from innersearch.records import LineWriter
+from innersearch.runs import Run, Step, figures, versions
+from innersearch.stored import read_object, read_records
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import Observer, step_metrics
 from innersearch.train.tasks import demand_a_full_step, demand_weights, encode_prompts
@@ -43,6 +45,14 @@ from innersearch.train.verl.worker import OPENER
 from innersearch.types import Question, Trajectory
 
 _TRAJECTORY = TypeAdapter(Trajectory)
+
+
+class _Stopped(TypedDict):
+    """What a worker that gave up says."""
+
+    message: str
+
+
 _NAMES = {
     "loss": ("actor/loss", "actor/pg_loss"),
     "grad_norm": ("actor/grad_norm",),
@@ -189,7 +199,7 @@ def _watch(arguments: Sequence[str], run: Run, recipe: Recipe, observer: Observe
                 time.sleep(_POLL_S)
                 records.read()
                 if run.stopped.is_file():
-                    raise RunError(read_json(run.stopped)["message"])
+                    raise RunError(read_object(run.stopped, _Stopped)["message"])
                 if records.collapse:
                     raise CollapseError(
                         f"training collapsed: {records.collapse}; checkpoints are in {run.checkpoints}"
@@ -199,7 +209,7 @@ def _watch(arguments: Sequence[str], run: Run, recipe: Recipe, observer: Observe
             records.read()
             records.close()
     if run.stopped.is_file():
-        raise RunError(read_json(run.stopped)["message"])
+        raise RunError(read_object(run.stopped, _Stopped)["message"])
     if process.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
         raise RunError(
@@ -242,8 +252,8 @@ class Records:
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.recipe.guard)
-        for record in read_lines(self.run.metrics):
-            self.guard.check({key: value for key, value in record.items() if key != "step"})
+        for record in read_records(self.run.metrics, Step):
+            self.guard.check(figures(record))
         self._metrics = LineWriter(self.run.metrics)
         # What is there already belongs to steps that are done.
         if self.run.trajectories.is_file():

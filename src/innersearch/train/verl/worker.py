@@ -23,13 +23,14 @@ from innersearch.config import Recipe
 from innersearch.errors import ConfigError, InnersearchError, RunError, SearchError
 from innersearch.identity import use_day
 from innersearch.readers import as_question, read_questions
-from innersearch.records import LineWriter, read_json, to_json, write_json
+from innersearch.records import LineWriter, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.noise import Curriculum
 from innersearch.search.router import parse_router
+from innersearch.stored import read_json
 from innersearch.train.tasks import rollout_of
 from innersearch.train.verl.outputs import failed
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
