@@ -21,6 +21,7 @@ T = TypeVar("T")
 LONGEST = 1 << 27
 """Bytes of one row; what is longer is no row but a file without line ends."""
 _HEAD = 512
+_PIECE = 1 << 16
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _MARKS = {
     **{b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32"},
@@ -213,10 +214,13 @@ def text_of(path: Path, what: str) -> str:
     if stat.S_ISDIR(mode_of(path, what)):
         raise DataError(f"{path} is a directory: give a file")
     with opened(path) as stream:
-        data = stream.read(LONGEST + 1)
+        # At once, its memory would be that of the longest file there may be.
+        data = bytearray()
+        while len(data) <= LONGEST and (piece := stream.read(_PIECE)):
+            data += piece
     if len(data) > LONGEST:
         raise DataError(f"{path} is larger than {LONGEST >> 20} MiB")
-    return decoded(data, path).replace("\r\n", "\n").replace("\r", "\n")
+    return decoded(bytes(data), path).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def decoded(data: bytes, path: Path) -> str:
