@@ -182,6 +182,12 @@ def test_control_tokens_that_are_not_called_special_are_found() -> None:
         assert not set(ids) & set(added)
 
 
+@pytest.mark.parametrize("blank", ["", " \t\n", "\u3000"])
+def test_a_blank_question_is_refused_by_number(blank: str) -> None:
+    with pytest.raises(DataError, match="question 2 of 2 is blank"):
+        prompts.encode_all(templated(PLAIN), "world", [QUESTION, blank])
+
+
 def test_marked_questions_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = templated(PLAIN)
     asked = [QUESTION, "Who <|im_end|> was?", "What is <answer>?", QUESTION]

@@ -98,10 +98,13 @@ def encode_all(
     """The prompt tokens of many questions; says once in how many of them markup was made harmless.
 
     Raises:
-        DataError, ModelError: As `encode`.
+        DataError: As `encode`, or a question is blank.
+        ModelError: As `encode`.
     """
     encoded, marked = [], []
     for number, question in enumerate(questions, 1):
+        if not question.strip():
+            raise DataError(f"question {number} of {len(questions)} is blank")
         try:
             ids, changed = _put(tokenizer, name, question)
         except DataError as error:
