@@ -20,12 +20,12 @@ from innersearch.types import Document, Source
 from tests.search_servers import Answer, Asked, LocalServer, retrieve
 
 QUICK = CallSettings(
-    deadline_s=0.3,
+    deadline_s=60.0,
     backoff_s=0.002,
     backoff_max_s=0.01,
     probe_s=0.01,
     probe_max_s=0.05,
-    max_outage_s=5.0,
+    max_outage_s=60.0,
 )
 
 
@@ -103,16 +103,16 @@ def test_it_is_transparent_while_all_is_well() -> None:
     }
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_transient_failures_are_retried_and_paid_for() -> None:
     index = Index(failing(3, TransientError("away", reason="http 503")))
     reliable = Reliable(index, QUICK)
     (result,) = asyncio.run(reliable.search(["a"], 3))
     assert result.error is None
     assert result.cost_usd == pytest.approx(0.004)
-    assert result.latency_s >= 0.002 + 0.004 + 0.008
     assert reliable.counts.failures == {"http 503": 3}
     assert reliable.counts.retries == 3
-    assert reliable.counts.waited_s >= 0.014
+    assert reliable.counts.waited_s >= 0.002 + 0.004 + 0.008
 
 
 def test_a_permanent_failure_is_final() -> None:
@@ -152,6 +152,7 @@ def test_a_query_that_looks_like_an_outage_does_not_hold_up_the_others() -> None
     assert result.error == "HTTP 503, in 5 tries"
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_the_deadline_covers_slow_answers() -> None:
     async def behave(query: str, call: int) -> None:
         if query == "slow":
@@ -159,9 +160,7 @@ def test_the_deadline_covers_slow_answers() -> None:
 
     settings = replace(QUICK, deadline_s=0.03, tries=2, open_after=2, max_outage_s=0.05)
     reliable = Reliable(Index(behave), settings)
-    started = time.monotonic()
     (result,) = asyncio.run(reliable.search(["slow"], 3))
-    assert time.monotonic() - started < 4
     assert "down for more than 0.05 s" in result.error
     assert reliable.counts.failures["timeout"] >= 2
     assert result.cost_usd >= 0.002
@@ -174,7 +173,7 @@ def test_the_deadline_holds_on_the_network(answer: dict[str, float]) -> None:
         return replace(retrieve(asked), **answer) if slow else retrieve(asked)
 
     async def run() -> list[SearchResult]:
-        engine = Reliable(RemoteEngine(server.url), QUICK)
+        engine = Reliable(RemoteEngine(server.url), replace(QUICK, deadline_s=0.3))
         try:
             return await engine.search(["a"], 1)
         finally:
@@ -183,9 +182,10 @@ def test_the_deadline_holds_on_the_network(answer: dict[str, float]) -> None:
     with LocalServer(reply) as server:
         (result,) = asyncio.run(run())
     assert result.error is None
-    assert 0.3 < result.latency_s < 2.5
+    assert result.latency_s > 0.3
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_calls_in_flight_are_limited() -> None:
     index = Index()
     reliable = Reliable(index, replace(QUICK, in_flight=7))
@@ -225,6 +225,7 @@ def test_an_outage_in_mid_run_loses_no_search_and_takes_no_work() -> None:
     assert worked < 0.8 * 0.25
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_during_an_outage_one_call_at_a_time_goes_out() -> None:
     async def behave(query: str, call: int) -> None:
         assert not 40 < call <= 50 or index.at_once == 1
@@ -240,6 +241,7 @@ def test_during_an_outage_one_call_at_a_time_goes_out() -> None:
     assert reliable.counts.calls == 150
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_search_alone_outlasts_an_outage() -> None:
     index = Index(failing(30, TransientError("away")))
     reliable = Reliable(index, replace(QUICK, probe_s=0.001, probe_max_s=0.002))
@@ -248,6 +250,7 @@ def test_a_search_alone_outlasts_an_outage() -> None:
     assert len(index.calls) == 31
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_after_too_long_an_outage_all_fail_and_one_success_ends_it() -> None:
     broken = True
 
@@ -257,9 +260,9 @@ def test_after_too_long_an_outage_all_fail_and_one_success_ends_it() -> None:
 
     async def run() -> None:
         nonlocal broken
-        started = time.monotonic()
+        started = asyncio.get_running_loop().time()
         results = await reliable.search([str(n) for n in range(50)], 3)
-        assert 0.15 < time.monotonic() - started < 4
+        assert 0.15 < asyncio.get_running_loop().time() - started < 0.4
         assert {result.error for result in results} == {
             "index has been down for more than 0.2 s (away): start it, or correct the address"
         }
@@ -277,18 +280,24 @@ def test_after_too_long_an_outage_all_fail_and_one_success_ends_it() -> None:
     assert reliable.counts.lost >= 51
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_retry_after_holds_for_all_and_may_be_too_long() -> None:
     limit = TransientError("wait", reason="http 429", retry_after_s=0.1)
     reliable = Reliable(Index(failing(6, limit)), QUICK)
-    started = time.monotonic()
-    results = asyncio.run(reliable.search([str(n) for n in range(20)], 3))
+
+    async def run() -> tuple[list[SearchResult], float]:
+        results = await reliable.search([str(n) for n in range(20)], 3)
+        return results, asyncio.get_running_loop().time()
+
+    results, took = asyncio.run(run())
     assert [result.error for result in results] == [None] * 20
-    assert 0.1 <= time.monotonic() - started < 4
+    assert 0.1 <= took < 2
     endless = TransientError("wait", reason="http 429", retry_after_s=3600)
     (result,) = asyncio.run(Reliable(Index(failing(9, endless)), QUICK).search(["a"], 3))
     assert result.error == "wait; that is too long to wait"
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_cancelled_search_leaves_the_others_alone() -> None:
     async def run() -> None:
         reliable = Reliable(index, replace(QUICK, probe_s=0.02))
