@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from innersearch.data.check import check
 from innersearch.errors import DataError
 from innersearch.gold import as_answers, of_row, refuse_unread
 from innersearch.readers import as_question
@@ -135,3 +138,17 @@ def test_columns_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(DataError, match="'golden_answers' and in 'answer' are not the same"):
         of_row({"golden_answers": ["A"], "answer": "B"})
     refuse_unread({"golden_answers": ["The Sun"], "gold_alias": "sun"}, ["The Sun"])
+
+
+def test_metadata_that_look_like_answers_are_no_answers_and_check_says_so(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Who is it?", "golden_answers": ["X"], "metadata": {"aliases": ["Y"]}},
+        {"question": "Who is that?", "golden_answers": ["X"], "metadata": {"o_aliases": ["Z"]}},
+        {"question": "Who is there?", "golden_answers": ["X"], "metadata": {"group": " "}},
+    ]
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, findings = check(path)
+    assert [question.golden_answers for question in found] == [("X",)] * 3
+    assert findings.odd["metadata that are not read look like further gold answers"] == ["1"]
+    assert {question.group for question in found} == {"q"}

@@ -38,7 +38,7 @@ _PLURAL = re.compile(r"answers$|truths$|alias|^aug_answer$")
 _SURELY = re.compile(r"alias|answer|synonym")
 _LOOKS = re.compile(
     r"(^|_)(ans|golds?|golden|targets?|labels?|solutions?|truths?|references?|variants?|alternatives?|"
-    r"expected)(_|$)"
+    r"expected|correct)(_|$)"
 )
 _NONE = re.compile(
     r"(_|^)(ids?|types?|starts?|ends?|spans?|urls?|uris?|links?|counts?|len|length|format|sources?|scores?|"
@@ -98,6 +98,23 @@ def refuse_unread(row: Mapping[str, Any], answers: Sequence[str]) -> None:
                 f"its column {name!r} looks like gold answers and is not read: put all that count as "
                 "right into 'golden_answers' as a list, or rename or remove the column"
             )
+
+
+def beside(metadata: Mapping[str, Any], answers: Sequence[str]) -> list[str]:
+    """The names of metadata that look like further gold answers. They are not read: published sets keep
+    there what their own scores do not count.
+
+    >>> beside({"aliases": ["Lutetia"], "o_aliases": ["Rome"], "answer": "paris"}, ["Paris"])
+    ['aliases']
+    """
+    known = {_key(answer) for answer in answers}
+    return [
+        name
+        for name, value in metadata.items()
+        if _SURELY.search(name.lower())
+        and not _NONE.search(name.lower())
+        and any(_key(text) not in known for text in _short_texts(value, numbers=False))
+    ]
 
 
 def _short_texts(value: Any, *, numbers: bool) -> Iterator[str]:

@@ -91,7 +91,8 @@ def as_question(
         _refuse_nul(identity, row["question"], *answers)
     except DataError as error:
         raise DataError(f"{place} {error}") from error
-    if group and not any(metadata.get(key) and isinstance(metadata[key], str) for key in GROUP_LABELS):
+    labels = (metadata.get(key) for key in GROUP_LABELS)
+    if group and not any(isinstance(label, str) and label.strip() for label in labels):
         metadata["data_source"] = group
     return Question(identity, row["question"].strip(), answers, metadata)
 

@@ -96,7 +96,7 @@ class Question:
     def group(self) -> str:
         """What the question is reported under: its group, data source or split, else "all"."""
         labels = (self.metadata.get(key) for key in GROUP_LABELS)
-        return next((label for label in labels if label and isinstance(label, str)), ALL_GROUPS)
+        return next((name for name in labels if isinstance(name, str) and name.strip()), ALL_GROUPS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innersearch.errors import DataError
+from innersearch.gold import beside
 from innersearch.grammar import TAGGED, opening
 from innersearch.metrics import normalise, vote
 from innersearch.readers import read_each, with_unique_ids
@@ -131,6 +132,9 @@ _ODDITIES: dict[str, Callable[[Question], bool]] = {
         lambda answer: re.fullmatch(r"[-+]?\d+\.0+", answer.strip()) is not None
     ),
     "a gold answer begins with a bracket": _any_answer(lambda answer: answer.lstrip()[:1] in ("[", "{")),
+    "metadata that are not read look like further gold answers": lambda question: bool(
+        beside(question.metadata, question.golden_answers)
+    ),
     "gold answers are all yes or no": lambda question: (
         {normalise(answer) for answer in question.golden_answers} <= {"yes", "no"}
     ),
