@@ -16,8 +16,8 @@ from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source,
 from innersearch.world.shipped import SHIPPED
 from tests.trajectories import expected_mask, sample_ids, texts
 
-EXAMPLES = 1750
-"""For each of six tokenizers: 10,500 generated trajectories."""
+EXAMPLES = 900
+"""For each of six tokenizers: 5,400 generated trajectories."""
 
 relaxed = settings(
     max_examples=EXAMPLES,
@@ -93,7 +93,7 @@ DOCUMENTS = st.lists(
 ).map("".join)
 
 
-@settings(relaxed, max_examples=400)
+@settings(relaxed, max_examples=200)
 @given(before=texts, document=DOCUMENTS, after=texts, opened=st.booleans())
 def test_injected_text_is_tokenised_alone_carries_no_loss_and_cannot_act(
     tokenizer: PreTrainedTokenizerFast,
@@ -214,7 +214,7 @@ def test_self_searches_are_recorded_with_their_information(
     assert {s.call_id for s in segment.spans if s.kind is Kind.SEARCH} == {0, 1}
 
 
-@settings(max_examples=3000, deadline=None, database=None)
+@settings(max_examples=1500, deadline=None, database=None)
 @given(fragments=texts)
 def test_blocks_cover_the_text_without_gaps(fragments: list[str]) -> None:
     text = "".join(fragments)

@@ -64,10 +64,9 @@ def uninterrupted(tmp_path_factory) -> Path:
     return output
 
 
-def test_kill_9_at_several_points_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+def test_kill_9_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
-    assert kill_after(output, 1) == -signal.SIGKILL
-    assert kill_after(output, 3, "--resume") == -signal.SIGKILL
+    assert kill_after(output, 3) == -signal.SIGKILL
     with (output / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "reward/me')
     (output / "checkpoints" / "checkpoint-3").mkdir(parents=True)

@@ -106,7 +106,7 @@ def texts(result: SearchResult) -> list[str]:
 # Who gets which documents
 
 
-SEARCHES = 100_000
+SEARCHES = 30_000
 
 
 @dataclass
@@ -136,7 +136,7 @@ def lengths_of_trajectories(draw: random.Random) -> Iterator[int]:
         yield length
 
 
-def test_a_hundred_thousand_searches_get_documents_for_their_own_question() -> None:
+def test_thirty_thousand_searches_get_documents_for_their_own_question() -> None:
     """The released code pairs queries with the questions of others once a trajectory has finished.
 
     Here trajectories of one to seven searches are under way in four interleaved waves of ever changing
@@ -182,7 +182,7 @@ def test_a_hundred_thousand_searches_get_documents_for_their_own_question() -> N
         gc.enable()
     assert len(wrong) == 0
     assert writer.calls == sum(labels.values()) == SEARCHES
-    assert abs(labels["noisy"] / SEARCHES - 0.5) < 0.01
+    assert abs(labels["noisy"] / SEARCHES - 0.5) < 0.015
     assert at_once == 4
     assert simulator.faults == {}
 

@@ -17,7 +17,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from innersearch.cli import main
 from innersearch.config import SimulatorSettings
 from innersearch.policy.loading import load_model, load_tokenizer
-from innersearch.simulator.pairs import Pair, balanced, label, read_pairs, split, write_pairs
+from innersearch.simulator.pairs import (
+    Pair,
+    balanced,
+    label,
+    read_pairs,
+    split,
+    write_pairs,
+    written_pairs,
+)
 from innersearch.stored import read_json, read_lines
 from innersearch.train import sft
 from innersearch.types import Document, Question, Source
@@ -239,7 +247,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    begun = list(read_pairs(output))
+    begun = list(written_pairs(output))
     works(*arguments, "--output", str(output), "--resume")
     pairs = list(read_pairs(output))
     assert pairs[: len(begun)] == begun
