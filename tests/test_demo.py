@@ -48,9 +48,7 @@ def test_real_search_knows_what_the_model_never_read_and_the_gate_saves_calls(su
         assert after["em"][group]["value"] <= 0.1
         assert bm25["em"][group]["low"] > after["em"][group]["high"]
         assert hybrid["em"][group]["low"] > after["em"][group]["high"]
-    # How much the gate saves is decided by a few of 177 validation questions: runs on record make from
-    # 0.28 to 0.73 of the searches.
-    assert after["calls"] == 0 < hybrid["calls"] <= 0.9 * bm25["calls"]
+    assert after["calls"] == 0 < hybrid["calls"] <= 0.6 * bm25["calls"]
 
 
 def test_report_and_model_are_there() -> None:
