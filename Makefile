@@ -33,7 +33,7 @@ test-build: $(INSTALLED)
 
 # Installs vLLM for the CPU beside everything else (3.5 GB) and runs the tests that need one.
 test-vllm: .venv-vllm/installed
-	OMP_NUM_THREADS=1 VLLM_LOGGING_LEVEL=WARNING .venv-vllm/bin/pytest -m vllm tests/test_vllm.py
+	OMP_NUM_THREADS=1 VLLM_LOGGING_LEVEL=WARNING .venv-vllm/bin/pytest -m vllm tests/policy/test_vllm.py
 
 # torchvision and its like come built for CUDA and then break the import of vLLM.
 .venv-vllm/installed: pyproject.toml constraints-vllm.txt
@@ -51,7 +51,7 @@ $(VERL)/installed: pyproject.toml constraints-verl.txt
 
 # Runs the adapter with verl's own classes, on the CPU (about 3 minutes, installing as long again).
 test-verl: $(VERL)/installed
-	OMP_NUM_THREADS=1 $(VERL)/bin/pytest -m verl tests/test_verl_contract.py
+	OMP_NUM_THREADS=1 $(VERL)/bin/pytest -m verl tests/train/test_verl_contract.py
 
 # Two processes that train as one does, also after kills (some minutes).
 test-processes: $(INSTALLED)

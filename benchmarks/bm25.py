@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from innersearch.search.bm25 import BM25Engine, BM25Parameters
-from innersearch.search.corpus import read_corpus
+from innersearch.search.index.bm25 import BM25Engine, BM25Parameters
+from innersearch.search.index.corpus import read_corpus
 
 WORDS, K, SEED = 200_000, 3, 0
 QUERIES, SMALL, SMALL_QUERIES, AT_ONCE = 2000, 5000, 300, 256

@@ -36,11 +36,11 @@ PASS = """
 import statistics, sys, time
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
-from innersearch.world.shipped import SHIPPED
+from innersearch.world.bundled import BUNDLED
 
 torch.manual_seed(0)
 if sys.argv[1] == "world":
-    config, shape = AutoConfig.from_pretrained(SHIPPED), (64, 64)
+    config, shape = AutoConfig.from_pretrained(BUNDLED), (64, 64)
 else:
     config = LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536,
         num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)

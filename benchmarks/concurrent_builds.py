@@ -27,11 +27,11 @@ from pathlib import Path
 import numpy as np
 
 from innersearch.search.base import Engine
-from innersearch.search.bm25 import BM25Engine
-from innersearch.search.corpus import read_corpus
-from innersearch.search.dense import DenseEngine
-from innersearch.search.encoders import open_encoder
-from innersearch.search.store import verify
+from innersearch.search.index.bm25 import BM25Engine
+from innersearch.search.index.corpus import read_corpus
+from innersearch.search.index.dense import DenseEngine
+from innersearch.search.index.encoders import open_encoder
+from innersearch.search.index.store import verify
 
 WIDTH, SEARCHED = 128, 300
 REFUSAL = re.compile(r"innersearch: the index .* is being written by process \d+ on \S+: wait until")

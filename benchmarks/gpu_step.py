@@ -40,10 +40,10 @@ from transformers import (
 )
 
 from innersearch.config import Recipe, SamplingSettings, TrainerSettings
+from innersearch.evaluate.cost import H100_FLOPS
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rollout.run import Rollout
-from innersearch.search.cost import H100_FLOPS
-from innersearch.train.trl import build_trainer, grpo_config
+from innersearch.train.trl.trainer import build_trainer, grpo_config
 from innersearch.types import Question, Sampling, Trajectory
 
 # hidden, intermediate, layers, heads, key-value heads, vocabulary; prompts, group, prompt and response.

@@ -24,11 +24,11 @@ import torch
 
 from innersearch.cli.progress import Display
 from innersearch.view.tables import markdown, percent
-from innersearch.world.build import MANIFEST, build
-from innersearch.world.corpus import CorpusPlan
 from innersearch.world.encyclopedia import DEFAULT_POPULATION, Population
-from innersearch.world.pretrain import PretrainPlan
 from innersearch.world.relations import EntityKind
+from innersearch.world_making.build import MANIFEST, build
+from innersearch.world_making.corpus import CorpusPlan
+from innersearch.world_making.pretrain import PretrainPlan
 
 GROUPS = ("one_hop_common", "two_hop_common", "held_out_pair")
 

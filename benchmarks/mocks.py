@@ -21,8 +21,8 @@ from innersearch.grammar import closing, opening
 from innersearch.policy.base import Completion, Request
 from innersearch.search.base import SearchResult
 from innersearch.types import Document, Finish, Kind, Sampling, Source
+from innersearch.world.bundled import BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia
-from innersearch.world.shipped import SHIPPED_SEED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -217,7 +217,7 @@ class MockPolicy:
         def encode(text: str) -> list[int]:
             return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
 
-        facts = Encyclopedia.generate(SHIPPED_SEED).facts
+        facts = Encyclopedia.generate(BUNDLED_SEED).facts
         words = encode(" ".join(fact.state(0) for fact in facts[:100]))
         self.thoughts = np.array(list(islice(cycle(words), MOST)))
         self.values = np.linspace(0.1, 2.0, MOST)
@@ -264,7 +264,7 @@ class MockEngine:
     def __init__(self, work: Work, scale: float = 1.0) -> None:
         self.work, self.scale = work, scale
         self.identity = {"engine": "mock"}
-        facts = Encyclopedia.generate(SHIPPED_SEED).facts
+        facts = Encyclopedia.generate(BUNDLED_SEED).facts
         texts = [" ".join(f.state(0) for f in facts[start : start + 15]) for start in (0, 15, 30)]
         self.documents = tuple(Document(str(i), facts[i].head, text) for i, text in enumerate(texts))
 

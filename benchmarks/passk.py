@@ -37,9 +37,9 @@ from innersearch.readers import read_questions
 from innersearch.records import write_json
 from innersearch.stored import read_json, read_lines
 from innersearch.types import Finish, Sampling
+from innersearch.world.bundled import BUNDLED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
-from innersearch.world.shipped import SHIPPED
 
 QUESTIONS = 125
 RESULTS = Path(__file__).parent / "results" / "passk.json"
@@ -75,7 +75,7 @@ class Scripted:
 
 def child(policy: str, data: Path, output: Path, samples: int, max_new_tokens: int) -> None:
     """What is measured; its first line is what the process needs before it evaluates."""
-    model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
+    model, tokenizer = load_model(str(BUNDLED)), load_tokenizer(str(BUNDLED))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
     settings = EvalSettings(prompt="world", samples=samples, max_new_tokens=max_new_tokens)
     used = Scripted(tokenizer) if policy == "scripted" else TransformersPolicy.of(model, tokenizer)

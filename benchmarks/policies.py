@@ -32,8 +32,8 @@ from bm25 import processor
 from scheduler import middle
 
 from innersearch import prompts
-from innersearch.cli.engines import open_plan
-from innersearch.cli.sources import default_prompt, load_questions, model_path
+from innersearch.assemble.plans import open_plan
+from innersearch.assemble.sources import default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Completion, Request, Sampler
 from innersearch.policy.loading import load_model, load_tokenizer
@@ -62,7 +62,7 @@ class Recorded:
     """A policy that remembers what it was asked."""
 
     def __init__(self, policy: VllmPolicy) -> None:
-        self.policy, self.name, self.tells = policy, policy.name, policy.tells
+        self.policy, self.name, self.provides = policy, policy.name, policy.provides
         self.context = policy.context
         self.requests: list[Request] = []
         self.tokens = 0

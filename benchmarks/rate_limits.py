@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from innersearch.net.patience import CallSettings
 from innersearch.search.base import SearchResult
-from innersearch.search.budget import Budget, Budgeted
-from innersearch.search.reliable import Reliable
-from innersearch.search.web import WebEngine
+from innersearch.search.remote.web import WebEngine
+from innersearch.search.wrappers.budget import Budget, Budgeted
+from innersearch.search.wrappers.reliable import Reliable
 
 _ROW = {"title": "Lima", "link": "https://example.org/lima", "snippet": "The capital of Peru."}
 

@@ -18,14 +18,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import load_questions
 from innersearch.config import SearchSettings
-from innersearch.evaluate.calibrate import Wanted, calibrate, em, gate_router, signal_values
+from innersearch.evaluate.calibrate import Wanted, calibrate, em, signal_values
 from innersearch.intervals import DRAWS, Scores, difference, generator, proportion
 from innersearch.metrics import auroc
-from innersearch.search.signals import SAMPLED, SIGNALS
+from innersearch.routing.gate import gate_router
+from innersearch.routing.signals import SAMPLED, SIGNALS
 from innersearch.stored import read_lines
 from innersearch.view.tables import comparison_table, markdown, percent
 from innersearch.world.encyclopedia import Encyclopedia
@@ -70,7 +71,7 @@ class Agent:
 
 def plain_index(folder: Path) -> Path:
     """An index of the encyclopedia as published baselines would make it."""
-    from innersearch.search.bm25 import BM25Engine
+    from innersearch.search.index.bm25 import BM25Engine
 
     path = folder / "plain-index"
     if not path.is_dir():
@@ -191,10 +192,10 @@ def _gate_row(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def cross(ssrl: dict[str, Agent], search_r1: dict[str, Agent], shipped: Agent) -> str:
+def cross(ssrl: dict[str, Agent], search_r1: dict[str, Agent], bundled: Agent) -> str:
     """Train engine × test engine: EM over all questions, and on two-hop questions over common facts."""
     rows = []
-    for name, agent in {"none (shipped)": shipped, **ssrl, **search_r1}.items():
+    for name, agent in {"none (bundled)": bundled, **ssrl, **search_r1}.items():
         summaries = [agent.run("self"), agent.run("always")]
         whole = [percent(summary["em"]["all"]) for summary in summaries]
         two_hop = [percent(summary["em"]["two_hop_common"]) for summary in summaries]
@@ -249,7 +250,7 @@ def main() -> None:
             # Further samples for every search take long, so only the first run tries them.
             signals = [s for s in SIGNALS if s not in SAMPLED or not measured]
             measured[name] = measure(agent, truths, signals)
-        table = cross(ssrl, search_r1, Agent("world", arguments.output / "shipped", display))
+        table = cross(ssrl, search_r1, Agent("world", arguments.output / "bundled", display))
         if arguments.figure and ssrl:
             draw(next(iter(ssrl.values())), arguments.figure)
     report(measured)

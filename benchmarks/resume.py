@@ -61,8 +61,8 @@ CHILD = """
 import os, sys
 from innersearch.checkpoints import Checkpoints
 from innersearch.cli import main
-from innersearch.train.keeper import Keeper
-from innersearch.train.saving import SavesPlainly
+from innersearch.train.recorder import Recorder
+from innersearch.train.trl.saving import SavesPlainly
 
 place, step, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
@@ -82,8 +82,8 @@ def around(owner, name, step_of, before=None, after=None):
         return result
     setattr(owner, name, replaced)
 
-around(Keeper, "on_rollout", lambda self, at, *_: at, after="after the rollouts")
-around(Keeper, "on_log", lambda self, args, state, *_: state.global_step, after="after the step")
+around(Recorder, "on_rollout", lambda self, at, *_: at, after="after the rollouts")
+around(Recorder, "on_log", lambda self, args, state, *_: state.global_step, after="after the step")
 around(Checkpoints, "mark", lambda self, path, at, *_: at, "before the mark", "after the mark")
 around(SavesPlainly, "_save_optimizer_and_scheduler", lambda self, *_: self.state.global_step,
        before="in the middle of saving")

@@ -41,13 +41,13 @@ from innersearch.rollout.episode import SearchPlan, Stops, Task
 from innersearch.rollout.observation import STYLES, observation
 from innersearch.rollout.run import Rollout
 from innersearch.rollout.segment import SegmentBuilder
+from innersearch.routing.router import always
 from innersearch.search.base import Engine, SearchResult
-from innersearch.search.bm25 import BM25Engine
-from innersearch.search.router import always
+from innersearch.search.index.bm25 import BM25Engine
 from innersearch.types import Finish, Kind, Sampling, Source
+from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
-from innersearch.world.shipped import SHIPPED, SHIPPED_SEED
 
 QUESTIONS, SAMPLES, LENGTH, ROUNDS = 64, 4, 128, 3
 BATCHES = (256, 64)
@@ -166,7 +166,7 @@ def barrier(
 def compare(model_path: str, names: Sequence[str]) -> Iterator[str]:
     """A line per latency and number of slots."""
     model, tokenizer = load_model(model_path), load_tokenizer(model_path)
-    world = Encyclopedia.generate(SHIPPED_SEED)
+    world = Encyclopedia.generate(BUNDLED_SEED)
     index = BM25Engine.from_documents(world.documents())
     found = questions(world, Split.TEST)
     chosen = found[:: len(found) // QUESTIONS][:QUESTIONS]
@@ -240,7 +240,7 @@ COLUMNS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--latency", choices=LATENCIES, help="only this one")
-    parser.add_argument("--model", default=str(SHIPPED), help="a model directory")
+    parser.add_argument("--model", default=str(BUNDLED), help="a model directory")
     options = parser.parse_args()
     print(
         f"{QUESTIONS * SAMPLES} trajectories, at most {LENGTH} tokens, {torch.get_num_threads()} of "

@@ -21,16 +21,16 @@ from innersearch.policy.base import Request
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Sampling
+from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
-from innersearch.world.shipped import SHIPPED, SHIPPED_SEED
 
 QUESTIONS, SAMPLES, LENGTH, ROUNDS = 64, 4, 96, 5
 
 
 def main() -> None:
-    model, tokenizer = load_model(str(SHIPPED)), load_tokenizer(str(SHIPPED))
-    found = questions(Encyclopedia.generate(SHIPPED_SEED), Split.TEST)
+    model, tokenizer = load_model(str(BUNDLED)), load_tokenizer(str(BUNDLED))
+    found = questions(Encyclopedia.generate(BUNDLED_SEED), Split.TEST)
     chosen = found[:: len(found) // QUESTIONS][:QUESTIONS]
     encoded = [prompts.encode(tokenizer, "world", question.question) for question in chosen]
     requests = [Request(ids, (str(row), n)) for row, ids in enumerate(encoded) for n in range(SAMPLES)]

@@ -50,9 +50,9 @@ from innersearch.policy.base import Request
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.rollout.scheduler import in_order
-from innersearch.search.router import always
+from innersearch.routing.router import always
 from innersearch.types import Question, Sampling
-from innersearch.world.shipped import SHIPPED
+from innersearch.world.bundled import BUNDLED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -312,7 +312,7 @@ def middle(values: Sequence[float], places: int = 2) -> str:
 def read_tokenizer() -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(SHIPPED)
+    return PreTrainedTokenizerFast.from_pretrained(BUNDLED)
 
 
 def main() -> None:

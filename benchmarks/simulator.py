@@ -56,12 +56,12 @@ from innersearch.policy.base import Request
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.search.base import Asked
-from innersearch.search.noise import Curriculum
-from innersearch.simulator.drafts import read_draft
+from innersearch.search.base import SearchRequest
+from innersearch.search.curriculum import Curriculum
 from innersearch.simulator.engine import SimulatedEngine, gold_answers, simulator_prompt
 from innersearch.simulator.loading import as_trained
 from innersearch.simulator.pairs import read_pairs
+from innersearch.simulator.parsing import read_draft
 from innersearch.simulator.writers import LocalWriter, Prompt, encode_prompt
 from innersearch.types import Kind, Sampling
 from innersearch.view.tables import markdown
@@ -110,18 +110,18 @@ class Simulator:
         """One that has written nothing yet."""
         return SimulatedEngine(writer, self.settings, CURRICULUM)
 
-    def prompt(self, asked: Asked) -> tuple[Prompt, tuple[str | int, ...]]:
+    def prompt(self, asked: SearchRequest) -> tuple[Prompt, tuple[str | int, ...]]:
         """What our engine asks its writer, and the stream of random numbers that it names."""
         label, gold = CURRICULUM.label(asked), gold_answers(asked, self.settings)
         question = asked.question.question
         prompt = simulator_prompt(self.settings, label, asked.query, question, gold, self.k)
         return prompt, (" ".join(asked.query.split()), question, label, *gold, self.k)
 
-    def searches(self) -> list[Asked]:
+    def searches(self) -> list[SearchRequest]:
         """All that the held-out pairs allow for: each query of a question, useful and noisy."""
-        different: dict[tuple[str | int, ...], Asked] = {}
+        different: dict[tuple[str | int, ...], SearchRequest] = {}
         for number, pair in enumerate(read_pairs(Path(self.folder) / HELD_OUT)):
-            asked = Asked(pair.query, pair.question, (pair.question.id, number))
+            asked = SearchRequest(pair.query, pair.question, (pair.question.id, number))
             different.setdefault(self.prompt(asked)[1], asked)
         found = list(different.values())
         random.Random(0).shuffle(found)
@@ -165,7 +165,7 @@ async def generate_alone(simulator: Simulator, requests: Sequence[Request], work
         return Taken(time.perf_counter() - started, statistics.median(latencies), sum(tokens))
 
 
-async def search(simulator: Simulator, searches: Sequence[Asked], workers: int) -> Taken:
+async def search(simulator: Simulator, searches: Sequence[SearchRequest], workers: int) -> Taken:
     writer = simulator.writer()
     engine = simulator.engine(writer)
     started = time.perf_counter()
@@ -188,7 +188,7 @@ def in_turns(rounds: int, runs: dict[Any, Callable[[], Any]]) -> dict[Any, list[
     return found
 
 
-def overhead(simulator: Simulator, searches: Sequence[Asked], size: Size) -> Iterator[list[str]]:
+def overhead(simulator: Simulator, searches: Sequence[SearchRequest], size: Size) -> Iterator[list[str]]:
     """A row per concurrency."""
     tokenizer = simulator.tokenizer
     stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])
@@ -228,7 +228,7 @@ class Pages(NamedTuple):
     texts: dict[tuple[int, int], tuple[str, ...]]
 
 
-Plan = Sequence[Sequence[Asked]]
+Plan = Sequence[Sequence[SearchRequest]]
 """The searches of each trajectory, turn by turn."""
 
 
@@ -264,7 +264,7 @@ def turn_by_turn(simulator: Simulator, plan: Plan, port: int, threads: int) -> P
     return Pages(len(texts) / (time.perf_counter() - started), texts)
 
 
-def call(simulator: Simulator, asked: Asked, port: int) -> tuple[str, ...]:
+def call(simulator: Simulator, asked: SearchRequest, port: int) -> tuple[str, ...]:
     """The documents of one query, from the server; a connection of its own, as in the released code."""
     prompt, stream = simulator.prompt(asked)
     messages = [("user", prompt.message), ("assistant", prompt.begun)]

@@ -1,6 +1,6 @@
 """Who teaches best: agents of the embedded world, trained against one engine and tested with others.
 
-Makes two simulators (`L` from the shipped model, `S` from an untrained one of a sixth of its size),
+Makes two simulators (`L` from the bundled model, `S` from an untrained one of a sixth of its size),
 trains an agent with each teacher and seed, and evaluates all of them on the test split with their own
 memory, with the large simulator and with BM25. Everything goes through the command line as a user types
 it; what is there already is not made again.
@@ -21,16 +21,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import load_questions
 from innersearch.config import SearchSettings, SimulatorSettings
 from innersearch.intervals import proportion
 from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json, read_lines
 from innersearch.view.tables import fidelity_table, markdown, percent
-from innersearch.world.pretrain import PretrainPlan, new_model
-from innersearch.world.shipped import SHIPPED
+from innersearch.world.bundled import BUNDLED
+from innersearch.world_making.pretrain import PretrainPlan, new_model
 
 WRITING = SimulatorSettings(prompt="simulator-world", temperature=0.5, max_new_tokens=32)
 PROMPTED = ("--search.simulator.mode", "prompted")
@@ -51,7 +51,7 @@ def teachers(folder: Path) -> dict[str, tuple[str, ...]]:
         "tuned L": (*simulated, large),
         "BM25": ("recipes/search-r1-world.toml",),
         "tuned S": (*simulated, small),
-        "prompted": (*simulated, f"simulated:{SHIPPED}", *PROMPTED),
+        "prompted": (*simulated, f"simulated:{BUNDLED}", *PROMPTED),
         "tuned L, p = 0.5": (*simulated, large, *FLAT),
         "tuned L, p = 0": (*simulated, large, *SILENT),
         "BM25, degraded": (*simulated, "world"),
@@ -72,7 +72,7 @@ def make_simulators(folder: Path) -> None:
         innersearch("simulator", "collect", "world", *asked, "--output", str(pairs))
     untrained = folder / "untrained"
     if not untrained.exists():
-        tokenizer = load_tokenizer(str(SHIPPED))
+        tokenizer = load_tokenizer(str(BUNDLED))
         new_model(
             tokenizer, PretrainPlan(width=64, layers=2, heads=2, feed_forward=192)
         ).save_pretrained(untrained)
@@ -201,7 +201,7 @@ def main() -> None:
         **{t: [] for t in teachers(folder)},
     }
     with Display() as display:
-        rows["none"].append((folder, evaluated(str(SHIPPED), folder / "none", folder, display)))
+        rows["none"].append((folder, evaluated(str(BUNDLED), folder / "none", folder, display)))
         for teacher, seed in plan:
             run = folder / f"{teacher.replace(' ', '-')}-{seed}"
             missing = not (run / "model" / "model.safetensors").exists()

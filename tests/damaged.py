@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from innersearch.cli import main
+from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
-from innersearch.world.shipped import SHIPPED, SHIPPED_SEED
 
 NUMBER = "9" * 5000
 """More digits than Python turns into a number."""
@@ -219,8 +219,8 @@ def evaluated() -> None:
 
 def evaluate_and_index() -> None:
     """A model, questions, a corpus, its index, a benchmark and an evaluation."""
-    shutil.copytree(SHIPPED, "model")
-    world = Encyclopedia.generate(SHIPPED_SEED)
+    shutil.copytree(BUNDLED, "model")
+    world = Encyclopedia.generate(BUNDLED_SEED)
     rows = [q for q in questions(world, Split.TEST) if q.group == "two_hop_common"][:3]
     asked = [{"id": q.id, "question": q.question, "golden_answers": q.golden_answers} for q in rows]
     write("q.jsonl", *asked)

@@ -11,7 +11,7 @@ from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Sampling, Segment
-from innersearch.world.shipped import SHIPPED
+from innersearch.world.bundled import BUNDLED
 
 
 class Repeating:
@@ -80,7 +80,7 @@ class World:
         )
 
     async def _open(self, temperature: float) -> None:
-        self._tokenizer, model = load_tokenizer(str(SHIPPED)), load_model(str(SHIPPED))
+        self._tokenizer, model = load_tokenizer(str(BUNDLED)), load_model(str(BUNDLED))
         policy = TransformersPolicy(model, end_ids(model, self._tokenizer))
         # Never closed: the process ends with the test.
         self._context = policy.session(Sampling(temperature, 96))

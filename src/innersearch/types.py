@@ -168,7 +168,7 @@ class SearchCall:
     label: str = ""
     """`useful` or `noisy` where the quality was decided beforehand."""
     faults: tuple[str, ...] = ()
-    """What had to be mended in what a simulator wrote; see `innersearch.simulator.drafts`."""
+    """What had to be mended in what a simulator wrote; see `innersearch.simulator.parsing`."""
     partial: str | None = None
     """What is missing and why, where only some of several fused engines answered."""
 

@@ -7,9 +7,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
+from innersearch.assemble.plans import open_plan
+from innersearch.assemble.sources import default_prompt, model_path
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SearchOptions, open_plan
-from innersearch.cli.sources import default_prompt, model_path
+from innersearch.cli.options import SearchOptions
 
 app = App(name="ask", help_format="plaintext")
 
@@ -38,7 +39,7 @@ def ask(
         innersearch ask ~/models/agent "Who wrote Dune?" --policy http:http://127.0.0.1:8000
 
     Args:
-        model: Model directory or hub id; `world` is the shipped model.
+        model: Model directory or hub id; `world` is the bundled model.
         question: The question.
         policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
         prompt: Prompt text; what the model expects by default.
@@ -49,8 +50,8 @@ def ask(
     """
     path = model_path(model)
     from innersearch import prompts
+    from innersearch.assemble.policies import open_policy, runs_own
     from innersearch.policy.loading import load_tokenizer
-    from innersearch.policy.opening import open_policy, runs_own
     from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
     from innersearch.types import Question, Sampling

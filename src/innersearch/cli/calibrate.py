@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.evaluate import Evaluation, default_folder
+from innersearch.cli.options import SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import load_questions
 from innersearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,9 +62,10 @@ def calibrate_command(
         resume: Go on with what is in that directory.
         options: Which engine, as for eval.
     """
-    from innersearch.evaluate.calibrate import GATE, Wanted
+    from innersearch.evaluate.calibrate import Wanted
     from innersearch.locks import held
     from innersearch.records import begun
+    from innersearch.routing.gate import GATE
 
     loss = 0.01 if call_rate is None and em_loss is None else em_loss
     wanted = Wanted(call_rate, loss)
@@ -89,7 +90,8 @@ def calibrate_command(
 def _calibrate(
     evaluation: Evaluation, signal: Signal, wanted: Wanted, options: SearchOptions, folder: Path
 ) -> dict[str, Any]:
-    from innersearch.evaluate.calibrate import RATES, calibrate, save_gate
+    from innersearch.evaluate.calibrate import RATES, calibrate
+    from innersearch.routing.gate import save_gate
 
     settings = with_default_cache(evaluation.search_settings(options.for_rule("always")), folder)
     assert settings  # noqa: S101

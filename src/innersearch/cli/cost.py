@@ -10,11 +10,11 @@ from cyclopts import App
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
 from pydantic import ValidationError
 
-from innersearch.cli import sources
+from innersearch.assemble import sources
 from innersearch.cli.console import stdout
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, RunError, did_you_mean
-from innersearch.search.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
+from innersearch.evaluate.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
 from innersearch.stored import read_json
 from innersearch.view.costs import (
     BILLIONS,
@@ -96,7 +96,7 @@ def forecast_table(recipe: Recipe, per_trajectory: float = 2.0) -> str:
 
 
 def read_recipe(name: str) -> Recipe:
-    """The recipe in a .toml file, or a shipped one by its name.
+    """The recipe in a .toml file, or a bundled one by its name.
 
     Raises:
         ConfigError: There is none, it is no TOML, or a setting is unknown or impossible.

@@ -10,10 +10,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
+from innersearch.assemble.engines import open_engine
+from innersearch.assemble.sources import load_questions, question_file
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import announce_cost, open_named
+from innersearch.cli.options import announce_cost
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import load_questions, question_file
 from innersearch.config import SearchSettings
 from innersearch.data import catalogue
 from innersearch.data.check import Findings, Overlap, check, overlap
@@ -195,7 +196,7 @@ def coverage(
     settings = SearchSettings(engine=engine, k=max(ks), max_searches=1, max_calls=max_calls)
     announce_cost(settings, len(rows))
     with Display() as display:
-        opening = partial(open_named, settings, folder / "budget.json" if max_calls else None)
+        opening = partial(open_engine, settings, folder / "budget.json" if max_calls else None)
         summary = audit(rows, opening, ks, folder, resume=resume, progress=display.update)
     stdout.print(coverage_table(summary))
     stdout.print(f"records  {folder}")

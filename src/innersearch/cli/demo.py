@@ -1,4 +1,4 @@
-"""`innersearch demo`: the whole main job on the embedded world, from shipped model to report."""
+"""`innersearch demo`: the whole main job on the embedded world, from bundled model to report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cyclopts import App
 from cyclopts.types import NonNegativeFloat
 from typing_extensions import TypedDict
 
+from innersearch.assemble.sources import WORLD, load_questions, recipe_path, toml_of
 from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display, describe
-from innersearch.cli.sources import WORLD, load_questions, recipe_path, toml_of
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.locks import held
@@ -25,8 +25,8 @@ from innersearch.records import write_json
 from innersearch.runs import Run, versions
 from innersearch.stored import read_object, read_records
 from innersearch.view.tables import comparison_table
+from innersearch.world.bundled import BUNDLED
 from innersearch.world.questions import GROUPS
-from innersearch.world.shipped import SHIPPED
 
 app = App(name="demo", help_format="plaintext")
 
@@ -50,7 +50,7 @@ def demo(
     resume: bool = False,
     install_seconds: NonNegativeFloat = 0.0,
 ) -> None:
-    """Train the shipped model to search its own memory, and measure it before and after.
+    """Train the bundled model to search its own memory, and measure it before and after.
 
     Evaluates direct answers and self-search, trains with the recipe ssrl-world, and evaluates again:
     searching its memory, searching the encyclopedia with BM25, and searching it only where a calibrated
@@ -106,7 +106,7 @@ def demo_recipe(*, small: bool, seed: int) -> Recipe:
     if path is None:
         raise ConfigError(f"recipes/{_RECIPE} is missing from this installation: install it anew")
     settings = toml_of(path) | {
-        "model": str(SHIPPED),
+        "model": str(BUNDLED),
         "seed": seed,
     }
     if small:
@@ -148,7 +148,8 @@ def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: b
 
 def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[str, dict[str, Any]]:
     """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
-    from innersearch.evaluate.calibrate import Wanted, calibrate, gate_router, save_gate
+    from innersearch.evaluate.calibrate import Wanted, calibrate
+    from innersearch.routing.gate import gate_router, save_gate
 
     settings = SearchSettings(engine=WORLD, k=1, style="plain")
     choices = {"max_new_tokens": recipe.sampling.max_new_tokens, "seed": recipe.seed}

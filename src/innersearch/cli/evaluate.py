@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
 
+from innersearch.assemble.plans import open_plan
+from innersearch.assemble.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SELF, SearchOptions, announce_cost, open_plan, with_default_cache
+from innersearch.cli.options import SELF, SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.progress import Display
 from innersearch.cli.protocols import Choices, ProtocolOptions
-from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.sealed import any_sealed
@@ -59,7 +60,7 @@ def evaluate_command(
         innersearch eval ~/models/agent --protocol search-r1 --search bm25:runs/wiki --subset 500
 
     Args:
-        model: Model directory or hub id; `world` is the shipped model.
+        model: Model directory or hub id; `world` is the bundled model.
         data: A file or directory of questions, a benchmark that `innersearch data get` fetched, or
             world:train, world:validation, world:test; several are separated by commas.
         n: Sampled trajectories per question, for pass@k up to k = n.
@@ -141,9 +142,9 @@ class Evaluation:
         policy: str = "transformers",
     ) -> None:
         # Imported late: help and errors should not wait for torch.
+        from innersearch.assemble.policies import runs_own
         from innersearch.evaluate.run import EvalSettings
         from innersearch.policy.loading import load_tokenizer
-        from innersearch.policy.opening import runs_own
 
         self.path, self.questions, self.resume = model_path(model), questions, resume
         self._policy_name = policy
@@ -160,7 +161,7 @@ class Evaluation:
 
     @cached_property
     def _policy(self) -> Policy:
-        from innersearch.policy.opening import open_policy
+        from innersearch.assemble.policies import open_policy
 
         batch = self.settings.max_batch
         dtype = self.settings.dtype

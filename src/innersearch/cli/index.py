@@ -51,18 +51,18 @@ def index(
         return
     if output is None:
         raise CycloptsError(msg="give the directory of the index behind the corpus")
-    from innersearch.search.corpus import read_corpus
+    from innersearch.search.index.corpus import read_corpus
 
     documents = read_corpus(corpus)
     with Display() as display:
         if encoder:
-            from innersearch.search.dense import DenseEngine
-            from innersearch.search.encoders import open_encoder
+            from innersearch.search.index.dense import DenseEngine
+            from innersearch.search.index.encoders import open_encoder
 
             opened = open_encoder(encoder)
             DenseEngine.build(documents, output, opened, kind=kind, progress=display.update)
         else:
-            from innersearch.search.bm25 import BM25Engine, BM25Parameters
+            from innersearch.search.index.bm25 import BM25Engine, BM25Parameters
 
             chosen = None if stemmer == "none" else stemmer
             parameters = BM25Parameters(stemmer=chosen, spelling=spelling)
@@ -73,7 +73,7 @@ def index(
 
 
 def _verify(folder: Path, further: Path | None) -> None:
-    from innersearch.search.store import verify
+    from innersearch.search.index.store import verify
 
     if further is not None:
         raise CycloptsError(msg="--verify takes one index and no corpus")

@@ -10,11 +10,11 @@ from typing import Any
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 
-from innersearch.cli.engines import HYBRID, SELF, SearchOptions
+from innersearch.cli.options import HYBRID, SELF, SearchOptions
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.evaluate.protocols import Protocol, draw, protocol
-from innersearch.search.router import is_router
+from innersearch.routing.router import is_router
 from innersearch.types import Question
 
 

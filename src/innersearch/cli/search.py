@@ -10,8 +10,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
 
+from innersearch.assemble.engines import open_engine
 from innersearch.cli.console import printable, stderr, stdout
-from innersearch.cli.engines import open_named
 from innersearch.config import SearchSettings
 from innersearch.errors import SearchError
 from innersearch.search.base import Engine, SearchResult
@@ -51,7 +51,7 @@ def search(
         full: Print documents whole; by default their first 500 characters.
     """
     settings = SearchSettings(engine=engine, cache=str(cache) if cache else "", offline=offline)
-    result = asyncio.run(_ask(open_named(settings, max_outage_s=15.0), query, k))
+    result = asyncio.run(_ask(open_engine(settings, max_outage_s=15.0), query, k))
     if result.error is not None:
         raise SearchError(f"the search failed: {result.error}")
     for number, document in enumerate(result.documents, 1):

@@ -8,11 +8,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.evaluate import Evaluation, default_folder
+from innersearch.cli.options import SearchOptions, announce_cost, with_default_cache
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import load_questions
 from innersearch.locks import held
 from innersearch.records import begun, write_json
 from innersearch.view.tables import comparison_table
@@ -43,7 +43,7 @@ def sim2real(
         innersearch sim2real ~/models/agent --data bamboogle.jsonl --engine serper --max-usd 2
 
     Args:
-        model: Model directory or hub id; `world` is the shipped model.
+        model: Model directory or hub id; `world` is the bundled model.
         data: As for eval.
         prompt: Prompt text; what the model expects by default.
         groups: Only questions of these groups.

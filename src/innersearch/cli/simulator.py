@@ -15,10 +15,10 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 from cyclopts.validators import Number
 
+from innersearch.assemble.plans import open_plan
+from innersearch.assemble.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.cli.console import stdout
-from innersearch.cli.engines import open_plan
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import WORLD, default_prompt, load_questions, model_path
 from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.locks import locked
@@ -79,7 +79,7 @@ def collect(
             --engine serper --max-questions 2000 --output runs/pairs.jsonl     (one line)
 
     Args:
-        model: Policy: a model directory or hub id; `world` is the shipped model.
+        model: Policy: a model directory or hub id; `world` is the bundled model.
         data: Questions, as for eval.
         engine: What is searched, as for eval.
         output: File of the pairs.
@@ -219,7 +219,7 @@ def train(
             --output runs/simulator-3b --lora 32 --learning-rate 1e-4     (one line)
 
     Args:
-        model: Model directory or hub id; `world` is the shipped model.
+        model: Model directory or hub id; `world` is the bundled model.
         pairs: File of labelled pairs.
         output: Directory of the simulator.
         gold: Gold answers that the simulator is told: none, the first, or all.
@@ -279,7 +279,7 @@ def measure(
         innersearch simulator measure http://127.0.0.1:8000#Qwen2.5-7B pairs.jsonl --mode prompted
 
     Args:
-        simulator: Directory, or URL#NAME of a chat endpoint and its model; `world` is the shipped model.
+        simulator: Directory, or URL#NAME of a chat endpoint and its model; `world` is the bundled model.
         pairs: File of labelled pairs; those held out when it was trained, by default.
         mode: Whether it was tuned for this, or is any instruct model.
         prompt: Prompt text; the simulator's own, or what the model expects, by default.

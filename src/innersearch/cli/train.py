@@ -11,18 +11,20 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
 
-from innersearch.cli import sources
+from innersearch.assemble import sources
+from innersearch.assemble.engines import open_engine
+from innersearch.assemble.plans import demand_engine
+from innersearch.assemble.sources import load_questions, model_path
 from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
-from innersearch.cli.engines import SELF, announce_calls, demand_engine, open_named
+from innersearch.cli.options import SELF, announce_calls
 from innersearch.cli.progress import Display, describe
-from innersearch.cli.sources import load_questions, model_path
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
+from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.search.base import Engine
-from innersearch.search.noise import Curriculum
-from innersearch.search.router import parse_router
+from innersearch.search.curriculum import Curriculum
 from innersearch.types import Question
 
 app = App(name="train", help_format="plaintext")
@@ -92,7 +94,7 @@ def train(
     if dry_run and resolved.trainer.engine == "verl":
         raise ConfigError("--dry-run shows a run of TRL: look at verl's with --engine verl --print")
     if dry_run:
-        _rehearse(recipe, settings, questions, path, resume=resume)
+        _dry_run(recipe, settings, questions, path, resume=resume)
     elif resolved.trainer.engine == "verl":
         _train_with_verl(resolved, questions, path, resume=resume, show=show)
     elif show:
@@ -114,22 +116,22 @@ def _fitting(recipe: Recipe, questions: list[Question]) -> list[Question]:
     return kept
 
 
-def _rehearse(
+def _dry_run(
     recipe: Path, settings: Recipe, questions: Sequence[Question], path: Path, *, resume: bool
 ) -> None:
     # Imported late: help and errors should not wait for torch.
-    from innersearch.cli.rehearsal import rehearse
+    from innersearch.cli.dry_run import dry_run
     from innersearch.train import processes
 
     processes.join()
-    stdout.print(rehearse(recipe, settings, questions, path, resume=resume))
+    stdout.print(dry_run(recipe, settings, questions, path, resume=resume))
 
 
 def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool) -> None:
     from innersearch.policy.loading import load_tokenizer
     from innersearch.train import processes
-    from innersearch.train.format import notices
     from innersearch.train.run import train as run_training
+    from innersearch.train.tokenizer_notices import notices
     from innersearch.view.report import write_report
 
     processes.join()
@@ -158,7 +160,7 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
 def _open_engine(recipe: Recipe, questions: Sequence[Question], path: Path) -> Engine:
     from innersearch.train import processes
 
-    return open_named(
+    return open_engine(
         processes.budget_share(recipe.search),
         path / processes.own_name("budget.json"),
         curriculum=Curriculum(recipe.search.noise, recipe.trainer.steps, recipe.seed),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cyclopts import App
 
+from innersearch.assemble.sources import WORLD, model_path
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
-from innersearch.cli.sources import WORLD, model_path
 from innersearch.view.tables import evaluation_table, percent
+from innersearch.world.bundled import BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.shipped import SHIPPED_SEED
 
 app = App(
     name="world",
@@ -21,7 +21,7 @@ app = App(
 
 
 @app.command
-def build(output: Path = Path("runs/world"), *, seed: int = SHIPPED_SEED, resume: bool = False) -> None:
+def build(output: Path = Path("runs/world"), *, seed: int = BUNDLED_SEED, resume: bool = False) -> None:
     """Make a world from a seed: encyclopedia, questions, tokenizer and pre-trained model.
 
     With the default seed this makes the model that ships with innersearch. About 15 minutes on two
@@ -35,7 +35,7 @@ def build(output: Path = Path("runs/world"), *, seed: int = SHIPPED_SEED, resume
         seed: Of names, facts, corpus and initial weights.
         resume: Go on with a build that was interrupted.
     """
-    from innersearch.world.build import build as build_world
+    from innersearch.world_making.build import build as build_world
 
     with Display() as display:
         manifest = build_world(output, seed, resume=resume, progress=display.update)
@@ -53,13 +53,13 @@ def probe(model: str = WORLD, *, split: Split = Split.TEST) -> None:
         innersearch world probe runs/demo/model
 
     Args:
-        model: Model directory; `world` is the shipped model.
+        model: Model directory; `world` is the bundled model.
         split: Whose facts.
     """
     from innersearch.policy.loading import load_model, load_tokenizer
-    from innersearch.world.probe import probe as probe_model
+    from innersearch.world_making.probe import probe as probe_model
 
     path = model_path(model)
-    world = Encyclopedia.generate(SHIPPED_SEED)
+    world = Encyclopedia.generate(BUNDLED_SEED)
     for tier, known in probe_model(load_model(path), load_tokenizer(path), world, split).items():
         stdout.print(f"{tier:8s} {percent(known._asdict())} % of {known.n} statements")

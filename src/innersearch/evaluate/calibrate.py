@@ -15,31 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typing_extensions import TypedDict
 
-from innersearch.errors import ConfigError, InnersearchError, RunError
+from innersearch.errors import ConfigError, RunError
 from innersearch.evaluate.stored import Searched
-from innersearch.records import write_json
-from innersearch.search.router import parse_router
-from innersearch.stored import read_object, read_records
+from innersearch.stored import read_records
 from innersearch.types import ALL_GROUPS
-from innersearch.weights import fingerprint
-
-GATE = "gate.json"
-
-
-class Gate(TypedDict):
-    """What gate.json needs to be used."""
-
-    signal: str
-    threshold: float
-
 
 RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of real searches that are tried."""
 
 Evaluate = Callable[[str, Path], dict[str, Any]]
-"""Evaluates with a router, named as in `innersearch.search.router`, into a directory."""
+"""Evaluates with a router, named as in `innersearch.routing.router`, into a directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,42 +100,3 @@ def em(summary: dict[str, Any]) -> float:
 
 def _measured(summary: dict[str, Any]) -> dict[str, float]:
     return {"em": em(summary), "calls": summary["calls"]}
-
-
-def save_gate(model: Path, gate: dict[str, Any]) -> Path:
-    """Keep a calibrated gate beside its model, with what tells its weights apart."""
-    write_json(model / GATE, gate | {"weights": fingerprint(model)})
-    return model / GATE
-
-
-def load_gate(model: Path) -> dict[str, Any]:
-    """The gate that was calibrated for a model.
-
-    Raises:
-        RunError: There is none, or it is damaged, or was calibrated for other weights.
-        ModelError: The weights are damaged.
-    """
-    file = model / GATE
-    if not file.is_file():
-        raise RunError(
-            f"{model} has no {GATE}: calibrate a gate with `innersearch calibrate {model} --data FILE`"
-        )
-    try:
-        gate = read_object(file, Gate, endless=True)
-        parse_router(gate_router(gate))
-    except InnersearchError as error:
-        raise RunError(
-            f"{file} holds no gate ({error}): calibrate it again with `innersearch calibrate {model}`"
-        ) from error
-    known, now = gate.get("weights"), fingerprint(model)
-    if known and now and known != now:
-        raise RunError(
-            f"{file} was calibrated for other weights than {model} holds now: calibrate it again with "
-            f"`innersearch calibrate {model}`"
-        )
-    return gate
-
-
-def gate_router(gate: dict[str, Any]) -> str:
-    """The router that a calibrated gate stands for."""
-    return f"gate:{gate['signal']}:{gate['threshold']!r}"

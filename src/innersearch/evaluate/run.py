@@ -161,7 +161,7 @@ def _evaluate(
         for name, kind in _KINDS.items()
     )
     summary: dict[str, Any] = {"model": policy.name, "settings": asdict(settings)}
-    summary["retokenised"] = "tokens" not in policy.tells
+    summary["retokenised"] = "tokens" not in policy.provides
     summary |= {"search": plan.identity} if plan else {}
     if (parameters := getattr(policy, "parameters", None)) and parameters.left_out:
         summary["not_taken"] = parameters.left_out
@@ -190,7 +190,7 @@ def _with_room(
 
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
-    told = {"model": policy.name, "tells": sorted(policy.tells)}
+    told = {"model": policy.name, "tells": sorted(policy.provides)}
     given = asdict(settings)
     if not settings.skip_long:
         # Records from before there was this choice go on.

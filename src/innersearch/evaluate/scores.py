@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 from innersearch.grammar import last_answer
+from innersearch.grammar.transcript import transcript
 from innersearch.intervals import Estimate, mean_of_groups, mean_score
 from innersearch.metrics import F1_RULES, cover_match, exact_match, f1_rule, majority, pass_at_k
-from innersearch.rewards import strict_format, transcript
+from innersearch.rewards import strict_format
 from innersearch.thoughts import spoken
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Finish, Trajectory
 

@@ -109,7 +109,7 @@ class Policy(Protocol):
 
     name: str
     """Model directory or hub id, or the name that servers give the model."""
-    tells: frozenset[str]
+    provides: frozenset[str]
     """What it tells besides text: `tokens` as sampled, `logprobs`, `entropies`."""
 
     @property

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ChatPolicy:
     """Asks a chat API; `tokenizer` only holds the text."""
 
-    tells = frozenset[str]()
+    provides = frozenset[str]()
     served = True
     context = 10**6
     """Tokens that a sequence may have here; the API knows its own limit."""

@@ -37,7 +37,7 @@ _ROUNDING = 1e-3
 class CompletionsPolicy:
     """Samples from a model that servers hold; the weights are theirs."""
 
-    tells = frozenset({"tokens", "logprobs"})
+    provides = frozenset({"tokens", "logprobs"})
     served = True
     """Whether another process holds the weights, which then cannot be told apart here."""
     stated = ""

@@ -21,7 +21,7 @@ from innersearch.grammar import TAGGED, closing, opening
 from innersearch.policy.directory import demand_directory
 from innersearch.policy.saving import make_savable
 from innersearch.prompts.templates import turn_end
-from innersearch.spelling import pieces
+from innersearch.token_text import pieces
 from innersearch.weights import demand_filled, demand_rows
 
 if TYPE_CHECKING:

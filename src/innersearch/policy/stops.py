@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from innersearch.spelling import Speller, pieces, spelled_alone
+from innersearch.token_text import Speller, pieces, spelled_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -37,7 +37,7 @@ engine to the next request, and without work one takes some microseconds."""
 class TransformersPolicy:
     """Samples from a model that is in memory; the weights may change between calls."""
 
-    tells = frozenset({"tokens", "logprobs", "entropies"})
+    provides = frozenset({"tokens", "logprobs", "entropies"})
 
     def __init__(self, model: PreTrainedModel, end_ids: Iterable[int], *, max_batch: int = 256) -> None:
         """Args:

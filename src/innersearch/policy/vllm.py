@@ -36,7 +36,7 @@ _HOPS = 16
 class VllmPolicy:
     """Samples from a vLLM engine; the weights may change between sessions."""
 
-    tells = frozenset({"tokens", "logprobs"})
+    provides = frozenset({"tokens", "logprobs"})
 
     def __init__(self, llm: Any, end_ids: Iterable[int], name: str = "") -> None:
         """Args:

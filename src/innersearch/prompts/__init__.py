@@ -17,9 +17,9 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from innersearch.control import Harmless, harmless, unknown_ids
 from innersearch.errors import ConfigError, DataError, ModelError, did_you_mean
 from innersearch.grammar import closing, neutralise, opening
+from innersearch.grammar.control import Harmless, harmless, unknown_ids
 from innersearch.prompts.templates import ask, begins_reply, squeezed, turn_end
 from innersearch.types import Kind
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from innersearch.config import SearchSettings
 from innersearch.errors import PolicyError, Refusal, SearchError
 from innersearch.grammar import MaskRule, closing, last_answer
+from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion, Request, Sampler
 from innersearch.policy.stops import StopStrings
-from innersearch.rewards import transcript
 from innersearch.rollout.observation import STYLES, observation
 from innersearch.rollout.segment import SegmentBuilder, Written
-from innersearch.search.base import Asked, Engine, SearchResult, ask
-from innersearch.search.router import Query, Route, Router
-from innersearch.search.signals import SAMPLED, SIGNALS, Own
+from innersearch.routing.router import Query, Route, Router
+from innersearch.routing.signals import SAMPLED, SIGNALS, Own
+from innersearch.search.base import Engine, SearchRequest, SearchResult, ask
 from innersearch.types import Decision, Finish, Kind, Question, Sampling, SearchCall, Source, Trajectory
 
 if TYPE_CHECKING:
@@ -319,7 +319,9 @@ class Episode:
 
     async def _search(self, plan: SearchPlan, query: Query, decision: Decision) -> bool:
         started = time.perf_counter()
-        asked = Asked(query.text, self.task.question, (*self.identity, query.index), self.task.step)
+        asked = SearchRequest(
+            query.text, self.task.question, (*self.identity, query.index), self.task.step
+        )
         result = await ask(plan.engine, asked, plan.settings.k)
         waited = result.latency_s or time.perf_counter() - started
         source = plan.engine.source

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Sequence
+import math
+from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, RunError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Policy, Sampler
-from innersearch.rewards import demand_finite
 from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
 from innersearch.rollout.scheduler import in_order
-from innersearch.search.router import Router
+from innersearch.routing.router import Router
 from innersearch.types import Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Rollout:
     def __post_init__(self) -> None:
         """Raises ConfigError: The router reads what the policy does not tell."""
         if self.plan:
-            demand_told(self.plan.router, self.policy.tells, self.policy.name)
+            demand_provided(self.plan.router, self.policy.provides, self.policy.name)
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""
@@ -150,14 +150,14 @@ class Rollout:
         self.close()
 
 
-def demand_told(router: Router, tells: Collection[str], policy: str) -> None:
-    """Check that a policy tells what a router reads.
+def demand_provided(router: Router, provides: Collection[str], policy: str) -> None:
+    """Check that a policy provides what a router reads.
 
     Raises:
         ConfigError: It does not.
     """
-    if router.reads and router.reads not in tells:
-        signals = ["min-prob"] * ("logprobs" in tells) + ["consistency"]
+    if router.reads and router.reads not in provides:
+        signals = ["min-prob"] * ("logprobs" in provides) + ["consistency"]
         raise ConfigError(
             f"this router reads {router.reads}, which the policy {policy} does not tell: take a gate "
             f"with the signal {' or '.join(signals)}, or another policy"
@@ -166,3 +166,16 @@ def demand_told(router: Router, tells: Collection[str], policy: str) -> None:
 
 async def _close(trajectories: AsyncGenerator[Trajectory]) -> None:
     await trajectories.aclose()
+
+
+def demand_finite(reward: float, components: Mapping[str, float]) -> None:
+    """Refuse a reward that would spoil every weight it is averaged into.
+
+    Raises:
+        RunError: It or one of its components is no number, or without end.
+    """
+    for name, value in {"reward": reward, **components}.items():
+        if not math.isfinite(value):
+            raise RunError(
+                f"a reward is a finite number, given {name} = {value}: mend the reward function"
+            )

@@ -26,9 +26,9 @@ from innersearch.grammar import (
     opening,
     scan,
 )
+from innersearch.grammar.injection import Injected, encode_document, encode_markup
 from innersearch.policy.base import Completion
-from innersearch.rollout.injection import Injected, encode_document, encode_markup
-from innersearch.spelling import pieces
+from innersearch.token_text import pieces
 from innersearch.types import Document, Finish, Kind, SearchCall, Segment, Source, Span
 
 if TYPE_CHECKING:

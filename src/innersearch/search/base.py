@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from innersearch.types import Document, Question, Source
 
 if TYPE_CHECKING:
-    from innersearch.search.noise import Curriculum
+    from innersearch.search.curriculum import Curriculum
 
 _USED_UP = " is used up, nothing was sent"
 
@@ -38,7 +38,7 @@ class SearchResult:
     label: str = ""
     """`useful` or `noisy` where the engine decides about the quality, else empty."""
     faults: tuple[str, ...] = ()
-    """What had to be mended in what a simulator wrote; see `innersearch.simulator.drafts`."""
+    """What had to be mended in what a simulator wrote; see `innersearch.simulator.parsing`."""
     partial: str | None = None
     """What is missing and why, where only some of several engines answered: such a result has documents
     or none, but it is not what the whole would have found, and is never kept as that."""
@@ -67,7 +67,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchRequest:
     """A query together with the trajectory that asks it, so that no batch can shift one against the
     other.
     """
@@ -89,11 +89,11 @@ class InformedEngine(Engine, Protocol):
     def curriculum(self) -> Curriculum | None:
         """When its results are noisy."""
 
-    async def answer(self, asked: Asked, k: int) -> SearchResult:
+    async def answer(self, asked: SearchRequest, k: int) -> SearchResult:
         """The result of one query, with up to `k` documents."""
 
 
-async def ask(engine: Engine, asked: Asked, k: int) -> SearchResult:
+async def ask(engine: Engine, asked: SearchRequest, k: int) -> SearchResult:
     """Ask any engine, and let it know who asks if it wants to."""
     if isinstance(engine, InformedEngine):
         return await engine.answer(asked, k)
@@ -103,5 +103,5 @@ async def ask(engine: Engine, asked: Asked, k: int) -> SearchResult:
 
 async def answer_each(engine: InformedEngine, queries: Sequence[str], k: int) -> list[SearchResult]:
     """The `search` of an informed engine: queries outside of trajectories, each a draw of its own."""
-    asked = (Asked(query, identity=(query,)) for query in queries)
+    asked = (SearchRequest(query, identity=(query,)) for query in queries)
     return list(await asyncio.gather(*(engine.answer(one, k) for one in asked)))

@@ -18,9 +18,9 @@ from typing import get_args
 
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
-from innersearch.search.base import Asked, SearchResult, answer_each
-from innersearch.search.noise import Curriculum, Label
-from innersearch.simulator.drafts import Draft, read_draft
+from innersearch.search.base import SearchRequest, SearchResult, answer_each
+from innersearch.search.curriculum import Curriculum, Label
+from innersearch.simulator.parsing import Draft, read_draft
 from innersearch.simulator.writers import Prompt, Writer
 from innersearch.thoughts import spoken
 from innersearch.types import Source
@@ -60,11 +60,11 @@ class SimulatedEngine:
         """As `answer`, for queries that belong to no question."""
         return await answer_each(self, queries, k)
 
-    async def answer(self, asked: Asked, k: int) -> SearchResult:
+    async def answer(self, asked: SearchRequest, k: int) -> SearchResult:
         """Documents for one query, of the quality that the curriculum draws for it."""
         return await self.write(asked, self.curriculum.label(asked) if self.curriculum else "useful", k)
 
-    async def write(self, asked: Asked, label: Label, k: int) -> SearchResult:
+    async def write(self, asked: SearchRequest, label: Label, k: int) -> SearchResult:
         """Documents of a given quality for one query; a failed call or an output without documents is a
         failed search.
         """
@@ -117,7 +117,7 @@ def _why_none(output: str, draft: Draft) -> str:
     return f"the simulator wrote no document, but {said[:80]!r}"
 
 
-def gold_answers(asked: Asked, settings: SimulatorSettings) -> tuple[str, ...]:
+def gold_answers(asked: SearchRequest, settings: SimulatorSettings) -> tuple[str, ...]:
     """The gold answers that the simulator is told."""
     every = tuple(map(str, asked.question.golden_answers)) if asked.question else ()
     return {"none": (), "first": every[:1], "all": every}[settings.gold]

@@ -15,7 +15,7 @@ from innersearch.net.patience import CallSettings
 from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rows.files import directory
-from innersearch.search.noise import Curriculum
+from innersearch.search.curriculum import Curriculum
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.writers import ChatWriter, LocalWriter, Writer
 from innersearch.stored import read_json

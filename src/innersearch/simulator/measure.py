@@ -15,8 +15,8 @@ from typing import Any
 
 from innersearch.intervals import proportion
 from innersearch.metrics import auroc, cover_match, token_f1
-from innersearch.search.base import Asked, SearchResult
-from innersearch.search.noise import Label
+from innersearch.search.base import SearchRequest, SearchResult
+from innersearch.search.curriculum import Label
 from innersearch.simulator.classify import cross_validated
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.pairs import Pair
@@ -44,7 +44,7 @@ async def imitate(
     async def write(pair: Pair) -> Imitation:
         nonlocal done
         k = len(pair.documents)
-        asked = Asked(pair.query, pair.question)
+        asked = SearchRequest(pair.query, pair.question)
         useful, noisy = [await engine.write(asked, label, k) for label in LABELS]
         done += 1
         progress(done)

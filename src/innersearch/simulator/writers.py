@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
-from innersearch.control import harmless
 from innersearch.errors import DataError
 from innersearch.grammar import TAGGED, closing
+from innersearch.grammar.control import harmless
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
 from innersearch.net.chat import Parameters, chat_body, complete, read_reply
@@ -25,8 +25,8 @@ from innersearch.net.patience import CallSettings
 from innersearch.policy.base import Policy, Request, Sampler, endpoint_seed
 from innersearch.policy.stops import StopStrings
 from innersearch.search.base import SearchResult
-from innersearch.search.calls import once
-from innersearch.search.reliable import Reliable
+from innersearch.search.remote.calls import once
+from innersearch.search.wrappers.reliable import Reliable
 from innersearch.thoughts import begins_inside, belongs_to_mark, is_mark, spoken
 from innersearch.types import Document, Finish, Kind, Sampling, Source
 

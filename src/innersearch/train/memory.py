@@ -37,7 +37,7 @@ from innersearch.errors import ModelError
 from innersearch.policy.cache import tiled
 from innersearch.train import processes
 from innersearch.train.adapters import ALL
-from innersearch.train.trl import recomputes, uses_bf16
+from innersearch.train.trl.trainer import recomputes, uses_bf16
 
 _TILE_TOKENS, _TILE_WIDTH = 4096, 32768
 """Of TRL's kernel for log-probabilities (trl/kernels/chunked_logprob.py, trl/trainer/utils.py)."""

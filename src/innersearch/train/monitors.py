@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from innersearch.metrics import vote
-from innersearch.train.votes import VOTE
+from innersearch.rewards.votes import VOTE
 from innersearch.types import Finish, Source, Trajectory
 
 METRICS = {

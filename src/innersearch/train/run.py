@@ -19,18 +19,18 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
 from innersearch.rollout.episode import SearchPlan
-from innersearch.rollout.run import Rollout, demand_told
+from innersearch.rollout.run import Rollout, demand_provided
+from innersearch.routing.router import parse_router
 from innersearch.runs import Run, versions
 from innersearch.search.base import Engine, InformedEngine
-from innersearch.search.router import parse_router
 from innersearch.train import adapters, processes
-from innersearch.train.colocated import comparison
 from innersearch.train.drift import Drift
-from innersearch.train.keeper import Keeper
 from innersearch.train.memory import outline
 from innersearch.train.monitors import Observer
+from innersearch.train.recorder import Recorder
 from innersearch.train.tasks import demand_a_full_step, demand_weights, encode_prompts, rollout_of
-from innersearch.train.trl import build_trainer, uses_bf16
+from innersearch.train.trl.colocated import comparison
+from innersearch.train.trl.trainer import build_trainer, uses_bf16
 from innersearch.types import Question
 
 
@@ -98,7 +98,7 @@ def _train(
     rollout = _rollout(recipe, model, tokenizer, engine)
     curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
     apart = comparison(recipe, model)
-    keeper = Keeper(recipe, run, observer, _drift(recipe, model), curriculum, apart)
+    recorder = Recorder(recipe, run, observer, _drift(recipe, model), curriculum, apart)
     trainer = build_trainer(
         recipe,
         model,
@@ -107,11 +107,11 @@ def _train(
         encoded,
         rollout,
         output=run.checkpoints,
-        on_rollout=keeper.on_rollout,
-        callbacks=[keeper],
+        on_rollout=recorder.on_rollout,
+        callbacks=[recorder],
     )
     with rollout:
-        _fit(trainer, keeper, run, recipe, latest)
+        _fit(trainer, recorder, run, recipe, latest)
     return run
 
 
@@ -120,14 +120,16 @@ def _weights(recipe: Recipe) -> torch.dtype:
     return torch.bfloat16 if recipe.trainer.lora.rank and uses_bf16(recipe) else torch.float32
 
 
-def _fit(trainer: Trainer, keeper: Keeper, run: Run, recipe: Recipe, latest: Checkpoint | None) -> None:
+def _fit(
+    trainer: Trainer, recorder: Recorder, run: Run, recipe: Recipe, latest: Checkpoint | None
+) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
     except ModelError as error:
-        keeper.collapse = str(error)
-    keeper.close()
-    if keeper.collapse:
-        raise CollapseError(processes.by_first(lambda: _collapsed(run, recipe, keeper)))
+        recorder.collapse = str(error)
+    recorder.close()
+    if recorder.collapse:
+        raise CollapseError(processes.by_first(lambda: _collapsed(run, recipe, recorder)))
     folder = run.adapters if recipe.trainer.lora.rank else run.model
     trainer.save_model(str(folder))
     processes.wait()
@@ -213,7 +215,7 @@ def _demand_policy(recipe: Recipe) -> None:
     router = parse_router(recipe.search.router)
     if recipe.sampling.policy == "vllm":
         demand_vllm("sampling.policy vllm")
-        demand_told(router, VllmPolicy.tells, "vllm")
+        demand_provided(router, VllmPolicy.provides, "vllm")
 
 
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
@@ -223,7 +225,7 @@ def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:
     return Drift(copy.deepcopy(model), recipe.trainer.kl_monitor)
 
 
-def _collapsed(run: Run, recipe: Recipe, keeper: Keeper) -> str:
+def _collapsed(run: Run, recipe: Recipe, recorder: Recorder) -> str:
     """Leave the best checkpoint as the result, and say what happened."""
     best = run.best()
     result = "there was no checkpoint yet"
@@ -231,7 +233,7 @@ def _collapsed(run: Run, recipe: Recipe, keeper: Keeper) -> str:
         _keep(run, recipe, best.path)
         result = f"the best checkpoint, of step {best.step}, is in {run.model}"
     return (
-        f"training collapsed at step {keeper.step}: {keeper.collapse}; {result}; "
+        f"training collapsed at step {recorder.step}: {recorder.collapse}; {result}; "
         "try a lower learning rate, larger groups or a KL weight"
     )
 

@@ -23,15 +23,15 @@ from innersearch.locks import held
 from innersearch.policy.loading import demand_vocabulary
 from innersearch.records import begun, write_json
 from innersearch.runs import versions
-from innersearch.search.base import Asked
-from innersearch.search.noise import Label
+from innersearch.search.base import SearchRequest
+from innersearch.search.curriculum import Label
 from innersearch.simulator.engine import gold_answers, simulator_prompt
 from innersearch.simulator.loading import TRAINED
 from innersearch.simulator.pairs import Pair, as_text, balanced
 from innersearch.simulator.writers import encode_prompt
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of_epochs
-from innersearch.train.saving import NamedDraws, SavesPlainly
+from innersearch.train.trl.saving import NamedDraws, SavesPlainly
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from trl import SFTConfig, SFTTrainer
@@ -131,7 +131,7 @@ def row(
 ) -> dict[str, list[int]]:
     """Tokens of prompt, documents and end of sequence, and the targets of the loss."""
     label: Label = "useful" if pair.label == "useful" else "noisy"
-    gold = gold_answers(Asked(pair.query, pair.question), simulator)
+    gold = gold_answers(SearchRequest(pair.query, pair.question), simulator)
     question = pair.question.question
     prompt = simulator_prompt(simulator, label, pair.query, question, gold, len(pair.documents))
     before = list(encode_prompt(tokenizer, prompt))

@@ -11,9 +11,10 @@ from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
+from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
-from innersearch.rewards import outcome_reward, transcript
+from innersearch.rewards import outcome_reward
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
 from innersearch.types import Question, Sampling, Trajectory

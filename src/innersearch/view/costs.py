@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 
 from innersearch.config import SimulatorSettings
 from innersearch.errors import RunError
-from innersearch.search.budget import Budget, Spent
-from innersearch.search.cost import TOKENS_PER_WORD, Cost, Simulator, counted, forecast_costs
+from innersearch.evaluate.cost import TOKENS_PER_WORD, Cost, Simulator, counted, forecast_costs
+from innersearch.search.wrappers.budget import Budget, Spent
 from innersearch.simulator.engine import simulator_prompt
 from innersearch.stored import read_records
 from innersearch.types import Source

@@ -34,7 +34,7 @@ class ServerPolicy:
     """Longest sequence, in tokens: verl's `max_model_len`."""
     seeded: bool = True
     name: str = "verl"
-    tells: frozenset[str] = frozenset({"tokens", "logprobs"})
+    provides: frozenset[str] = frozenset({"tokens", "logprobs"})
 
     @asynccontextmanager
     async def session(self, sampling: Sampling) -> AsyncIterator[ServerSampler]:

@@ -17,8 +17,8 @@ from typing import Any
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
+from innersearch.routing.router import parse_router
 from innersearch.runs import Run
-from innersearch.search.router import parse_router
 from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.verl.server import ServerPolicy
 from innersearch.types import Question
@@ -112,7 +112,7 @@ def _recomputes(recipe: Recipe) -> bool:
 
 def _refuse_search(recipe: Recipe) -> None:
     reads = parse_router(recipe.search.router).reads
-    if reads and reads not in ServerPolicy.tells:
+    if reads and reads not in ServerPolicy.provides:
         raise ConfigError(
             f"the router {recipe.search.router!r} reads {reads}, which verl's servers do not tell: take "
             "a gate with the signal min-prob or consistency"

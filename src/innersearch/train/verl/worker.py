@@ -26,10 +26,10 @@ from innersearch.readers import as_question, read_questions
 from innersearch.records import LineWriter, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
+from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.search.base import Engine, InformedEngine
-from innersearch.search.noise import Curriculum
-from innersearch.search.router import parse_router
+from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_json
 from innersearch.train.tasks import rollout_of
 from innersearch.train.verl.outputs import failed
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerFast
 
-OPENER = "innersearch.cli.engines.open_named"
+OPENER = "innersearch.assemble.engines.open_engine"
 """What opens the engine of a recipe, by its dotted name: engines may come from rooms above this one."""
 
 _FLOOR = 20

@@ -1,0 +1,1 @@
+"""From names to objects: engines, policies, questions and recipes are put together here only."""

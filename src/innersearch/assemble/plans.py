@@ -1,0 +1,45 @@
+"""Who answers the queries of a policy: an engine and a router, from settings."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from innersearch.assemble.engines import demand_alone, open_engine
+from innersearch.config import SearchSettings
+from innersearch.rollout.episode import SearchPlan
+from innersearch.routing.router import parse_router
+from innersearch.search.names import bare
+
+
+def open_plan(
+    settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
+) -> SearchPlan:
+    """Engine and router of some settings."""
+    router = parse_router(settings.router)
+    engine = open_engine(settings, budget_file, max_outage_s=max_outage_s)
+    return SearchPlan(engine, router, settings)
+
+
+def demand_engine(settings: SearchSettings) -> None:
+    """Check that the router is known and the engine can be opened; nothing is written.
+
+    Of a simulator's directory all is looked at but the weights.
+
+    Raises:
+        InnersearchError: As `open_plan`.
+    """
+    from innersearch.simulator.loading import demand_simulator, is_address
+
+    parse_router(settings.router)
+    if settings.router == "self":
+        return
+    kind, _, place = settings.engine.partition(":")
+    place = bare(place)
+    if kind == "simulated" and place and not is_address(place):
+        demand_alone(settings)
+        demand_simulator(place, settings.simulator)
+        return
+    # A cache that is recorded would be made.
+    looked_at = settings if settings.offline else settings.model_copy(update={"cache": ""})
+    asyncio.run(open_engine(looked_at).close())

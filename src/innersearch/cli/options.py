@@ -1,0 +1,166 @@
+"""What the search options of commands stand for: who answers queries, and with what.
+
+Besides those that the help names, `--search` takes every router (entropy-trend, random:RATE,
+gate:SIGNAL:THRESHOLD), and `--engine` every engine; several, separated by commas, are fused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeFloat, NonNegativeInt
+from cyclopts.validators import Number
+
+from innersearch.assemble.sources import WORLD
+from innersearch.cli.console import stderr
+from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorSettings
+from innersearch.errors import ConfigError
+from innersearch.routing.router import is_router, parse_router
+
+if TYPE_CHECKING:
+    pass
+
+SELF, HYBRID = "self", "hybrid"
+
+_CALLS = ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
+"""Options that limit calls."""
+_WRITING_S = 180.0
+"""Longest call of a simulator: hundreds of tokens, from a server that writes hundreds at once."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Who answers the queries of a model."""
+
+    search: str = SELF
+    """self (its own memory), always, first:K, hybrid (its calibrated gate), or an engine."""
+    engine: str = ""
+    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper."""
+    k: Annotated[NonNegativeInt, Parameter(alias="-k")] = 0
+    """Documents per search; 1 for the world's model and 3 for others by default."""
+    max_searches: NonNegativeInt = 0
+    """Searches of a trajectory that are decided; the next one ends it. 4 by default."""
+    cache: Path | None = None
+    """Keep all results in this file, and ask nothing twice."""
+    offline: bool = False
+    """Answer from the cache only."""
+    max_calls: NonNegativeInt = 0
+    """Calls to search APIs at most; 0 for no limit."""
+    max_usd: NonNegativeFloat = 0.0
+    """Their price at most, in US dollars; 0 for no limit."""
+    in_flight: NonNegativeInt = 0
+    """Calls over the network under way at once; 32 by default."""
+    per_second: NonNegativeFloat = 0.0
+    """Calls over the network begun per second at most; 0 for as many as the server takes."""
+    deadline_s: NonNegativeFloat = 0.0
+    """Longest call over the network, in seconds; 30 by default, and 180 for a simulator."""
+    max_error_rate: Annotated[float | None, Parameter(validator=Number(gte=0, lte=1))] = None
+    """Stop when more than this share of all searches failed, wholly or in part; 0.2 by default."""
+    noise: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0
+    """Share of searches that are answered badly on purpose."""
+
+    def resolved(self, model: str, *, world: bool) -> SearchSettings | None:
+        """The settings for a model directory; None where the model answers itself."""
+        if self.search == SELF:
+            self._refuse_unused()
+            return None
+        router, engine = self._router_and_engine(model)
+        chosen: dict[str, Any] = {"router": router, "engine": engine or (WORLD if world else "")}
+        chosen |= {"k": 1, "style": "plain"} if world else {"stop_at_answer": True}
+        limits = ("k", "max_searches", *_CALLS)
+        chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
+        if self.max_error_rate is not None:
+            chosen["max_error_rate"] = self.max_error_rate
+        if self.noise:
+            chosen["noise"] = NoiseSettings(curve="constant", end=self.noise)
+        if world:
+            chosen["simulator"] = SimulatorSettings(prompt="simulator-world", max_new_tokens=64)
+        cache = str(self.cache) if self.cache else ""
+        settings = SearchSettings(**chosen, offline=self.offline, cache=cache)
+        settings.demand_addresses()
+        return settings
+
+    def _router_and_engine(self, model: str) -> tuple[str, str]:
+        if self.search == HYBRID:
+            from innersearch.routing.gate import gate_router, load_gate
+
+            return gate_router(load_gate(Path(model))), self.engine
+        if is_router(self.search):
+            return self.search, self.engine
+        if self.engine:
+            raise ConfigError(
+                f"two engines given, --search {self.search} and --engine {self.engine}: write "
+                "--search always or another rule, or leave one out"
+            )
+        return "always", self.search
+
+    def _refuse_unused(self) -> None:
+        """Self-search asks no engine; whoever names one meant something else."""
+        given = [
+            name
+            for name in ("engine", "cache", "offline", *_CALLS, "max_error_rate", "noise")
+            if getattr(self, name) != getattr(SearchOptions, name)
+        ]
+        if given:
+            option = given[0].replace("_", "-")
+            raise ConfigError(
+                f"--{option} without a search: add --search always, hybrid or another rule"
+            )
+
+    @property
+    def only_real(self) -> bool:
+        """Whether an engine answers every query, so that the model need not play one."""
+        return self.search == "always" or not (self.search == HYBRID or is_router(self.search))
+
+    def for_rule(self, rule: str) -> SearchOptions:
+        """The same with a rule of the command's own.
+
+        Raises:
+            ConfigError: --search was given.
+        """
+        if self.search != SELF:
+            raise ConfigError(
+                f"--search {self.search} has no place here, the command tries rules of its own: "
+                "name the engine with --engine"
+            )
+        return replace(self, search=rule) if rule != SELF else SearchOptions()
+
+
+def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
+    """Say what the calls to search APIs may cost, before the first one."""
+    from innersearch.assemble.engines import price_usd
+    from innersearch.search.wrappers.budget import forecast
+
+    if settings is None:
+        return
+    price = price_usd(settings.engine)
+    if price and not settings.offline:
+        router = parse_router(settings.router)
+        asked = sum(router.listens(index) for index in range(settings.max_searches))
+        most = forecast(price, trajectories * asked)
+        limits = [f"{settings.max_calls:,} calls"] * bool(settings.max_calls)
+        limits += [f"${settings.max_usd:,.2f}"] * bool(settings.max_usd)
+        limit = " and ".join(limits) or "none: --max-calls, --max-usd"
+        stderr.print(
+            f"searches without retries: at most {most} at ${1000 * price:g} per 1,000 (limit: {limit})"
+        )
+
+
+def announce_calls(recipe: Recipe) -> None:
+    """The same for a training run."""
+    plan = recipe.trainer
+    if recipe.search.router != SELF:
+        announce_cost(recipe.search, plan.steps * plan.prompts_per_step * plan.group_size)
+
+
+def with_default_cache(settings: SearchSettings | None, folder: Path) -> SearchSettings | None:
+    """Results that cost money are kept in `folder`, unless another cache was given."""
+    from innersearch.assemble.engines import price_usd
+
+    if settings is None or settings.cache or not price_usd(settings.engine):
+        return settings
+    return settings.model_copy(update={"cache": str(folder / "searches.sqlite")})

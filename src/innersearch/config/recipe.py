@@ -1,0 +1,46 @@
+"""One training run, as data."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from innersearch.config.base import Settings
+from innersearch.config.prompt import PromptSettings
+from innersearch.config.reward import MaskSettings, RewardSettings
+from innersearch.config.search import SearchSettings
+from innersearch.config.trainer import GuardSettings, SamplingSettings, TrainerSettings, VerlSettings
+
+
+class Recipe(Settings):
+    """One training run."""
+
+    name: str = "ssrl"
+    """Name of the recipe and default name of the run."""
+    model: str = ""
+    """A Hugging Face model directory or hub id, or `world` for the bundled model."""
+    data: str = ""
+    """A file of questions (.jsonl, .csv, .parquet and more), a directory of parts, or `world:train`."""
+    groups: tuple[str, ...] = ()
+    """Only questions of these groups; all when empty."""
+    balance_groups: bool = False
+    """Repeat the questions of smaller groups, so that every group has about the same share."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Every random number follows from it."""
+    prompt: PromptSettings = PromptSettings()
+    search: SearchSettings = SearchSettings()
+    reward: RewardSettings = RewardSettings()
+    mask: MaskSettings = MaskSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    trainer: TrainerSettings = TrainerSettings()
+    verl: VerlSettings = VerlSettings()
+    guard: GuardSettings = GuardSettings()
+
+    @field_validator("name")
+    @classmethod
+    def _names_one_folder(cls, name: str) -> str:
+        if not name.strip(" .") or not name.isprintable() or "/" in name or "\\" in name:
+            raise ValueError(
+                "the name is that of a folder below runs/: give some letters or digits and no slashes; "
+                "any directory can be given by --output"
+            )
+        return name

@@ -1,0 +1,104 @@
+"""Who answers the queries of the policy."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from innersearch.config.base import Settings
+from innersearch.config.simulator import SimulatorSettings
+from innersearch.net.addresses import check_url
+
+
+class NoiseSettings(Settings):
+    """How many searches are answered badly on purpose: the probability p of a noisy result, per query.
+
+    `exponential` is ZeroSearch's p_i = start + (base^(i/m) − 1)/(base − 1)·(end − start) at step i of m
+    (arXiv 2505.04588, section 3.4); `competence` grows with the running EM of training instead.
+    """
+
+    curve: Literal["exponential", "linear", "constant", "competence"] = "exponential"
+    """How p goes from start to end; constant stays at end."""
+    start: float = Field(0.0, ge=0, le=1)
+    """p before the first step."""
+    end: float = Field(0.0, ge=0, le=1)
+    """p at the last step."""
+    base: float = Field(4.0, gt=1)
+    """Of the exponential curve: how late the noise comes."""
+    competent: float = Field(0.9, gt=0, le=1)
+    """Running EM at which the competence curve reaches its end."""
+    distractors: Literal["lower", "other", "removed"] = "lower"
+    """What a degraded engine gives instead of its result: lower-ranked documents, those for another
+    question, or its own without those that hold a gold answer. Simulators write noise themselves."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> NoiseSettings:
+        if self.curve != "constant" and self.start > self.end:
+            raise ValueError(
+                f"start {self.start:g} is above end {self.end:g}: noise grows from start to end; "
+                "exchange them, or take curve constant"
+            )
+        return self
+
+
+class SearchSettings(Settings):
+    """Who answers the queries of the policy, and what it reads of the answers."""
+
+    router: str = "self"
+    """Who writes the information: self, always, first:K, entropy-trend, random:RATE or
+    gate:SIGNAL:THRESHOLD; see innersearch.routing.router."""
+    engine: str = ""
+    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, simulated:MODEL, or a search API
+    such as serper; several, separated by commas, are fused."""
+    k: int = Field(3, ge=1)
+    """Documents per search."""
+    style: Literal["plain", "search-r1"] = "search-r1"
+    """How documents are written for the policy; see innersearch.rollout.observation."""
+    noise: NoiseSettings = NoiseSettings()
+    """How many searches are answered badly on purpose."""
+    simulator: SimulatorSettings = SimulatorSettings()
+    """How simulated:MODEL writes documents."""
+    max_searches: int = Field(4, ge=1)
+    """Searches per trajectory that the router decides; the query after the last one ends it."""
+    max_tokens: int = Field(500, ge=1)
+    """Longest content of an information block, in tokens; longer ones are cut."""
+    stop_at_answer: bool = False
+    """End at the closing answer tag, for models that do not end by themselves."""
+    samples: int = Field(4, ge=1)
+    """Further samples of its own information, for the signal `consistency`."""
+    timeout_s: float = Field(0.0, ge=0)
+    """Seconds a trajectory may take; then it ends with an error and with what it has. 0: no limit."""
+    max_error_rate: float = Field(0.2, ge=0, le=1)
+    """The run stops when more than this share of all searches failed."""
+    in_flight: int = Field(0, ge=0)
+    """Calls over the network under way at once; 0: 32, or simulator.max_batch for a simulator."""
+    per_second: float = Field(0.0, ge=0)
+    """Calls over the network begun per second and process; 0: as many as the server takes."""
+    deadline_s: float = Field(0.0, ge=0)
+    """Longest call over the network, in seconds; 0: 30, or 180 for a simulator."""
+    cache: str = ""
+    """A file that keeps all results, so that no query is asked twice."""
+    offline: bool = False
+    """Answer from the cache only."""
+    max_calls: int = Field(0, ge=0)
+    """Calls to paid engines at most; 0: no limit."""
+    max_usd: float = Field(0.0, ge=0)
+    """Their price at most, in US dollars; 0: no limit."""
+
+    @model_validator(mode="after")
+    def _offline_needs_a_cache(self) -> SearchSettings:
+        if self.offline and not self.cache:
+            raise ValueError("offline answers from the cache only: name its file with cache")
+        return self
+
+    def demand_addresses(self) -> None:
+        """Check the addresses of engines before these settings are written anywhere.
+
+        Raises:
+            SearchError: One holds a user, a password or a query, or cannot be read.
+        """
+        for found in re.finditer(r"""https?://[^\s"#]*""", self.engine):
+            before = self.engine[: found.start()].rpartition(",")[2]
+            check_url(found[0].partition(",")[0], before.strip(' :@"') or "the engine")

@@ -1,0 +1,144 @@
+"""How the policy is sampled and trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from innersearch.config.base import Settings
+
+
+class SamplingSettings(Settings):
+    """How rollouts are drawn."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature."""
+    max_new_tokens: int = Field(4096, ge=1)
+    """Longest response; what does not end by then is truncated and scored as it is."""
+    max_batch: int = Field(256, ge=1)
+    """Sequences in flight at once."""
+    policy: Literal["transformers", "vllm"] = "transformers"
+    """Who runs the model in rollouts; vllm shares the process and the GPU with the trainer."""
+    memory_share: float = Field(0.3, gt=0, le=1)
+    """Share of the GPU's memory that vllm takes."""
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters, trained instead of the weights and merged into them at the end."""
+
+    rank: int = Field(0, ge=0)
+    """Rank of the adapters; 0 trains all weights."""
+    alpha: int = Field(0, ge=0)
+    """Their scale is alpha / rank; 0 takes twice the rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of their input that is dropped; rollouts are sampled without."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get one, by the end of their names, such as q_proj; all-linear takes every linear
+    layer but the head."""
+
+
+class TrainerSettings(Settings):
+    """How the policy is trained, whichever engine does it."""
+
+    steps: int = Field(100, ge=1)
+    """Optimizer steps."""
+    prompts_per_step: int = Field(256, ge=1)
+    """Questions per step."""
+    group_size: int = Field(5, ge=2)
+    """Rollouts per question."""
+    micro_batch: int = Field(16, ge=1)
+    """Trajectories per forward and backward pass of one process."""
+    engine: Literal["trl", "verl"] = "trl"
+    """trl: in this process, or several of them on one node. verl: on a Ray cluster."""
+    advantage: Literal["group", "rloo", "reinforce++", "gae"] = "group"
+    """group: reward minus the group's mean, over its deviation (GRPO). rloo: without the deviation,
+    which is the leave-one-out baseline of RLOO times (G − 1)/G. With verl also reinforce++, and gae:
+    PPO with a critic."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for weight matrices with AdamW for the rest."""
+    learning_rate: float = Field(1e-6, gt=0)
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = Field(0.005, gt=0)
+    """Peak learning rate of Muon."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Weight decay of AdamW when it trains everything."""
+    warmup_steps: int = Field(0, ge=0)
+    """Linear warm-up."""
+    schedule: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    """Learning-rate schedule after the warm-up."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradient-norm clip."""
+    clip: float = Field(0.2, gt=0)
+    """Clip range of the probability ratio, both sides."""
+    kl: float = Field(0.001, ge=0)
+    """Weight of the k3 divergence from the starting model in the loss."""
+    kl_monitor: int = Field(16, ge=0)
+    """Trajectories per step on which the divergence is measured when its weight is 0."""
+    lora: LoraSettings = LoraSettings()
+    """Adapters instead of all weights."""
+    bf16: bool | None = None
+    """Rollouts and training in bfloat16, with float32 weights, gradients and optimizer states; where
+    there is a GPU by default. With adapters the frozen weights are bfloat16 too."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass to save memory; where there is a GPU by default."""
+    save_every: int = Field(20, ge=1)
+    """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> TrainerSettings:
+        total = self.prompts_per_step * self.group_size
+        if total % self.micro_batch:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} does not divide prompts_per_step × group_size = "
+                f"{self.prompts_per_step} × {self.group_size} = {total}; choose a divisor"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_take_adamw(self) -> TrainerSettings:
+        if self.lora.rank and self.optimizer == "muon":
+            raise ValueError("adapters are trained with optimizer adamw, not with muon")
+        return self
+
+
+class VerlSettings(Settings):
+    """How verl lays a run out over a Ray cluster."""
+
+    nodes: int = Field(1, ge=1)
+    """Machines."""
+    gpus_per_node: int = Field(8, ge=1)
+    """GPUs of each."""
+    workers: int = Field(8, ge=1)
+    """Processes that run episodes; each has the engine open. One where a budget counts its calls."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one copy of the policy while it samples."""
+    gpu_memory: float = Field(0.5, gt=0, lt=1)
+    """Share of a GPU's memory that vLLM takes."""
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    """auto: flash_attention_2 where flash-attn is installed, else sdpa without removing padding."""
+    seeded: bool = True
+    """Give each request a seed of its own, so that sampling can be repeated; costs vLLM some speed."""
+    offload: bool = False
+    """Keep parameters and optimizer in the memory of the CPU while sampling."""
+    critic_learning_rate: float = Field(1e-5, gt=0)
+    """Learning rate of the critic, for the advantage gae."""
+    max_error_rate: float = Field(0.05, ge=0, le=1)
+    """The run stops when more than this share of all rollouts failed."""
+    overrides: tuple[str, ...] = ()
+    """Further settings of verl's own, as hydra writes them: KEY=VALUE."""
+
+
+class GuardSettings(Settings):
+    """When a run counts as collapsed."""
+
+    enabled: bool = True
+    """Whether to stop a collapsed run."""
+    window: int = Field(10, ge=1)
+    """Steps averaged."""
+    reward_drop: float = Field(0.5, gt=0, le=1)
+    """Stop when the average reward has lost this share of its best value."""
+    format_floor: float = Field(0.1, ge=0, le=1)
+    """Stop when the average format rate falls below this after having been three times as high."""
+    logprob_drop: float = Field(1.0, gt=0)
+    """Stop when correct trajectories become this much less likely (nats per token) than at best."""

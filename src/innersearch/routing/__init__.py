@@ -1,0 +1,1 @@
+"""Who answers a query: routers, and the signals that gates look at."""

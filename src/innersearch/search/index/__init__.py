@@ -1,0 +1,1 @@
+"""Indexes on this machine: BM25 and vectors, of a corpus that is read once."""

@@ -1,0 +1,1 @@
+"""Engines over a network: search APIs and `/retrieve` servers."""

@@ -1,0 +1,1 @@
+"""What goes around engines: caches, budgets, retries, fusion, noise on purpose."""

@@ -1,0 +1,1 @@
+"""How the embedded world and its model are made."""

@@ -1,0 +1,222 @@
+"""Pre-trains the world's model: the facts go into the weights, and searching is planted, badly.
+
+A Llama-shaped model of 0.95M parameters, trained by transformers' Trainer with Muon on packed rows.
+Muon matters: with AdamW the same budget leaves most facts unlearned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import TensorDataset
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.utils import logging as transformers_logging
+
+from innersearch.grammar import intervals, scan
+from innersearch.token_text import pieces
+from innersearch.train.optimizer import MuonWithAdamW
+from innersearch.types import Kind
+from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world_making.corpus import CorpusPlan, Text, corpus
+
+_IGNORED = -100
+
+OnStep = Callable[[int, int, float], None]
+"""Called with the step, the number of steps and the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainPlan:
+    """Size of the model and length of its training."""
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 384
+    epochs: int = 11
+    batch: int = 16
+    row: int = 128
+    """Tokens per packed row; no document is longer."""
+    muon_learning_rate: float = 0.02
+    adamw_learning_rate: float = 3e-3
+    warmup_steps: int = 50
+
+
+class Row(NamedTuple):
+    """One packed row of tokens and the targets of its loss."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def pretrain(
+    world: Encyclopedia,
+    tokenizer: PreTrainedTokenizerFast,
+    corpus_plan: CorpusPlan,
+    plan: PretrainPlan,
+    workspace: Path,
+    on_step: OnStep,
+) -> PreTrainedModel:
+    """Train the model of a world, going on from a checkpoint in `workspace` if there is one."""
+    epochs = (corpus(world, corpus_plan, epoch) for epoch in range(plan.epochs))
+    rows = TensorDataset(
+        *(
+            torch.cat(parts)
+            for parts in zip(*(_tensors(tokenizer, e, plan.row) for e in epochs), strict=True)
+        )
+    )
+    transformers_logging.disable_progress_bar()
+    torch.manual_seed(world.seed)
+    model = new_model(tokenizer, plan)
+    steps = len(rows) // plan.batch
+    trainer = Trainer(
+        model=model,
+        args=_arguments(world.seed, plan, steps, workspace),
+        train_dataset=rows,
+        data_collator=_collate,
+        optimizers=(
+            MuonWithAdamW(
+                model,
+                muon_lr=plan.muon_learning_rate,
+                adamw_lr=plan.adamw_learning_rate,
+                betas=(0.9, 0.98),
+            ),
+            None,
+        ),
+        callbacks=[_Report(on_step, steps)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    begun = any(workspace.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=begun or None)
+    # The trainer switches it off, and it would stay off for whoever loads the model.
+    model.config.use_cache = True
+    return model
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, plan: PretrainPlan) -> PreTrainedModel:
+    """An untrained model with the generation settings it will be saved with."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=plan.width,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.heads,
+        num_key_value_heads=plan.heads,
+        intermediate_size=plan.feed_forward,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        max_new_tokens=128,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model
+
+
+def pack(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int) -> Iterator[Row]:
+    """Documents in order, whole, as many to a row as fit; the rest of a row is padding."""
+    ids: list[int] = []
+    labels: list[int] = []
+
+    def row() -> Row:
+        missing = length - len(ids)
+        padding = [tokenizer.pad_token_id] * missing
+        return Row(ids + padding, labels + [_IGNORED] * missing)
+
+    encoded = tokenizer([text.text for text in texts], add_special_tokens=False)["input_ids"]
+    for text, token_ids in zip(texts, encoded, strict=True):
+        if len(ids) + len(token_ids) + 1 > length:
+            yield row()
+            ids, labels = [], []
+        ids += [*token_ids, tokenizer.eos_token_id]
+        labels += [*_targets(tokenizer, text, token_ids), tokenizer.eos_token_id]
+    yield row()
+
+
+def _targets(tokenizer: PreTrainedTokenizerFast, text: Text, token_ids: list[int]) -> list[int]:
+    """The tokens themselves, except the made-up tails of fictional facts, which carry no loss."""
+    if not text.fictional:
+        return token_ids
+    spelled = pieces(tokenizer, token_ids)
+    made_up = _made_up("".join(spelled))
+    return [
+        _IGNORED if any(start < b and a < end for a, b in made_up) else token_id
+        for token_id, (start, end) in zip(token_ids, intervals(spelled), strict=True)
+    ]
+
+
+def _made_up(text: str) -> list[tuple[int, int]]:
+    """Characters of the last word of each information block: statements end with their tail."""
+    return [
+        (text.rindex(" ", block.content_start, block.content_end), block.content_end - len("."))
+        for block in scan(text)
+        if block.kind is Kind.INFORMATION
+    ]
+
+
+def _tensors(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = list(pack(tokenizer, texts, length))
+    return torch.tensor([row.input_ids for row in rows]), torch.tensor([row.labels for row in rows])
+
+
+def _collate(rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    input_ids, labels = zip(*rows, strict=True)
+    return {"input_ids": torch.stack(input_ids), "labels": torch.stack(labels)}
+
+
+def _arguments(seed: int, plan: PretrainPlan, steps: int, workspace: Path) -> TrainingArguments:
+    on_gpu = torch.cuda.is_available()
+    decay = steps // 2
+    return TrainingArguments(
+        output_dir=str(workspace),
+        max_steps=steps,
+        per_device_train_batch_size=plan.batch,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": decay, "min_lr_ratio": 0.02},
+        warmup_steps=plan.warmup_steps,
+        max_grad_norm=1.0,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
+        seed=seed,
+        data_seed=seed,
+        dataloader_pin_memory=on_gpu,
+        logging_steps=20,
+        save_steps=500,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+
+
+class _Report(TrainerCallback):
+    def __init__(self, on_step: OnStep, steps: int) -> None:
+        self.on_step, self.steps = on_step, steps
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if logs and "loss" in logs:
+            self.on_step(state.global_step, self.steps, logs["loss"])
