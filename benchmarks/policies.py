@@ -3,11 +3,12 @@
 Rolls questions of the embedded world out through the policy `vllm`, with self-search and with BM25 over
 several turns, then lets `vllm.LLM.generate` write for the very same requests, all known beforehand and
 handed over at once: what no rollout can beat, since a second turn depends on the first. Idle units add
-nothing to a model: it writes what it wrote before, and costs what a larger one costs. Needs
-vLLM.
+nothing to a model: it writes what it wrote before, and costs what a larger one costs. Needs vLLM,
+but for `--model none`: only our side of it, over recorded tokens (see recorded.py).
 
     .venv-vllm/bin/python benchmarks/policies.py --questions 400 --repetitions 4
     .venv-vllm/bin/python benchmarks/policies.py --idle-units 31000     # 48 million parameters
+    python benchmarks/policies.py --model none --where
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from typing import NamedTuple
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 
+import recorded
 import torch
-import vllm
 from bm25 import processor
 from scheduler import middle
+from transformers import PreTrainedTokenizerFast
 
 from innersearch import prompts
 from innersearch.assemble.plans import open_plan
@@ -37,13 +39,17 @@ from innersearch.assemble.sources import default_prompt, load_questions, model_p
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Completion, Request, Sampler
 from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, parameters
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.types import Sampling
 from innersearch.view.tables import markdown
 
-SETTINGS = SearchSettings(router="always", engine="world", k=1, style="plain")
+WAYS = {
+    "self-search": None,
+    "BM25, several turns": SearchSettings(router="always", engine="world", k=1, style="plain"),
+}
 
 
 class Taken(NamedTuple):
@@ -118,32 +124,25 @@ def enlarge(path: str, units: int, workspace: str) -> str:
     return workspace
 
 
-def main() -> None:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--model", default="world", help="one that answers the world's questions")
-    parser.add_argument("--idle-units", type=int, default=0, help="more feed-forward units per layer")
-    parser.add_argument("--questions", type=int, default=400)
-    parser.add_argument("--repetitions", type=int, default=4)
-    parser.add_argument("--slots", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    path = model_path(options.model)
-    workspace = tempfile.TemporaryDirectory()
-    if options.idle_units:
-        path = enlarge(path, options.idle_units, workspace.name)
-    tokenizer = load_tokenizer(path)
-    policy = VllmPolicy.load(path, tokenizer, max_batch=options.slots)
-    prompt, sampling = default_prompt(tokenizer), Sampling(1.0, 96)
-    tasks = [
+def tasks_of(tokenizer: PreTrainedTokenizerFast, options: argparse.Namespace) -> list[Task]:
+    prompt = default_prompt(tokenizer)
+    return [
         Task(q, prompts.encode(tokenizer, prompt, q.question), q.id, repetition)
         for q in load_questions("world:train")[: options.questions]
         for repetition in range(options.repetitions)
     ]
+
+
+def beside_vllm(path: str, options: argparse.Namespace) -> str:
+    """A table of both rates and our share, per way to search."""
+    import vllm
+
+    tokenizer = load_tokenizer(path)
+    policy = VllmPolicy.load(path, tokenizer, max_batch=options.slots)
+    tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
     rows = []
-    for name in ("self-search", "BM25, several turns"):
-        plan = None if name == "self-search" else open_plan(SETTINGS)
+    for name, settings in WAYS.items():
+        plan = settings and open_plan(settings)
         with Rollout(policy, tokenizer, sampling, plan=plan, in_flight=2 * options.slots) as rollout:
             pairs = []
             for number in range(options.rounds + 1):
@@ -155,12 +154,69 @@ def main() -> None:
         rows.append([name, f"{len(requests):,}", f"{pairs[-1][0].tokens:,}", *rates, share])
     table = markdown(["", "requests", "tokens", "ours, tokens/s", "vLLM alone", "share"], rows)
     size = load_model(path).num_parameters() / 1e6
+    idle = f" with {options.idle_units:,} idle units per layer" if options.idle_units else ""
+    return (
+        f"vLLM {vllm.__version__}; model {Path(options.model).name}{idle}, {size:.1f} million "
+        f"parameters, {options.slots} slots\n\n{table}\n"
+    )
+
+
+def without_model(options: argparse.Namespace) -> str:
+    """A table of the processor time per trajectory, per way to search; and where it passes."""
+    path = model_path("world")
+    model, tokenizer = load_model(path), load_tokenizer(path)
+    policy = TransformersPolicy.of(model, tokenizer)
+    tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
+    rows, places = [], []
+    for name, settings in WAYS.items():
+        plan = settings and open_plan(settings)
+        record = recorded.Remembering(policy)
+        with (
+            recorded.stand_in(policy, record, options.slots) as engine,
+            Rollout(record, tokenizer, sampling, plan=plan, in_flight=2 * options.slots) as rollout,
+        ):
+            written = rollout.run(tasks)
+            rollout.policy = engine
+            taken = recorded.milliseconds(rollout, tasks, options.rounds)
+            if rollout.run(tasks[:64])[-1].segments[0].token_ids != written[63].segments[0].token_ids:
+                raise SystemExit("the recorded tokens came out as others")
+            rows.append([name, f"{len(record.spoken):,}", *(middle(ms, 2) for ms in taken)])
+            if options.where:
+                found = recorded.where(lambda rollout=rollout: rollout.run(tasks))
+                whole = found.total()
+                lines = [[n, f"{s / whole:.0%}"] for n, s in found.most_common(14)]
+                places.append(markdown([name, "of the time under a profiler"], lines))
+    table = markdown(["", "requests", "ms per trajectory", "in other threads"], rows)
+    return "\n\n".join([f"no model, {len(tasks):,} trajectories", table, *places]) + "\n"
+
+
+def main() -> None:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument(
+        "--model", default="world", help="one that answers the world's questions, or none"
+    )
+    parser.add_argument("--idle-units", type=int, default=0, help="more feed-forward units per layer")
+    parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--repetitions", type=int, default=4)
+    parser.add_argument("--slots", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--where", action="store_true", help="with no model: in which module time passes"
+    )
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as workspace:
+        if options.model == "none":
+            found = without_model(options)
+        else:
+            path = model_path(options.model)
+            units = options.idle_units
+            found = beside_vllm(enlarge(path, units, workspace) if units else path, options)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     text = (
-        f"benchmarks/policies.py, {processor()}, {os.cpu_count()} cores, {device}, vLLM "
-        f"{vllm.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; "
-        f"model {Path(options.model).name}, {size:.1f} million parameters, "
-        f"{options.slots} slots\n\n{table}\n"
+        f"benchmarks/policies.py, {processor()}, {os.cpu_count()} cores, {device}, "
+        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; {found}"
     )
     print(text)
     if options.output:
