@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from innersearch.assemble.engines import open_engine, price_usd
+from innersearch.assemble.engines import price_usd
 from innersearch.cli import main
 from innersearch.config import SearchSettings
-from innersearch.errors import ConfigError
+from innersearch.config.names import bare, cut, engine_names, place
 from innersearch.search.base import SearchResult
-from innersearch.search.names import bare, cut, engines_in, place
 from innersearch.types import Document
 from tests.cli.test_cli import fails
 from tests.search.test_dense import FACTS, Endpoint, WordEncoder
@@ -77,7 +76,7 @@ def test_the_printed_command_works_as_it_is(capsys, endpoint: Endpoint, folder: 
 def test_quotes_keep_what_stands_in_them() -> None:
     for text in (*ODD, "", '"', "\\", '\\"', "a\nb", ",", "a,b,,c"):
         assert bare(place(text)) == text
-        assert engines_in(f" serper , bm25:{place(text)}x,exa") == [
+        assert [name.text for name in engine_names(f" serper , bm25:{place(text)}x,exa")] == [
             "serper",
             f"bm25:{place(text)}x",
             "exa",
@@ -85,8 +84,9 @@ def test_quotes_keep_what_stands_in_them() -> None:
         assert [bare(part) for part in cut(f"{place(text)}@m", "@")] == [text, "m"]
     assert price_usd('serper,bm25:"serper,exa"') == price_usd("serper")
     for wrong in ('bm25:"a', 'a"b,c', '"a\\"'):
-        with pytest.raises(ConfigError, match="not closed"):
-            open_engine(SearchSettings(engine=wrong))
+        for refuses in (engine_names, lambda text: SearchSettings(engine=text)):
+            with pytest.raises(ValueError, match="not closed"):
+                refuses(wrong)
 
 
 def test_documents_are_printed_short_with_their_address_and_cannot_steer_the_terminal(capsys) -> None:

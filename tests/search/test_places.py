@@ -9,10 +9,16 @@ import pytest
 from innersearch.assemble.engines import open_engine, price_usd
 from innersearch.cli import main
 from innersearch.config import SearchSettings
+from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, SearchError
 from innersearch.net.patience import CallSettings
-from innersearch.search.remote.places import read_place
+from innersearch.search.remote.places import Place
+from innersearch.search.remote.places import read_place as place_of
 from tests.search_servers import KEY, Answer, LocalServer, api, ask, retrieve
+
+
+def read_place(text: str) -> Place:
+    return place_of(EngineName.parse(text))
 
 
 def test_a_name_is_taken_apart() -> None:

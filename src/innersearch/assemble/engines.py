@@ -24,15 +24,15 @@ from functools import partial
 from pathlib import Path
 
 from innersearch.config import SearchSettings
+from innersearch.config.names import EngineName, engine_names
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.net.addresses import without_users
 from innersearch.net.patience import CallSettings
 from innersearch.rows.files import directory
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.curriculum import Curriculum
-from innersearch.search.names import bare, cut, engines_in
 from innersearch.search.remote.dialects import DIALECTS
-from innersearch.search.remote.places import kind_of, read_place
+from innersearch.search.remote.places import read_place
 from innersearch.search.wrappers.budget import Budget, Budgeted
 from innersearch.search.wrappers.cached import CachedEngine
 from innersearch.search.wrappers.degraded import DegradedEngine
@@ -72,7 +72,7 @@ def open_engine(
     if settings.cache and settings.offline and not settings.engine:
         return CachedEngine(None, Path(settings.cache), "replay")
     curriculum = curriculum or Curriculum(settings.noise)
-    names = engines_in(settings.engine)
+    names = settings.engines
     if not names:
         raise ConfigError(
             "no engine given: name one with --engine (in a recipe search.engine), for example bm25:DIR"
@@ -89,7 +89,7 @@ def open_engine(
     engines = [_open(name, kinds, budget, settings, calls, offline=offline) for name in names]
     if len(engines) > 1:
         for name, engine in zip(names, engines, strict=True):
-            engine.name = name
+            engine.name = name.text
     engine = engines[0] if len(engines) == 1 else _fused(engines)
     if settings.cache:
         cache = Path(settings.cache)
@@ -113,12 +113,12 @@ def call_settings(
 
 def price_usd(engine: str) -> float:
     """List price of one search with the engines named, in US dollars."""
-    kinds = map(kind_of, engines_in(engine))
+    kinds = [name.kind for name in engine_names(engine)]
     return sum(DIALECTS[kind].price.usd for kind in kinds if kind in DIALECTS)
 
 
 def _open(
-    name: str,
+    name: EngineName,
     own: Mapping[str, Callable[[str], Engine]],
     budget: Budget,
     settings: SearchSettings,
@@ -126,16 +126,15 @@ def _open(
     *,
     offline: bool,
 ) -> Engine:
-    kind, _, written = name.partition(":")
-    if kind == "dense" and written:
-        return _open_dense(written, settings, calls.max_outage_s, offline=offline)
-    place = bare(written)
+    kind, place = name.kind, name.place
+    if kind == "dense" and name.rest:
+        return _open_dense(name, settings, calls.max_outage_s, offline=offline)
     if kind in own:
         return own[kind](place)
-    if (kind := kind_of(name)) in DIALECTS:
+    if kind in DIALECTS:
         from innersearch.search.remote.web import WebEngine
 
-        at = read_place(bare(name))
+        at = read_place(name)
         calls = at.patience(calls)
         engine = WebEngine(
             kind, base_url=at.address or None, offline=offline, silence_s=calls.deadline_s
@@ -143,14 +142,14 @@ def _open(
         return Reliable(Budgeted(engine, budget), calls)
     if kind not in _LOCAL:
         hint = did_you_mean(kind, [*own, *_LOCAL, *DIALECTS])
-        raise ConfigError(f"unknown engine {without_users(name)!r}; {hint}")
+        raise ConfigError(f"unknown engine {without_users(name.text)!r}; {hint}")
     if not place:
         place = {"bm25": "DIR", "dense": "DIR@MODEL", "remote": "URL"}[kind]
-        raise ConfigError(f"engine {name!r} lacks its place: write {kind}:{place}")
+        raise ConfigError(f"engine {name.text!r} lacks its place: write {kind}:{place}")
     if kind == "remote":
         from innersearch.search.remote.retrieve import RemoteEngine
 
-        at = read_place(bare(name))
+        at = read_place(name)
         calls = at.patience(calls)
         remote = RemoteEngine(at.address, offline=offline, silence_s=calls.deadline_s, **at.remote)
         return Reliable(remote, calls)
@@ -159,17 +158,18 @@ def _open(
     return BM25Engine.open(directory(place))
 
 
-def _open_dense(written: str, settings: SearchSettings, max_outage_s: float, *, offline: bool) -> Engine:
+def _open_dense(
+    name: EngineName, settings: SearchSettings, max_outage_s: float, *, offline: bool
+) -> Engine:
     from innersearch.search.index.dense import DenseEngine, published_faiss
     from innersearch.search.index.encoders import open_encoder
 
-    first, *rest = cut(written, "@")
-    encoder = bare("@".join(rest))
+    first, encoder = name.parts("@")
     if not encoder:
-        raise ConfigError(f"engine dense:{written} lacks its encoder: write dense:DIR@MODEL")
+        raise ConfigError(f"engine {name.text} lacks its encoder: write dense:DIR@MODEL")
     calls = call_settings(settings, max_outage_s, deadline_s=60.0, in_flight=8)
     opened = open_encoder(encoder, offline=offline, calls=calls)
-    folder = directory(bare(first))
+    folder = directory(first)
     published = published_faiss(folder)
     if published is not None:
         return DenseEngine.open_faiss(*published, opened)
@@ -195,7 +195,7 @@ def demand_alone(settings: SearchSettings) -> None:
     Raises:
         ConfigError: It is.
     """
-    if settings.cache or len(engines_in(settings.engine)) > 1:
+    if settings.cache or len(settings.engines) > 1:
         raise ConfigError(
             "a simulator writes for each trajectory its own documents: it can be neither fused nor "
             "cached; the same query, question and label are written once anyway"

@@ -8,17 +8,14 @@ from pathlib import Path
 from innersearch.assemble.engines import demand_alone, open_engine
 from innersearch.config import SearchSettings
 from innersearch.rollout.episode import SearchPlan
-from innersearch.routing.router import parse_router
-from innersearch.search.names import bare
 
 
 def open_plan(
     settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
 ) -> SearchPlan:
     """Engine and router of some settings."""
-    router = parse_router(settings.router)
     engine = open_engine(settings, budget_file, max_outage_s=max_outage_s)
-    return SearchPlan(engine, router, settings)
+    return SearchPlan(engine, settings.rule, settings)
 
 
 def demand_engine(settings: SearchSettings) -> None:
@@ -31,15 +28,13 @@ def demand_engine(settings: SearchSettings) -> None:
     """
     from innersearch.simulator.loading import demand_simulator, is_address
 
-    parse_router(settings.router)
-    if settings.router == "self":
+    if not settings.rule.asks:
         return
-    kind, _, place = settings.engine.partition(":")
-    place = bare(place)
-    if kind == "simulated" and place and not is_address(place):
-        demand_alone(settings)
-        demand_simulator(place, settings.simulator)
-        return
+    for name in settings.engines:
+        if name.kind == "simulated" and name.place and not is_address(name.place):
+            demand_alone(settings)
+            demand_simulator(name.place, settings.simulator)
+            return
     # A cache that is recorded would be made.
     looked_at = settings if settings.offline else settings.model_copy(update={"cache": ""})
     asyncio.run(open_engine(looked_at).close())

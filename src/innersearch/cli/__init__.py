@@ -130,10 +130,12 @@ def _noting_interrupts() -> Iterator[list[int]]:
 def _told(error: BaseException) -> tuple[str, int] | None:
     """The line that an error is, and the exit status; None where it is a fault of ours."""
     match error:
-        case CycloptsError():
-            return _usage(error), 2
+        case CycloptsError(__cause__=ValidationError() as cause):
+            return _validation(cause)
         case ValidationError():
-            return _validation(error), 2
+            return _validation(error)
+        case CycloptsError():
+            return f"{error}; see innersearch --help", 2
         case InnersearchError():
             return str(error), 1
         case KeyboardInterrupt():
@@ -162,15 +164,11 @@ def _system(error: OSError) -> str:
     return f"{said}: while writing" if full else f"{said} ({type(error).__name__})"
 
 
-def _usage(error: CycloptsError) -> str:
-    if isinstance(error.__cause__, ValidationError):
-        return _validation(error.__cause__)
-    return f"{error}; see innersearch --help"
-
-
-def _validation(error: ValidationError) -> str:
+def _validation(error: ValidationError) -> tuple[str, int]:
     first = error.errors()[0]
     place, given = ".".join(str(part) for part in first["loc"]) or "settings", first["input"]
+    if isinstance(ours := first.get("ctx", {}).get("error"), InnersearchError):
+        return f"{place}: {ours}", 1
     said = first["msg"].removeprefix("Value error, ")
     # A whole table says nothing that the reason does not.
-    return f"{place}: {said}" + (f", given {given!r}" if not isinstance(given, dict) else "")
+    return f"{place}: {said}" + (f", given {given!r}" if not isinstance(given, dict) else ""), 2

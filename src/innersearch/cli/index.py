@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError
 
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
-from innersearch.search.names import place
+from innersearch.config.names import place
 
 app = App(name="index", help_format="plaintext")
 

@@ -18,7 +18,7 @@ from innersearch.assemble.sources import WORLD
 from innersearch.cli.console import stderr
 from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorSettings
 from innersearch.errors import ConfigError
-from innersearch.routing.router import is_router, parse_router
+from innersearch.routing.router import is_router
 
 if TYPE_CHECKING:
     pass
@@ -139,8 +139,7 @@ def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
         return
     price = price_usd(settings.engine)
     if price and not settings.offline:
-        router = parse_router(settings.router)
-        asked = sum(router.listens(index) for index in range(settings.max_searches))
+        asked = sum(settings.rule.listens(index) for index in range(settings.max_searches))
         most = forecast(price, trajectories * asked)
         limits = [f"{settings.max_calls:,} calls"] * bool(settings.max_calls)
         limits += [f"${settings.max_usd:,.2f}"] * bool(settings.max_usd)
@@ -153,7 +152,7 @@ def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
 def announce_calls(recipe: Recipe) -> None:
     """The same for a training run."""
     plan = recipe.trainer
-    if recipe.search.router != SELF:
+    if recipe.search.rule.asks:
         announce_cost(recipe.search, plan.steps * plan.prompts_per_step * plan.group_size)
 
 

@@ -17,11 +17,10 @@ from innersearch.assemble.plans import demand_engine
 from innersearch.assemble.sources import load_questions, model_path
 from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
-from innersearch.cli.options import SELF, announce_calls
+from innersearch.cli.options import announce_calls
 from innersearch.cli.progress import Display, describe
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
-from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
@@ -137,9 +136,8 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
     processes.join()
     for text in filter(None, [processes.missing(), *notices(load_tokenizer(recipe.model))]):
         stderr.print(f"note: {text}")
-    searches = recipe.search.router != SELF
+    searches = recipe.search.rule.asks
     if searches:
-        parse_router(recipe.search.router)
         _announce(recipe)
     with Display() as display:
         steps = recipe.trainer.steps
@@ -186,7 +184,7 @@ def _train_with_verl(
         demand_verl()
         check_keys(launch.overrides(recipe, Run(path)))
         return
-    if recipe.search.router != SELF:
+    if recipe.search.rule.asks:
         _announce(recipe)
     with Display() as display:
         steps = recipe.trainer.steps

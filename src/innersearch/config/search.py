@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from innersearch.config.base import Settings
+from innersearch.config.names import EngineName, engine_names
 from innersearch.config.simulator import SimulatorSettings
 from innersearch.net.addresses import check_url
+from innersearch.routing.router import Router, parse_router
 
 
 class NoiseSettings(Settings):
@@ -44,7 +46,10 @@ class NoiseSettings(Settings):
 
 
 class SearchSettings(Settings):
-    """Who answers the queries of the policy, and what it reads of the answers."""
+    """Who answers the queries of the policy, and what it reads of the answers.
+
+    Router and engines are kept as they are written; `rule` and `engines` are what they stand for.
+    """
 
     router: str = "self"
     """Who writes the information: self, always, first:K, entropy-trend, random:RATE or
@@ -86,6 +91,28 @@ class SearchSettings(Settings):
     """Calls to paid engines at most; 0: no limit."""
     max_usd: float = Field(0.0, ge=0)
     """Their price at most, in US dollars; 0: no limit."""
+
+    @field_validator("router")
+    @classmethod
+    def _is_a_router(cls, text: str) -> str:
+        parse_router(text)
+        return text
+
+    @field_validator("engine")
+    @classmethod
+    def _names_engines(cls, text: str) -> str:
+        engine_names(text)
+        return text
+
+    @property
+    def rule(self) -> Router:
+        """The router."""
+        return parse_router(self.router)
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """The engines that are named; several are fused."""
+        return engine_names(self.engine)
 
     @model_validator(mode="after")
     def _offline_needs_a_cache(self) -> SearchSettings:

@@ -19,10 +19,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from innersearch.errors import ConfigError, did_you_mean
+from innersearch.extensions import Offers
 from innersearch.random_draws import draw
 from innersearch.routing.signals import READS, SIGNALS
 
@@ -61,11 +63,20 @@ class Router:
     name: str
     route: Callable[[Query], Route]
     """Who writes the information for a query."""
+    text: str = ""
+    """As recipes and the command line write it; of one made in Python its name."""
     until: int | None = None
     """Queries of a trajectory that it decides about, all by default; generation pauses after those
     only."""
     reads: str | None = None
     """What it must know of the policy's tokens: `logprobs` or `entropies`."""
+    signal: str = ""
+    """Of `SIGNALS`, what it looks at once the policy has written."""
+    asks: bool = True
+    """Whether there is an engine; without one the policy writes all information itself."""
+
+    def __str__(self) -> str:
+        return self.text or self.name
 
     def listens(self, index: int) -> bool:
         """Whether generation pauses after query number `index` of a trajectory."""
@@ -74,7 +85,7 @@ class Router:
 
 def itself() -> Router:
     """The policy answers everything itself."""
-    return Router("self", lambda query: Route("policy"), until=0)
+    return Router("self", lambda query: Route("policy"), until=0, asks=False)
 
 
 def always() -> Router:
@@ -84,7 +95,7 @@ def always() -> Router:
 
 def first(count: int) -> Router:
     """The engine answers the first `count` queries of a trajectory."""
-    return Router("first", lambda query: Route("engine"), until=count)
+    return Router("first", lambda query: Route("engine"), f"first:{count}", until=count)
 
 
 def entropy_trend() -> Router:
@@ -115,23 +126,67 @@ def at_random(rate: float, seed: int = 0) -> Router:
         drawn = draw(seed, *query.identity)
         return Route("engine" if drawn < rate else "policy", "random draw", drawn, rate)
 
-    return Router("random", route)
+    return Router("random", route, f"random:{rate!r}")
 
 
 def gate(signal: str, threshold: float) -> Router:
     """The policy writes first; the engine replaces what `signal` puts above `threshold`."""
     route = Route("policy first", signal, None, threshold)
-    return Router("gate", lambda query: route, reads=READS.get(signal))
+    text = f"gate:{signal}:{threshold!r}"
+    return Router("gate", lambda query: route, text, reads=READS.get(signal), signal=signal)
 
 
-_NAMES = ("self", "always", "first", "entropy-trend", "random", "gate")
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A kind of router that can be named: a package offers one under `innersearch.routers`."""
+
+    form: str
+    """How it is written, values and their limits included: `first:K with K >= 0`."""
+    make: Callable[[Sequence[str]], Router | None]
+    """The router of the texts behind its name, between colons; None where they are too many, too few or
+    out of range; ValueError where one is no number."""
+
+
+def _plain(make: Callable[[], Router]) -> Callable[[Sequence[str]], Router | None]:
+    return lambda values: None if values else make()
+
+
+def _first(values: Sequence[str]) -> Router | None:
+    return first(int(values[0])) if len(values) == 1 and int(values[0]) >= 0 else None
+
+
+def _random(values: Sequence[str]) -> Router | None:
+    return at_random(float(values[0])) if len(values) == 1 and 0 <= float(values[0]) <= 1 else None
+
+
+def _gate(values: Sequence[str]) -> Router | None:
+    if len(values) != 2 or values[0] not in SIGNALS or math.isnan(float(values[1])):
+        return None
+    return gate(values[0], float(values[1]))
+
+
+ROUTERS = Offers(
+    "innersearch.routers",
+    Rule,
+    "router",
+    {
+        "self": Rule("self", _plain(itself)),
+        "always": Rule("always", _plain(always)),
+        "first": Rule("first:K with K >= 0", _first),
+        "entropy-trend": Rule("entropy-trend", _plain(entropy_trend)),
+        "random": Rule("random:RATE with 0 <= RATE <= 1", _random),
+        "gate": Rule(f"gate:SIGNAL:THRESHOLD with a signal of {', '.join(SIGNALS)}", _gate),
+    },
+)
+"""Every router that can be named."""
 
 
 def is_router(text: str) -> bool:
     """Whether `text` begins with the name of a router."""
-    return text.partition(":")[0] in _NAMES
+    return ROUTERS.find(text.partition(":")[0]) is not None
 
 
+@cache
 def parse_router(text: str) -> Router:
     """The router that `text` names, as in the module docstring.
 
@@ -139,27 +194,18 @@ def parse_router(text: str) -> Router:
         ConfigError: There is no such router, or its number is missing or out of range.
     """
     name, *values = text.split(":")
+    rule = ROUTERS.find(name)
+    if rule is None:
+        raise ConfigError(f"unknown router {text!r}; {did_you_mean(name, ROUTERS.names())}; {_forms()}")
     try:
-        match name, values:
-            case "self", []:
-                return itself()
-            case "always", []:
-                return always()
-            case "entropy-trend", []:
-                return entropy_trend()
-            case "first", [count] if int(count) >= 0:
-                return first(int(count))
-            case "random", [rate] if 0 <= float(rate) <= 1:
-                return at_random(float(rate))
-            case "gate", [signal, threshold] if signal in SIGNALS and not math.isnan(float(threshold)):
-                return gate(signal, float(threshold))
+        router = rule.make(values)
     except ValueError as error:
-        raise ConfigError(f"router {text!r}: {error}; {_FORMS}") from error
-    hint = _FORMS if is_router(text) else f"{did_you_mean(name, _NAMES)}; {_FORMS}"
-    raise ConfigError(f"unknown router {text!r}; {hint}")
+        raise ConfigError(f"router {text!r}: {error}; {_forms()}") from error
+    if router is None:
+        raise ConfigError(f"unknown router {text!r}; {_forms()}")
+    return replace(router, text=text)
 
 
-_FORMS = (
-    "write self, always, first:K with K >= 0, entropy-trend, random:RATE with 0 <= RATE <= 1, or "
-    f"gate:SIGNAL:THRESHOLD with a signal of {', '.join(SIGNALS)}"
-)
+def _forms() -> str:
+    forms = [rule.form for name in ROUTERS.names() if (rule := ROUTERS.find(name))]
+    return f"write {', '.join(forms[:-1])}, or {forms[-1]}"

@@ -27,6 +27,7 @@ from innersearch import errors
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError, InnersearchError, ModelError, RunError
 from innersearch.locks import held
+from innersearch.routing.signals import SAMPLED
 
 T = TypeVar("T")
 
@@ -286,7 +287,7 @@ def sequences_at_once(recipe: Recipe) -> int:
     A gate on consistency samples its information several times for each of them.
     """
     plan, search = recipe.trainer, recipe.search
-    each = 1 + search.samples if "consistency" in search.router else 1
+    each = 1 + search.samples if search.rule.signal in SAMPLED else 1
     mine = -(-plan.prompts_per_step * plan.group_size // count())
     return min(recipe.sampling.max_batch, mine * each)
 

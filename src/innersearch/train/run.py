@@ -20,7 +20,6 @@ from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout, demand_provided
-from innersearch.routing.router import parse_router
 from innersearch.runs import Run, versions
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.train import adapters, processes
@@ -143,8 +142,7 @@ def _rollout(
     engine: Engine | None,
 ) -> Rollout:
     policy = TransformersPolicy.of(model, tokenizer, processes.sequences_at_once(recipe))
-    router = parse_router(recipe.search.router)
-    plan = SearchPlan(engine, router, recipe.search) if engine else None
+    plan = SearchPlan(engine, recipe.search.rule, recipe.search) if engine else None
     return rollout_of(recipe, policy, tokenizer, plan)
 
 
@@ -212,10 +210,9 @@ def _demand_way(recipe: Recipe, run: Run, *, resume: bool) -> None:
 
 def _demand_policy(recipe: Recipe) -> None:
     """Check that who runs the model is installed, and tells what the router reads."""
-    router = parse_router(recipe.search.router)
     if recipe.sampling.policy == "vllm":
         demand_vllm("sampling.policy vllm")
-        demand_provided(router, VllmPolicy.provides, "vllm")
+        demand_provided(recipe.search.rule, VllmPolicy.provides, "vllm")
 
 
 def _drift(recipe: Recipe, model: PreTrainedModel) -> Drift | None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
+from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.net.patience import CallSettings
 
@@ -27,7 +28,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An engine's name, taken apart."""
+    """Where an engine over the network is, and how it is asked."""
 
     kind: str
     address: str = ""
@@ -41,24 +42,14 @@ class Place:
         return replace(usual, **self.calls)
 
 
-def kind_of(name: str) -> str:
-    """The kind of engine that a name stands for.
-
-    >>> kind_of("remote:http://host#single"), kind_of("brave#per_second=1")
-    ('remote', 'brave')
-    """
-    return re.split("[:#]", name.strip(), maxsplit=1)[0]
-
-
-def read_place(name: str) -> Place:
-    """The parts of a name.
+def read_place(name: EngineName) -> Place:
+    """The place of an engine, taken apart.
 
     Raises:
         ConfigError: There is no such option, or not with such a value.
     """
-    kind = kind_of(name)
-    rest = name.strip()[len(kind) :]
-    address, marked, options = rest.removeprefix(":").partition("#")
+    kind = name.kind
+    address, marked, options = name.place.partition("#")
     if marked and not options:
         raise ConfigError(f"engine {kind}: nothing follows the #; write for example #deadline=60")
     calls: dict[str, Any] = {}

@@ -49,7 +49,7 @@ def vllm_arguments(recipe: Recipe) -> dict[str, Any]:
         return {}
     demand_vllm("sampling.policy vllm")
     search = recipe.search
-    read = search.max_searches * search.max_tokens if search.router != "self" else 0
+    read = search.max_searches * search.max_tokens if search.rule.asks else 0
     longest = recipe.prompt.max_tokens + recipe.sampling.max_new_tokens + read
     return {
         "use_vllm": True,

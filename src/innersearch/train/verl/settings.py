@@ -17,7 +17,6 @@ from typing import Any
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
-from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.verl.server import ServerPolicy
@@ -111,7 +110,7 @@ def _recomputes(recipe: Recipe) -> bool:
 
 
 def _refuse_search(recipe: Recipe) -> None:
-    reads = parse_router(recipe.search.router).reads
+    reads = recipe.search.rule.reads
     if reads and reads not in ServerPolicy.provides:
         raise ConfigError(
             f"the router {recipe.search.router!r} reads {reads}, which verl's servers do not tell: take "
@@ -148,7 +147,7 @@ def _row(recipe: Recipe, number: int, question: Question) -> dict[str, Any]:
 def response_length(recipe: Recipe) -> int:
     """Longest response in tokens: what the policy samples, and what searches put in between."""
     search = recipe.search
-    injected = 0 if search.router == "self" else search.max_searches * (search.max_tokens + _AROUND)
+    injected = search.max_searches * (search.max_tokens + _AROUND) if search.rule.asks else 0
     return recipe.sampling.max_new_tokens + injected
 
 

@@ -26,7 +26,6 @@ from innersearch.readers import as_question, read_questions
 from innersearch.records import LineWriter, to_json, write_json
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
-from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.curriculum import Curriculum
@@ -189,14 +188,14 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _open_plan(recipe: Recipe, path: Path, opener: str) -> SearchPlan | None:
     settings = recipe.search
-    if settings.router == "self":
+    if not settings.rule.asks:
         return None
     curriculum = Curriculum(settings.noise, recipe.trainer.steps, recipe.seed)
     others: Sequence[str] = ()
     if not curriculum.silent and settings.noise.distractors == "other":
         others = [question.question for question in read_questions(Run(path).questions)]
     engine = _opener(opener)(settings, path / "budget.json", curriculum=curriculum, others=others)
-    return SearchPlan(engine, parse_router(settings.router), settings)
+    return SearchPlan(engine, settings.rule, settings)
 
 
 def _opener(name: str) -> Callable[..., Engine]:

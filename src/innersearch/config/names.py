@@ -11,6 +11,8 @@ quotes, \" and \\ stand for the quote and the backslash. A shell needs quotes of
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from innersearch.errors import ConfigError
@@ -34,16 +36,55 @@ def cut(text: str, at: str) -> list[str]:
     return parts
 
 
-def engines_in(text: str) -> list[str]:
-    """The names of the engines that a setting names, as they are written.
+@dataclass(frozen=True, slots=True)
+class EngineName:
+    """One engine as it is named: what kind it is of, and what stands behind that.
 
-    >>> engines_in('bm25:"a,b", serper')
+    >>> EngineName.parse('bm25:"a,b"').place, EngineName.parse("brave#per_second=1").kind
+    ('a,b', 'brave')
+    """
+
+    text: str
+    """As it is written."""
+    kind: str
+    rest: str
+    """What stands behind the kind and its colon, quotes included; of an engine over the network it may
+    begin with the # of its options."""
+
+    @classmethod
+    def parse(cls, text: str) -> EngineName:
+        """The name that a text holds, blanks around it apart.
+
+        Raises:
+            ConfigError: A quote is not closed.
+        """
+        text = text.strip()
+        bare(text)
+        kind = re.split("[:#]", text, maxsplit=1)[0]
+        return cls(text, kind, text[len(kind) :].removeprefix(":"))
+
+    @property
+    def place(self) -> str:
+        """What stands behind the kind, without its quotes."""
+        return bare(self.rest)
+
+    def parts(self, at: str) -> tuple[str, str]:
+        """What stands behind the kind, cut at the first `at` outside of quotes, without its quotes."""
+        first, *others = cut(self.rest, at)
+        return bare(first), bare(at.join(others))
+
+
+@cache
+def engine_names(text: str) -> tuple[EngineName, ...]:
+    """The engines that a setting names.
+
+    >>> [name.text for name in engine_names('bm25:"a,b", serper')]
     ['bm25:"a,b"', 'serper']
 
     Raises:
         ConfigError: A quote is not closed.
     """
-    return [name.strip() for name in cut(text, ",") if name.strip()]
+    return tuple(EngineName.parse(name) for name in cut(text, ",") if name.strip())
 
 
 def bare(text: str) -> str:
