@@ -37,25 +37,26 @@ from transformers import PreTrainedTokenizerFast
 
 # --- What this script needs of the package. In another layout nothing but this part is edited. ---
 from innersearch import prompts
+from innersearch.assemble.plans import open_plan
 from innersearch.cli import main as command
-from innersearch.cli.engines import open_plan
 from innersearch.config import RewardSettings, SearchSettings
 from innersearch.errors import Refusal
 from innersearch.grammar import MaskRule
+from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion, Policy, Request
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import to_json
-from innersearch.rewards import outcome_reward, transcript
+from innersearch.rewards.outcome import outcome_reward
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
+from innersearch.routing.router import parse_router
 from innersearch.search.base import Engine, SearchResult
-from innersearch.search.bm25 import BM25Engine
-from innersearch.search.router import parse_router
+from innersearch.search.index.bm25 import BM25Engine
 from innersearch.types import Document, Finish, Question, Sampling, Source, Trajectory
+from innersearch.world.bundled import BUNDLED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
-from innersearch.world.shipped import SHIPPED
 
 Record = dict[str, Any]
 Asked = tuple[Question, tuple[int, ...], int]
@@ -76,13 +77,13 @@ def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, question: str) -> tu
 @cache
 def world_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer of the shipped model."""
-    return load_tokenizer(str(SHIPPED))
+    return load_tokenizer(str(BUNDLED))
 
 
 @cache
 def world_policy() -> Policy:
     """The shipped model."""
-    return TransformersPolicy.of(load_model(str(SHIPPED)), world_tokenizer(), 64)
+    return TransformersPolicy.of(load_model(str(BUNDLED)), world_tokenizer(), 64)
 
 
 def plan_of(case: Case, engine: Engine | None) -> SearchPlan | None:
@@ -122,7 +123,7 @@ class ScriptedPolicy:
     def __init__(self, case: Case, scripts: Mapping[tuple[int, ...], Script], eos: int) -> None:
         self.context, self._scripts, self._eos = case.context, scripts, eos
         self._refused = case.refused
-        self.tells = frozenset({"tokens"} if case.silent else {"tokens", "logprobs", "entropies"})
+        self.provides = frozenset({"tokens"} if case.silent else {"tokens", "logprobs", "entropies"})
         self._most = case.tokens
 
     @asynccontextmanager
@@ -145,7 +146,7 @@ class ScriptedPolicy:
         script.place += 0 if sampled else len(ids)
         ended = len(ids) == len(given)
         finish = Finish.STOP if stopped else Finish.EOS if ended else Finish.LENGTH
-        doubts = script.doubts(ids) if "logprobs" in self.tells else []
+        doubts = script.doubts(ids) if "logprobs" in self.provides else []
         return Completion(ids, [-doubt for doubt in doubts], doubts[::-1], finish)
 
 
