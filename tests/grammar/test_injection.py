@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from innersearch.config import RewardSettings
-from innersearch.grammar import MaskRule, injection, last_answer, neutralise, scan
+from innersearch.grammar import Grammar, MaskRule, injection, last_answer, neutralise, scan
 from innersearch.grammar.injection import encode_document
 from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion
@@ -459,10 +459,10 @@ def test_a_long_document_is_cut_before_it_is_tokenised_and_begins_alike(
     read = 0
     whole = injection.harmless
 
-    def counted(tokenizer: PreTrainedTokenizerFast, text: str) -> object:
+    def counted(tokenizer: PreTrainedTokenizerFast, text: str, grammar: Grammar) -> object:
         nonlocal read
         read += len(text)
-        return whole(tokenizer, text)
+        return whole(tokenizer, text, grammar)
 
     text = (LONG[kind] * 4000)[:100_000]
     found = whole(tokenizer, text)

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers.models import WordPiece
 
-from innersearch.grammar import is_markup, neutralise
+from innersearch.grammar.base import Grammar
+from innersearch.grammar.markup import is_markup, neutralise
+from innersearch.grammar.tags import TAGS
 from innersearch.token_text import BYTE, pieces
 
 if TYPE_CHECKING:
@@ -49,20 +51,21 @@ class _Control(NamedTuple):
     """What text outside the vocabulary becomes."""
 
 
-def harmless(tokenizer: PreTrainedTokenizerFast, text: str) -> Harmless | None:
+def harmless(tokenizer: PreTrainedTokenizerFast, text: str, grammar: Grammar = TAGS) -> Harmless | None:
     """The text with all markup in it made harmless: no control token comes of it, nor anything that
-    reads as one or as a tag of the protocol. None where no round of neutralising leads to such a text.
+    reads as one or as a tag of the grammar. None where no round of neutralising leads to such a text.
 
     Takes any string: lone surrogates become question marks. Ordinary text stays as it is.
     """
-    control = _control(tokenizer, len(tokenizer))
+    control = _control(tokenizer, len(tokenizer), grammar)
     for _ in range(_ROUNDS):
-        text = neutralise(_UNREADABLE.sub("?", text), control.texts)
+        text = neutralise(_UNREADABLE.sub("?", text), control.texts, grammar)
         token_ids = _encode(tokenizer, text)
         spelled = pieces(tokenizer, token_ids)
         known = zip(token_ids, spelled, strict=True)
         decoded = "".join("?" if i in control.unknown else piece for i, piece in known)
-        if control.token_ids.isdisjoint(token_ids) and neutralise(decoded, control.texts) == decoded:
+        again = neutralise(decoded, control.texts, grammar)
+        if control.token_ids.isdisjoint(token_ids) and again == decoded:
             return Harmless(text, token_ids, spelled)
         text = decoded
     return None
@@ -70,7 +73,7 @@ def harmless(tokenizer: PreTrainedTokenizerFast, text: str) -> Harmless | None:
 
 def unknown_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
     """The tokens that stand for any text outside the vocabulary."""
-    return _control(tokenizer, len(tokenizer)).unknown
+    return _control(tokenizer, len(tokenizer), TAGS).unknown
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -83,7 +86,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 @lru_cache(maxsize=8)
-def _control(tokenizer: PreTrainedTokenizerFast, size: int) -> _Control:
+def _control(tokenizer: PreTrainedTokenizerFast, size: int, grammar: Grammar) -> _Control:
     """The control tokens of a tokenizer of `size` entries, which grows when tokens are added.
 
     Besides those that are called special, it is any entry that reads as markup: some tokenizers add
@@ -93,7 +96,9 @@ def _control(tokenizer: PreTrainedTokenizerFast, size: int) -> _Control:
     named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
     special |= {i: str(token) for i, token in named}
     acting = {
-        i for token, i in tokenizer.get_vocab().items() if not BYTE.fullmatch(token) and is_markup(token)
+        number
+        for token, number in tokenizer.get_vocab().items()
+        if not BYTE.fullmatch(token) and is_markup(token, grammar)
     }
     unknown = frozenset(tokenizer.encode(_UNASSIGNED, add_special_tokens=False)) & special.keys()
     texts = tuple(sorted(text for text in special.values() if text))

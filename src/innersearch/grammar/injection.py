@@ -8,7 +8,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from innersearch.grammar.base import Grammar
 from innersearch.grammar.control import harmless
+from innersearch.grammar.tags import TAGS
 from innersearch.token_text import pieces
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ class Injected(NamedTuple):
 
 
 def encode_document(
-    tokenizer: PreTrainedTokenizerFast, text: str, max_tokens: int | None = None
+    tokenizer: PreTrainedTokenizerFast,
+    text: str,
+    max_tokens: int | None = None,
+    grammar: Grammar = TAGS,
 ) -> Injected:
     """The tokens of a document: no control token among them, and no markup in what they spell.
 
@@ -39,7 +44,7 @@ def encode_document(
     length = len(text) if max_tokens is None else _PER_TOKEN * (max_tokens + _MARGIN)
     while True:
         beginning = _beginning(text, length)
-        found = harmless(tokenizer, beginning)
+        found = harmless(tokenizer, beginning, grammar)
         if found is None:
             return Injected([], [])
         if len(beginning) == len(text) or len(found.token_ids) >= (max_tokens or 0) + _MARGIN:

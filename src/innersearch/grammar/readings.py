@@ -1,0 +1,92 @@
+"""Readings: how the content of a block becomes actions.
+
+>>> separated("search", by=",", most=2)("Lima, Paris , Rome")
+(Action(tool='search', inputs=('Lima', 'Paris'), options={}, dropped=1),)
+>>> separated("search", by=",", most=2)('["Paris, Texas"]')[0].inputs
+('Paris, Texas',)
+>>> separated("search", by=",", most=2)(" , ")
+Malformed(reason=<Reason.EMPTY: 'the request is empty'>, detail='')
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from innersearch.grammar.base import Action, Malformed, Reading, Reason
+
+_SHOWN = 80
+
+
+def one(tool: str, *, empty: bool = False) -> Reading:
+    """The whole content is one input; nothing is malformed unless it may be `empty`."""
+    return partial(_one, tool, empty=empty)
+
+
+def separated(tool: str, by: str, most: int) -> Reading:
+    """Several inputs, `by` between them, or a JSON list of texts, in which they may hold it.
+
+    Blank ones are none. Those beyond `most` are dropped and counted.
+    """
+    return partial(_separated, tool, by, most)
+
+
+def json_call(tools: Mapping[str, str], most: int = 1) -> Reading:
+    """A call in JSON: an object with the name of a tool and its arguments.
+
+    Args:
+        tools: The argument that holds the inputs, a text or a list of texts, by the name of its tool.
+        most: Inputs that a call may have; more are dropped and counted.
+    """
+    return partial(_json_call, dict(tools), most)
+
+
+def _one(tool: str, content: str, *, empty: bool) -> tuple[Action, ...] | Malformed:
+    return (Action(tool, (content,)),) if content or empty else Malformed(Reason.EMPTY)
+
+
+def _separated(tool: str, by: str, most: int, content: str) -> tuple[Action, ...] | Malformed:
+    inputs = [part.strip() for part in _listed(content) or content.split(by) if part.strip()]
+    if not inputs:
+        return Malformed(Reason.EMPTY)
+    return (Action(tool, tuple(inputs[:most]), dropped=max(0, len(inputs) - most)),)
+
+
+def _listed(content: str) -> list[str] | None:
+    """The texts of a JSON list; None where it is none."""
+    if not content.startswith("["):
+        return None
+    try:
+        return texts(json.loads(content))
+    except (ValueError, RecursionError):
+        return None
+
+
+def texts(value: Any) -> list[str] | None:
+    """A list of texts as it is, and a text as a list of it; None for anything else."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        return list(value)
+    return None
+
+
+def _json_call(tools: dict[str, str], most: int, content: str) -> tuple[Action, ...] | Malformed:
+    try:
+        call = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return Malformed(Reason.NOT_JSON, str(error)[:_SHOWN])
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return Malformed(Reason.NOT_A_CALL)
+    name, arguments = call["name"], call.get("arguments", {})
+    if not isinstance(arguments, dict):
+        return Malformed(Reason.NOT_A_CALL)
+    if name not in tools:
+        return Malformed(Reason.UNKNOWN_TOOL, f"{name[:_SHOWN]!r}; there are {', '.join(tools)}")
+    options = {key: value for key, value in arguments.items() if key != tools[name]}
+    inputs = [text.strip() for text in texts(arguments.get(tools[name])) or () if text.strip()]
+    if not inputs:
+        return Malformed(Reason.NO_INPUT, f"{tools[name]!r} of {name}")
+    return (Action(name, tuple(inputs[:most]), options, max(0, len(inputs) - most)),)
