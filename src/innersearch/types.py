@@ -18,6 +18,8 @@ ALL_GROUPS = "all"
 """The group of questions that name none, and what all questions together are reported under."""
 MEAN_OF_GROUPS = "mean of groups"
 """The average that papers print: every group counts the same, whatever its size."""
+SCHEMA = 2
+"""How trajectories are written: 1 had `query` for `input`, and did not tell stop reasons apart."""
 GROUP_LABELS = ("group", "data_source", "split")
 """Where metadata name the group of a question; the first that is there counts."""
 
@@ -31,6 +33,10 @@ class Kind(StrEnum):
     """Reasoning."""
     SEARCH = "search"
     """A query."""
+    OPEN = "open"
+    """The address of a page."""
+    CALL = "call"
+    """JSON that names its tool."""
     INFORMATION = "information"
     """What a search returned, whoever wrote it."""
     ANSWER = "answer"
@@ -54,21 +60,81 @@ class Source(StrEnum):
     """A local index."""
     WEB = "web"
     """A search API."""
+    PAGE = "page"
+    """A page that was opened."""
     FORCED = "forced"
     """The framework: notices and fixed continuations."""
 
 
 class Finish(StrEnum):
-    """Why a generation ended."""
+    """Why a generation ended: of one reply, or the last one of a segment."""
 
     EOS = "eos"
     """The policy sampled an end-of-sequence token."""
     STOP = "stop"
     """A stop string appeared."""
     LENGTH = "length"
-    """The token budget ran out; the trajectory is truncated."""
+    """The token budget ran out, or no further reply was allowed."""
     ERROR = "error"
     """Something failed; the trajectory carries the message."""
+
+
+class StopReason(StrEnum):
+    """Why a trajectory ended."""
+
+    EOS = "eos"
+    """The policy sampled an end-of-sequence token."""
+    ANSWER = "answer"
+    """It closed an answer, and nothing was to follow."""
+    TOKEN_BUDGET = "token_budget"
+    """It had sampled all the tokens it may."""
+    TURN_LIMIT = "turn_limit"
+    """It had written all the replies it may."""
+    CALL_LIMIT = "call_limit"
+    """It asked for more than it may."""
+    CONTEXT_FULL = "context_full"
+    """The model's context had no room left."""
+    MALFORMED = "malformed"
+    """What it asked for could not be read."""
+    TIMEOUT = "timeout"
+    """Time ran out."""
+    ERROR = "error"
+    """Something failed; the trajectory carries the message."""
+    LENGTH = "length"
+    """In records from before these were told apart: token budget, call limit or full context."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether a limit ended it and not the policy."""
+        return self in _CUT
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was not to end at all: something failed, or time ran out."""
+        return self in (StopReason.ERROR, StopReason.TIMEOUT)
+
+    @property
+    def finish(self) -> Finish:
+        """How the last generation counts as ended."""
+        if self.cut:
+            return Finish.LENGTH
+        return _FINISHES.get(self, Finish.ERROR)
+
+
+_CUT = frozenset(
+    {
+        StopReason.TOKEN_BUDGET,
+        StopReason.TURN_LIMIT,
+        StopReason.CALL_LIMIT,
+        StopReason.CONTEXT_FULL,
+        StopReason.LENGTH,
+    }
+)
+_FINISHES = {
+    StopReason.EOS: Finish.EOS,
+    StopReason.ANSWER: Finish.STOP,
+    StopReason.MALFORMED: Finish.STOP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +176,7 @@ class Span:
     text: str = ""
     """The characters these tokens stand for; the spans of a segment concatenate to its text."""
     call_id: int | None = None
-    """The search call that this query or information belongs to."""
+    """The call that this query or information belongs to; the first one where they are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +197,9 @@ class Segment:
     finish: Finish
     entropies: list[float | None] | None = None
     """Entropy of the sampling distribution in nats; None where not sampled."""
+    versions: list[int | None] | None = None
+    """The optimizer step whose weights sampled the token; None where not sampled. No list where the
+    policy does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +221,12 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchCall:
-    """One query and what came of it. A failed search has an `error` and no documents."""
+class Call:
+    """One input to a tool and what came of it. A failed call has an `error` and no documents."""
 
     id: int
-    query: str
+    input: str
+    """A query, an address, an id."""
     source: Source
     documents: list[Document] = field(default_factory=list)
     error: str | None = None
@@ -171,6 +241,10 @@ class SearchCall:
     """What had to be mended in what a simulator wrote; see `innersearch.simulator.parsing`."""
     partial: str | None = None
     """What is missing and why, where only some of several fused engines answered."""
+    tool: str = "search"
+    """What was used."""
+    turn: int = 0
+    """The reply that asked for it, counted from 0; calls of one turn share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +267,11 @@ class Trajectory:
     repetition: int
     question: Question
     segments: list[Segment]
-    calls: list[SearchCall]
+    calls: list[Call]
     sampling: Sampling
-    stop_reason: Finish
+    stop_reason: StopReason
     step: int = 0
-    """The optimizer step of the policy that wrote it; 0 outside training."""
+    """The optimizer step of the policy that wrote it, the smallest of several; 0 outside training."""
     reward: float | None = None
     components: dict[str, float] = field(default_factory=dict)
     """The named parts the reward was made of, and unweighted metrics."""
@@ -205,3 +279,7 @@ class Trajectory:
     """The last closed answer the policy wrote, or None."""
     tokenizer_id: str = ""
     error: str | None = None
+    malformed: int = 0
+    """Actions that could not be read."""
+    schema: int = SCHEMA
+    """How the record is written; `innersearch.trajectories` reads all there have been."""

@@ -21,11 +21,11 @@ from innersearch.policy.loading import load_tokenizer
 from innersearch.rewards import outcome_reward
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.types import (
+    Call,
     Finish,
     Kind,
     Question,
     Sampling,
-    SearchCall,
     Segment,
     Source,
     Trajectory,
@@ -89,7 +89,7 @@ class Built:
     """A segment around a document, and what can be read from it."""
 
     segment: Segment
-    calls: list[SearchCall]
+    calls: list[Call]
     document: str
     """The text of the injected tokens, tags included."""
     injected: list[int]
@@ -157,11 +157,11 @@ class Attempts:
 
     @staticmethod
     def _reads_alike(built: Built, benign: Built) -> bool:
-        queries = [(call.id, call.query, len(call.documents)) for call in built.calls]
+        queries = [(call.id, call.input, len(call.documents)) for call in built.calls]
         kinds = [(s.kind, s.call_id) for s in built.segment.spans if s.source is not Source.RETRIEVER]
         return (
             built.transcript == benign.transcript
-            and queries == [(call.id, call.query, len(call.documents)) for call in benign.calls]
+            and queries == [(call.id, call.input, len(call.documents)) for call in benign.calls]
             and kinds
             == [(s.kind, s.call_id) for s in benign.segment.spans if s.source is not Source.RETRIEVER]
             and last_answer(built.transcript) in ("Zorin", None)

@@ -208,7 +208,7 @@ def test_self_searches_are_recorded_with_their_information(
     builder = SegmentBuilder(tokenizer, PROMPT, MaskRule())
     builder.add_sampled(completion(tokenizer.encode(text, add_special_tokens=False)))
     segment, calls = builder.build(Finish.EOS)
-    assert [(call.id, call.query, call.documents[0].text) for call in calls] == [
+    assert [(call.id, call.input, call.documents[0].text) for call in calls] == [
         (0, "one", "Belira"),
         (1, "two", "Goltek"),
     ]

@@ -19,7 +19,7 @@ from innersearch.policy.servers import Patience
 from innersearch.rollout.run import Rollout
 from innersearch.simulator.writers import ChatWriter
 from innersearch.stored import read_json
-from innersearch.types import Finish, Sampling, Trajectory
+from innersearch.types import Sampling, StopReason, Trajectory
 from tests.rollout.test_rollout import tasks, tokenizer
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.simulator.test_simulated import QUICK, ask_at, asked, engine, texts
@@ -222,7 +222,7 @@ def test_a_reply_without_a_text_says_why_and_is_no_answer(name: str) -> None:
     assert why in read_reply(reply(message, finish).body).withheld
     first = iter([reply(message, finish)])
     trajectories, _, _ = policy_at(lambda asked: next(first, None) or reply("<answer>x</answer>"))
-    [refused] = [t for t in trajectories if t.stop_reason is Finish.ERROR]
+    [refused] = [t for t in trajectories if t.stop_reason is StopReason.ERROR]
     assert why in str(refused.error)
     assert "Rome" not in str(refused.error)
     result, server, _ = written(lambda asked: reply(message, finish))
@@ -234,7 +234,7 @@ def test_a_reply_without_a_text_says_why_and_is_no_answer(name: str) -> None:
 def test_a_thought_that_took_all_tokens_is_a_trajectory_that_was_cut_off() -> None:
     message = {"content": None, "reasoning_content": "Rome, or"}
     [cut], _, _ = policy_at(lambda asked: reply(message, "length"), 1)
-    assert (cut.stop_reason, cut.answer, cut.error) == (Finish.LENGTH, None, None)
+    assert (cut.stop_reason, cut.answer, cut.error) == (StopReason.TOKEN_BUDGET, None, None)
     result, _, _ = written(lambda asked: reply(message, "length"))
     assert result.faults == ("few", "cut")
     assert "wrote no document" in result.error

@@ -15,7 +15,7 @@ from innersearch.policy.servers import Patience
 from innersearch.prompts import render
 from innersearch.rollout.run import Rollout
 from innersearch.stored import read_json, read_lines
-from innersearch.types import Finish, Sampling, Source, Trajectory
+from innersearch.types import Sampling, Source, StopReason, Trajectory
 from tests.rollout.test_rollout import index, plan, tasks, tokenizer
 from tests.search_servers import Answer, Asked, LocalServer
 
@@ -48,7 +48,7 @@ def test_information_is_sent_as_the_users_and_masked() -> None:
     trajectories, asked = roll(two_turns)
     for trajectory in trajectories:
         [call] = trajectory.calls
-        assert call.query == "where was Nemie born"
+        assert call.input == "where was Nemie born"
         assert trajectory.answer == "Malgate"
         [segment] = trajectory.segments
         returned = [span for span in segment.spans if span.source is Source.RETRIEVER]
@@ -76,9 +76,9 @@ def test_an_api_that_keeps_the_stop_string_is_read_alike() -> None:
 
 def test_endings() -> None:
     [cut, *_], _ = roll(lambda asked: said("<think>on and on", "length"))
-    assert cut.stop_reason is Finish.LENGTH
+    assert cut.stop_reason is StopReason.TOKEN_BUDGET
     [empty, *_], _ = roll(lambda asked: said(""))
-    assert empty.stop_reason is Finish.EOS
+    assert empty.stop_reason is StopReason.EOS
     assert empty.answer is None
     with pytest.raises(ModelError, match="no completion, but a list"):
         roll(lambda asked: Answer(["?"]))
@@ -88,28 +88,28 @@ def test_endings() -> None:
 def test_an_answer_after_a_mention_of_a_tag_is_no_query(router: str) -> None:
     text = "<think>No need for <search> here.</think><answer>Paris</answer>"
     trajectories, asked = roll(lambda asked: said(text), router)
-    assert {(t.answer, t.stop_reason) for t in trajectories} == {("Paris", Finish.EOS)}
+    assert {(t.answer, t.stop_reason) for t in trajectories} == {("Paris", StopReason.EOS)}
     assert len(asked) == len(trajectories)
 
 
 def test_an_api_that_writes_more_than_it_may_ends_there() -> None:
     text = "<think>" + "on and on " * 40 + "</think><search>where was Nemie born"
     trajectories, asked = roll(lambda asked: said(text))
-    assert {(t.stop_reason, len(t.calls)) for t in trajectories} == {(Finish.LENGTH, 0)}
+    assert {(t.stop_reason, len(t.calls)) for t in trajectories} == {(StopReason.TOKEN_BUDGET, 0)}
     assert len(asked) == len(trajectories)
 
 
 def test_half_a_character_is_refused_like_a_request() -> None:
     halved = iter([said("<answer>\ud83d</answer>")])
     trajectories, _ = roll(lambda asked: next(halved, None) or said("<answer>x</answer>"), "self")
-    [refused] = [t for t in trajectories if t.stop_reason is Finish.ERROR]
+    [refused] = [t for t in trajectories if t.stop_reason is StopReason.ERROR]
     assert "surrogate" in str(refused.error)
 
 
 def test_a_filtered_answer_is_refused_like_a_request() -> None:
     filtered = iter([said(None, "content_filter")])
     trajectories, _ = roll(lambda asked: next(filtered, None) or said("<answer>x</answer>"), "self")
-    [refused] = [t for t in trajectories if t.stop_reason is Finish.ERROR]
+    [refused] = [t for t in trajectories if t.stop_reason is StopReason.ERROR]
     assert "content_filter" in str(refused.error)
 
 

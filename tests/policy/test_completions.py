@@ -23,7 +23,7 @@ from innersearch.policy.servers import Patience
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rollout.run import Rollout
 from innersearch.stored import read_lines
-from innersearch.types import Finish, Sampling
+from innersearch.types import Finish, Sampling, StopReason
 from innersearch.view.tables import evaluation_table
 from innersearch.world.bundled import BUNDLED
 from tests.model_servers import ModelServer
@@ -154,7 +154,7 @@ def test_refused_trajectories_are_recorded_and_too_many_stop_the_run() -> None:
             trajectories = []
             with pytest.raises(PolicyError, match=f"refused {len(chosen)} of {len(chosen)} .*HTTP 400"):
                 trajectories.extend(rollout.stream(chosen))
-            assert {t.stop_reason for t in trajectories} == {Finish.ERROR}
+            assert {t.stop_reason for t in trajectories} == {StopReason.ERROR}
             assert all("HTTP 400" in str(t.error) for t in trajectories)
             with pytest.raises(PolicyError, match="refused 20 of 20"):
                 rollout.run(chosen)

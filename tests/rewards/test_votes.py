@@ -13,7 +13,7 @@ from innersearch.rewards.votes import VOTE, label_of, settle
 from innersearch.stored import read_lines
 from innersearch.train.monitors import METRICS, step_metrics
 from innersearch.train.tasks import score
-from innersearch.types import Finish, Question, Sampling, Segment, Source, Span, Trajectory
+from innersearch.types import Finish, Question, Sampling, Segment, Source, Span, StopReason, Trajectory
 from innersearch.types import Kind as K
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
@@ -41,7 +41,7 @@ def trajectory(group: str, repetition: int, answer: str | None, gold: tuple[str,
         segments=[segment],
         calls=[],
         sampling=Sampling(),
-        stop_reason=Finish.EOS,
+        stop_reason=StopReason.EOS,
         answer=answer,
     )
     reward, components = score(MAJORITY, made)

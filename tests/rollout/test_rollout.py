@@ -30,15 +30,16 @@ from innersearch.routing.signals import SIGNALS, Own
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
 from innersearch.types import (
+    Call,
     Document,
     Finish,
     Kind,
     Question,
     Sampling,
-    SearchCall,
     Segment,
     Source,
     Span,
+    StopReason,
     Trajectory,
 )
 from innersearch.world.bundled import BUNDLED
@@ -211,9 +212,9 @@ def test_the_engine_writes_all_information_and_none_of_it_counts_as_the_policy_s
             assert not any(part.loss_mask[place])
             assert part.logprobs[place] == part.entropies[place] == [None] * (span.end - span.start)
             [query] = [s for s in part.spans if s.kind is Kind.SEARCH and s.call_id == call.id]
-            assert query.text.replace("<search> ", "<search>") == f"<search>{call.query}</search>"
+            assert query.text.replace("<search> ", "<search>") == f"<search>{call.input}</search>"
             assert all(part.loss_mask[query.start : query.end])
-            [found] = asyncio.run(index().search([call.query], 1))
+            [found] = asyncio.run(index().search([call.input], 1))
             assert call.documents == list(found.documents)
     assert calls > 25
 
@@ -352,7 +353,7 @@ def test_the_query_after_the_last_search_ends_the_trajectory() -> None:
     for trajectory in roll(plan("always", max_searches=1), 1.2, tasks(30)):
         queries = text(trajectory).count("</search>")
         assert len(trajectory.calls) == len(injected(trajectory)) <= 1
-        if queries > 1 and trajectory.stop_reason is Finish.LENGTH:
+        if queries > 1 and trajectory.stop_reason is StopReason.CALL_LIMIT:
             ended += 1
             assert segment(trajectory).spans[-1].kind is Kind.SEARCH
     assert ended > 3
@@ -378,7 +379,8 @@ def test_an_observation_that_does_not_fit_ends_the_trajectory_without_it() -> No
         assert len(trajectory.calls) == text(trajectory).count("</search>")
         if trajectory.calls:
             searched += 1
-            assert trajectory.stop_reason is segment(trajectory).finish is Finish.LENGTH
+            assert trajectory.stop_reason is StopReason.CONTEXT_FULL
+            assert segment(trajectory).finish is Finish.LENGTH
             assert trajectory.calls[0].documents == list(long.documents)
             assert segment(trajectory).spans[-1].kind is Kind.SEARCH
     assert searched > 10
@@ -399,7 +401,7 @@ def test_no_more_is_written_than_the_budget_even_where_it_ends_at_a_tag() -> Non
     for router in ("gate:entropy:inf", "random:0", "gate:entropy:-inf"):
         for tokens in (end - prompt_len - 1, end - prompt_len):
             [trajectory] = roll(plan(router), 0.0, [task], tokens=tokens)
-            assert trajectory.stop_reason is Finish.LENGTH
+            assert trajectory.stop_reason is StopReason.TOKEN_BUDGET
             assert sum(segment(trajectory).sampled_mask) <= tokens
             # Own information that the budget cuts off is none, so that the gate asks the engine.
             if router == "random:0" or (router == "gate:entropy:inf" and tokens >= end - prompt_len):
@@ -415,7 +417,7 @@ def test_no_more_is_written_than_the_context_even_where_it_ends_at_a_tag(
         monkeypatch.setattr(model().config, "max_position_embeddings", context)
         for router in ("gate:entropy:inf", "random:0"):
             [trajectory] = roll(plan(router), 0.0, [task])
-            assert trajectory.stop_reason is Finish.LENGTH
+            assert trajectory.stop_reason is StopReason.CONTEXT_FULL
             assert segment(trajectory).token_ids == segment(alone).token_ids[:context]
 
 
@@ -430,7 +432,7 @@ def test_a_closing_tag_that_closes_nothing_ends_nothing() -> None:
     for trajectory in roll(plan("always"), 1.8, tasks(30)):
         written = re.sub(r"<search>[^<]*</search>", "", text(trajectory))
         stray += "</search>" in written
-        assert trajectory.stop_reason is not Finish.STOP
+        assert trajectory.stop_reason is not StopReason.ANSWER
     assert stray > 3
 
 
@@ -441,7 +443,7 @@ def test_an_answer_ends_the_trajectory_where_the_plan_says_so() -> None:
     stopped = 0
     for short, long in zip(stopping, going_on, strict=True):
         assert segment(long).token_ids[: len(segment(short).token_ids)] == segment(short).token_ids
-        if short.stop_reason is Finish.STOP:
+        if short.stop_reason is StopReason.ANSWER:
             stopped += 1
             assert text(short).endswith("</answer>")
             assert short.answer is not None
@@ -463,7 +465,7 @@ def test_a_trajectory_that_hangs_ends_in_time_with_what_it_has() -> None:
     ended = roll(hanging, 0.0, wanted)
     hung = 0
     for trajectory, alone in zip(ended, roll(None, 0.0, wanted), strict=True):
-        if trajectory.stop_reason is Finish.ERROR:
+        if trajectory.stop_reason is StopReason.TIMEOUT:
             hung += 1
             assert trajectory.error == "not finished within search.timeout_s = 3600 seconds"
             assert text(trajectory).endswith("</search>")
@@ -489,7 +491,7 @@ def test_failed_and_empty_searches_are_read_as_such() -> None:
             seen.add(call.error)
             assert content(span) == expected[call.error]
             assert (span.source, call.source, call.documents) == (Source.FORCED, Source.WEB, [])
-            assert (call.latency_s == 2.5) is (len(call.query) % 3 == 2)
+            assert (call.latency_s == 2.5) is (len(call.input) % 3 == 2)
     assert seen == set(expected)
 
 
@@ -610,10 +612,10 @@ def test_tokens_that_straddle_the_end_of_a_query(tokenizer: PreTrainedTokenizerF
         query = builder.written(Kind.SEARCH)
         assert query.text == "who founded it"
         assert query.logprobs == [-0.5] * len(query.logprobs) != []
-        builder.record(SearchCall(0, query.text, Source.RETRIEVER))
+        builder.record(Call(0, query.text, Source.RETRIEVER))
         builder.add_information("Belira", Source.RETRIEVER, before="\n\n")
         part, [call] = builder.build(Finish.LENGTH)
-        assert call.query == query.text
+        assert call.input == query.text
         written = "".join(span.text for span in part.spans).removeprefix("<think>a</think>")
         between = {"<": "", "": "\n\n"}.get(tail, tail + "\n\n")
         assert re.sub(r"\s", "", written) == re.sub(

@@ -296,7 +296,7 @@ def test_trajectories_carry_the_labels_and_the_metrics_count_them() -> None:
             if call.label == "noisy":
                 assert not any(is_evidence(d, trajectory.question) for d in call.documents)
             else:
-                [own] = asyncio.run(world().search([call.query], 1))
+                [own] = asyncio.run(world().search([call.input], 1))
                 assert call.documents == list(own.documents)
     assert set(calls) == {"useful", "noisy"}
     metrics = step_metrics(trajectories)

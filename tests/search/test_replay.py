@@ -23,7 +23,6 @@ from innersearch.search.remote.retrieve import RemoteEngine
 from innersearch.search.wrappers.cached import CachedEngine
 from innersearch.search.wrappers.reliable import Reliable
 from innersearch.stored import read_lines
-from innersearch.types import Finish
 from tests.rollout.test_rollout import (
     TEST,
     Late,
@@ -147,7 +146,7 @@ def survive(seconds: float, every: int = 30, in_flight: int = 12, **patience: fl
         with outage(server, after=15, seconds=seconds) as taken:
             trajectories = roll(plan("always", engine), wanted=wanted, in_flight=in_flight)
     assert token_ids(trajectories) == token_ids(expected)
-    assert all(t.error is None and t.stop_reason is not Finish.ERROR for t in trajectories)
+    assert all(t.error is None and not t.stop_reason.failed for t in trajectories)
     assert all(call.error is None for t in trajectories for call in t.calls)
     assert max(call.latency_s for t in trajectories for call in t.calls) > seconds
     counts = engine.counts

@@ -972,7 +972,7 @@ def test_trajectories_read_what_was_written_for_their_own_question() -> None:
         for call in trajectory.calls:
             labels[call.label] += 1
             assert [document.text for document in call.documents] == [
-                f"{call.label.capitalize()} {' '.join(call.query.split())}",
+                f"{call.label.capitalize()} {' '.join(call.input.split())}",
                 f"{trajectory.question.question} {gold}",
             ]
             assert (call.source, call.engine) == (Source.SIMULATOR, "simulated")

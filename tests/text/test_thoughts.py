@@ -6,7 +6,17 @@ import pytest
 
 from innersearch.evaluate.scores import score
 from innersearch.thoughts import begins_inside, is_mark, spoken
-from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source, Span, Trajectory
+from innersearch.types import (
+    Finish,
+    Kind,
+    Question,
+    Sampling,
+    Segment,
+    Source,
+    Span,
+    StopReason,
+    Trajectory,
+)
 
 CHANNELS = (
     "<|channel|>analysis<|message|>Lima?<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>"
@@ -124,7 +134,7 @@ def direct(text: str) -> Trajectory:
     spans = [Span(0, 1, Kind.PROMPT, Source.TEMPLATE), Span(1, 2, Kind.TEXT, Source.POLICY, text)]
     segment = Segment([0, 1], 1, [False, True], [False, True], [None, -1.0], spans, Finish.EOS)
     question = Question("1", "Which city?", ("Paris",))
-    return Trajectory("u", "g", 0, question, [segment], [], Sampling(), Finish.EOS)
+    return Trajectory("u", "g", 0, question, [segment], [], Sampling(), StopReason.EOS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -46,7 +46,17 @@ from innersearch.train.verl.cluster import Machine, demand_machines, demand_verl
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.train.verl.server import ServerPolicy
 from innersearch.train.verl.worker import Worker, give_up
-from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source, Span, Trajectory
+from innersearch.types import (
+    Finish,
+    Kind,
+    Question,
+    Sampling,
+    Segment,
+    Source,
+    Span,
+    StopReason,
+    Trajectory,
+)
 from innersearch.world.bundled import BUNDLED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
@@ -89,7 +99,7 @@ def trajectory(*segments: Segment, reward: float = 0.7, error: str | None = None
         list(segments),
         [],
         Sampling(),
-        Finish.LENGTH,
+        StopReason.TOKEN_BUDGET,
         3,
         reward,
         {"em": 1.0},
@@ -296,7 +306,7 @@ def test_the_same_tokens_make_the_same_trajectories_as_elsewhere(tmp_path, recip
         )
         assert mine.reward == theirs.reward
         assert mine.components == theirs.components
-        assert [call.query for call in mine.calls] == [call.query for call in theirs.calls]
+        assert [call.input for call in mine.calls] == [call.input for call in theirs.calls]
         assert mine.question.golden_answers == theirs.question.golden_answers
     assert any("stop" in parameters for parameters in server.parameters) == (recipe is SEARCHING)
     written = {record["uid"]: record for record in read_lines(tmp_path / "trajectories.jsonl")}

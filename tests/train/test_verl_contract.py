@@ -32,7 +32,7 @@ from innersearch.train.trl.trainer import to_columns
 from innersearch.train.verl import launch
 from innersearch.train.verl.cluster import Machine, check_keys, demand_machines
 from innersearch.train.verl.outputs import to_outputs
-from innersearch.types import Finish
+from innersearch.types import StopReason
 from innersearch.world.bundled import BUNDLED
 from tests.train.test_verl import QUESTIONS, RECIPE, SEARCHING, rolled_out, segment, trajectory
 from tests.verl_servers import Repeating, World
@@ -394,7 +394,7 @@ def _check_queue(keys: list[str], data: Any, written: dict[str, dict[str, Any]])
         assert record["question"]["golden_answers"] == list(question.golden_answers)
         assert record["components"]["em"] == exact_match(record.get("answer"), question.golden_answers)
         assert all(call["engine"] == "bm25" for call in record["calls"])
-        assert record["stop_reason"] in (Finish.EOS, Finish.LENGTH)
+        assert record["stop_reason"] in (StopReason.EOS, StopReason.TOKEN_BUDGET)
         masked += mask.count(0)
         rewarded += record["reward"] > 0.5
     assert masked

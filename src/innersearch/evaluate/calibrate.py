@@ -18,7 +18,7 @@ import numpy as np
 
 from innersearch.errors import ConfigError, RunError
 from innersearch.evaluate.stored import Searched
-from innersearch.stored import read_records
+from innersearch.trajectories import read_parts
 from innersearch.types import ALL_GROUPS
 
 RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -78,7 +78,7 @@ def signal_values(folder: Path) -> list[float]:
     """The signal of every search of an evaluation through a gate."""
     return [
         value
-        for trajectory in read_records(folder / "trajectories.jsonl", Searched, endless=True)
+        for trajectory in read_parts(folder / "trajectories.jsonl", Searched, endless=True)
         for call in trajectory["calls"]
         if (value := (call.get("decision") or {}).get("value")) is not None
     ]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from innersearch.errors import DataError
-from innersearch.evaluate.stored import read_trajectories
 from innersearch.intervals import FEW_CLUSTERS
 from innersearch.stored import Record
+from innersearch.trajectories import read_trajectories
 
 _OWN = ("id", "group", "question", "golden_answers")
 """What a record holds of its question itself."""

@@ -21,7 +21,7 @@ from innersearch.intervals import Estimate, mean_of_groups, mean_score
 from innersearch.metrics import F1_RULES, cover_match, exact_match, f1_rule, majority, pass_at_k
 from innersearch.rewards import strict_format
 from innersearch.thoughts import spoken
-from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Finish, Trajectory
+from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         len(real),
         sum(call.error is not None for call in real),
         sum(sum(segment.sampled_mask) for segment in trajectory.segments),
-        trajectory.stop_reason is Finish.ERROR,
+        trajectory.stop_reason.failed,
         sum(call.partial is not None for call in real),
         rule,
     )

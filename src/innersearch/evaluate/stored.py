@@ -5,16 +5,10 @@ What came later may be missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from typing_extensions import TypedDict
-
-from innersearch.errors import RunError
-from innersearch.stored import Record, checked, read_lines
-from innersearch.types import Trajectory
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -148,25 +142,3 @@ class Shown(TypedDict):
     searches: Amount
     calls: NotRequired[Amount]
     pass_at_k: NotRequired[dict[str, dict[K, Estimated]]]
-
-
-_TRAJECTORY = TypeAdapter(Trajectory)
-
-
-def read_trajectories(path: Path) -> Iterator[tuple[Record, str]]:
-    """The lines of a file of trajectories, not looked into yet, each with its place."""
-    return ((line, f"line {n} of {path.name}") for n, line in enumerate(read_lines(path), 1))
-
-
-def as_trajectory(record: Record, folder: Path, place: str) -> Trajectory:
-    """A record as the trajectory it is.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    found = checked(_TRAJECTORY, record, folder, place)
-    for segment in found.segments:
-        length = len(segment.token_ids)
-        if len(segment.loss_mask) != length or any(not 0 <= s.start < length for s in segment.spans):
-            raise RunError(f"{folder} is damaged: {place} has spans or masks of another length")
-    return found

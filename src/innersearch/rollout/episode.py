@@ -25,7 +25,17 @@ from innersearch.rollout.segment import SegmentBuilder, Written
 from innersearch.routing.router import Query, Route, Router
 from innersearch.routing.signals import SAMPLED, SIGNALS, Own
 from innersearch.search.base import Engine, SearchRequest, SearchResult, ask
-from innersearch.types import Decision, Finish, Kind, Question, Sampling, SearchCall, Source, Trajectory
+from innersearch.types import (
+    Call,
+    Decision,
+    Finish,
+    Kind,
+    Question,
+    Sampling,
+    Source,
+    StopReason,
+    Trajectory,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -176,16 +186,16 @@ class Episode:
         scope = asyncio.timeout(limit or None)
         try:
             async with scope:
-                finish = await self._write()
+                reason = await self._write()
         except TimeoutError:
             if not scope.expired():
                 raise
-            finish = Finish.ERROR
+            reason = StopReason.TIMEOUT
             error = f"not finished within search.timeout_s = {limit:g} seconds"
         except Refusal as refusal:
-            finish, refused = Finish.ERROR, str(refusal)
+            reason, refused = StopReason.ERROR, str(refusal)
         self.tally.end(refused)
-        segment, calls = self.builder.build(finish)
+        segment, calls = self.builder.build(reason.finish)
         trajectory = Trajectory(
             uid=f"{self.task.group}/{self.task.repetition}",
             group_id=self.task.group,
@@ -194,34 +204,47 @@ class Episode:
             segments=[segment],
             calls=calls,
             sampling=self.sampling,
-            stop_reason=finish,
+            stop_reason=reason,
             step=self.task.step,
             error=error or refused,
         )
         return replace(trajectory, answer=last_answer(transcript(trajectory)))
 
-    async def _write(self) -> Finish:
-        finish = None
-        while finish is None:
+    async def _write(self) -> StopReason:
+        reason = None
+        while reason is None:
             completion = await self._generate(self._stop())
             self.builder.add_sampled(completion)
-            finish = completion.finish
-            if finish is Finish.STOP and self.plan:
-                finish = await self._go_on(self.plan)
-        return finish
+            if completion.finish is Finish.STOP and self.plan:
+                reason = await self._go_on(self.plan)
+            else:
+                reason = self._ended(completion.finish)
+        return reason
 
-    async def _go_on(self, plan: SearchPlan) -> Finish | None:
+    def _ended(self, finish: Finish) -> StopReason:
+        """Why no reply follows one that ended so."""
+        if finish is Finish.LENGTH:
+            return self._full()
+        return StopReason.EOS if finish is Finish.EOS else StopReason.ANSWER
+
+    def _full(self) -> StopReason:
+        """Which limit it is that leaves no token to write."""
+        spent = self.builder.sampled >= self.sampling.max_new_tokens
+        full = len(self.builder.token_ids) >= self.sampler.context
+        return StopReason.CONTEXT_FULL if full and not spent else StopReason.TOKEN_BUDGET
+
+    async def _go_on(self, plan: SearchPlan) -> StopReason | None:
         """Answer the query at which the policy stopped; why the trajectory ends, or None."""
         if plan.settings.stop_at_answer and self.builder.written(Kind.ANSWER):
-            return Finish.STOP
+            return StopReason.ANSWER
         query = self.builder.written(Kind.SEARCH)
         # A closing tag that closes nothing asks nothing.
         if query is not None:
-            if len(self.queries) >= plan.settings.max_searches or not self._left():
-                return Finish.LENGTH
-            if not await self._answer(plan, query):
-                return Finish.LENGTH
-        return None if self._left() else Finish.LENGTH
+            if len(self.queries) >= plan.settings.max_searches:
+                return StopReason.CALL_LIMIT
+            if self._left() and not await self._answer(plan, query):
+                return StopReason.CONTEXT_FULL
+        return None if self._left() else self._full()
 
     def _stop(self) -> StopStrings | None:
         if self.plan and self.stops and self.plan.router.listens(len(self.queries)):
@@ -270,7 +293,7 @@ class Episode:
         )
         if route.writer == "engine":
             return await self._search(plan, query, decision)
-        self.builder.record(SearchCall(query.index, query.text, Source.SELF_SEARCH, decision=decision))
+        self.builder.record(Call(query.index, query.text, Source.SELF_SEARCH, decision=decision))
         return True
 
     async def _answer_unless_unsure(self, plan: SearchPlan, query: Query, route: Route) -> bool:
@@ -299,7 +322,7 @@ class Episode:
         if unsure:
             self.builder.roll_back(mark)
             return await self._search(plan, query, decision)
-        self.builder.record(SearchCall(query.index, query.text, Source.SELF_SEARCH, decision=decision))
+        self.builder.record(Call(query.index, query.text, Source.SELF_SEARCH, decision=decision))
         return True
 
     async def _samples(self, plan: SearchPlan) -> list[tuple[str, int]]:
@@ -326,7 +349,7 @@ class Episode:
         waited = result.latency_s or time.perf_counter() - started
         source = plan.engine.source
         self.builder.record(
-            SearchCall(
+            Call(
                 query.index,
                 query.text,
                 source,

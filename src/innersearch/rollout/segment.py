@@ -29,7 +29,7 @@ from innersearch.grammar import (
 from innersearch.grammar.injection import Injected, encode_document, encode_markup
 from innersearch.policy.base import Completion
 from innersearch.token_text import pieces
-from innersearch.types import Document, Finish, Kind, SearchCall, Segment, Source, Span
+from innersearch.types import Call, Document, Finish, Kind, Segment, Source, Span
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -78,7 +78,7 @@ class SegmentBuilder:
         self._authors: list[Source] = []
         self._logprobs: list[float | None] = []
         self._entropies: list[float | None] = []
-        self._calls: dict[int, SearchCall] = {}
+        self._calls: dict[int, Call] = {}
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -130,7 +130,7 @@ class SegmentBuilder:
             [value for i in inside if (value := self._entropies[i]) is not None],
         )
 
-    def record(self, call: SearchCall) -> None:
+    def record(self, call: Call) -> None:
         """Note what came of the last query; its number is set by `build`."""
         queries = sum(block.kind is Kind.SEARCH for block in scan("".join(self._visible)))
         self._calls[queries - 1] = call
@@ -186,7 +186,7 @@ class SegmentBuilder:
         self._visible.append(visible)
         self._authors += [author] * len(token_ids)
 
-    def build(self, finish: Finish) -> tuple[Segment, list[SearchCall]]:
+    def build(self, finish: Finish) -> tuple[Segment, list[Call]]:
         """The finished segment and its searches: those that were recorded, and those that the policy
         answered itself.
         """
@@ -216,18 +216,18 @@ class SegmentBuilder:
 
     def _searches(
         self, text: str, blocks: Sequence[Block], call_ids: dict[int, int], injected: set[int | None]
-    ) -> list[SearchCall]:
+    ) -> list[Call]:
         own = _own_information(text, blocks, {i: c for i, c in call_ids.items() if i not in injected})
         calls = []
         for index, call_id in call_ids.items():
             if blocks[index].kind is not Kind.SEARCH:
                 continue
             query = blocks[index].content(text).strip()
-            call = self._calls.get(call_id, SearchCall(call_id, query, Source.SELF_SEARCH))
+            call = self._calls.get(call_id, Call(call_id, query, Source.SELF_SEARCH))
             if call.source is Source.SELF_SEARCH:
                 call = replace(call, documents=own.get(call_id, []))
             if call_id in self._calls or call.documents:
-                calls.append(replace(call, id=call_id, query=query))
+                calls.append(replace(call, id=call_id, input=query))
         return calls
 
     def _spans(self, parts: Iterable[tuple[_Part, int]]) -> Iterator[Span]:

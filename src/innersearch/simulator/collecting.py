@@ -69,7 +69,7 @@ def collect(
 
 async def _look_up(trajectories: Sequence[Trajectory], plan: SearchPlan, pages: int) -> list[Pair]:
     asked = {
-        (trajectory.question.id, call.query): trajectory.question
+        (trajectory.question.id, call.input): trajectory.question
         for trajectory in trajectories
         for call in trajectory.calls
         if call.documents

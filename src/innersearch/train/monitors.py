@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from innersearch.metrics import vote
 from innersearch.rewards.votes import VOTE
-from innersearch.types import Finish, Source, Trajectory
+from innersearch.types import Source, Trajectory
 
 METRICS = {
     "reward/mean": "Mean reward of the step's trajectories.",
@@ -43,7 +43,7 @@ METRICS = {
     "vote/answers": "Distinct answers per group.",
     "vote/label_accuracy": "Share of groups whose label is a gold answer; watched, never rewarded.",
     "group/constant_share": "Share of groups whose rewards are all equal: they teach nothing.",
-    "stop/length": "Share of trajectories cut off by the token budget.",
+    "stop/length": "Share of trajectories cut off by a limit, mostly that of tokens.",
     "loss": "The trainer's loss.",
     "grad_norm": "Gradient norm before clipping.",
     "learning_rate": "Learning rate of the first parameter group.",
@@ -62,7 +62,7 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "reward/mean": statistics.fmean(rewards),
         "reward/std": statistics.pstdev(rewards),
         "search/calls": statistics.fmean(len(t.calls) for t in trajectories),
-        "stop/length": _share(t.stop_reason is Finish.LENGTH for t in trajectories),
+        "stop/length": _share(t.stop_reason.cut for t in trajectories),
     }
     real = [call for trajectory in trajectories for call in trajectory.calls if call.engine]
     if real:

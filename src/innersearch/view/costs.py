@@ -20,6 +20,7 @@ from innersearch.evaluate.cost import TOKENS_PER_WORD, Cost, Simulator, counted,
 from innersearch.search.wrappers.budget import Budget, Spent
 from innersearch.simulator.engine import simulator_prompt
 from innersearch.stored import read_records
+from innersearch.trajectories import read_parts
 from innersearch.types import Source
 from innersearch.view.tables import markdown
 
@@ -213,7 +214,7 @@ def _tallies(trajectories: Path) -> dict[str, _Tally]:
     if not trajectories.is_file():
         raise RunError(f"no {trajectories.name} in {trajectories.parent}: give the directory of a run")
     tiers: dict[str, _Tally] = {}
-    for record in read_records(trajectories, _Searched):
+    for record in read_parts(trajectories, _Searched):
         for call in record["calls"]:
             tiers.setdefault(call.get("engine") or SELF, _Tally()).add(call)
     return tiers

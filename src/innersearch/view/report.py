@@ -20,14 +20,16 @@ from markupsafe import Markup
 from typing_extensions import TypedDict
 
 from innersearch.errors import RunError
-from innersearch.evaluate.stored import Shown, as_trajectory, read_trajectories
+from innersearch.evaluate.stored import Shown
 from innersearch.records import replace_text
 from innersearch.runs import Step
 from innersearch.stored import Record, finite, read_object, read_records
-from innersearch.types import Question, SearchCall, Trajectory
+from innersearch.trajectories import as_trajectory, read_trajectories
+from innersearch.types import Call, Question, Trajectory
 from innersearch.view import plots
 from innersearch.view.costs import RUN_HEADS, report_rows
 from innersearch.view.tables import percent
+from innersearch.view.terminal import CUTS
 
 ROWS = ("direct", "before", "after", "after_bm25", "after_hybrid")
 """Evaluations in the order of every table, where a run has them."""
@@ -219,13 +221,13 @@ def _entry(trajectory: Trajectory, origin: str) -> Record:
         "answer": trajectory.answer,
         "correct": trajectory.components.get("em") == 1.0,
         "reward": trajectory.reward,
-        "stop": trajectory.stop_reason,
+        "stopped": CUTS.get(trajectory.stop_reason, ""),
         "spans": spans,
         "notes": [note for call in trajectory.calls for note in _notes(call)],
     }
 
 
-def _notes(call: SearchCall) -> Iterator[str]:
+def _notes(call: Call) -> Iterator[str]:
     """Who answered a query and why, where that was decided."""
     decision = call.decision
     if call.label:

@@ -5,16 +5,29 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from innersearch.types import Finish, Kind, Source, Trajectory
+from innersearch.types import Kind, Source, StopReason, Trajectory
 
 _STYLES = {
     Kind.PROMPT: "dim",
     Kind.THINK: "blue",
     Kind.SEARCH: "yellow",
+    Kind.OPEN: "yellow",
+    Kind.CALL: "yellow",
     Kind.INFORMATION: "green",
     Kind.ANSWER: "bold magenta",
     Kind.TEXT: "red",
 }
+
+CUTS = {
+    StopReason.TOKEN_BUDGET: "cut off by the token budget",
+    StopReason.TURN_LIMIT: "cut off after the last turn",
+    StopReason.CALL_LIMIT: "cut off after the last call",
+    StopReason.CONTEXT_FULL: "cut off by the model's context",
+    StopReason.LENGTH: "cut off by a limit",
+    StopReason.MALFORMED: "ended by what could not be read",
+    StopReason.TIMEOUT: "out of time",
+}
+"""What is said of trajectories that did not end by themselves."""
 
 
 def print_trajectory(trajectory: Trajectory, console: Console) -> None:
@@ -39,9 +52,9 @@ def print_trajectory(trajectory: Trajectory, console: Console) -> None:
         if call.partial is not None:
             console.print(_labelled("partial", f"search {call.id + 1}: {call.partial}"))
     if any(call.engine for call in trajectory.calls):
-        real = [f"{call.query} ({call.engine})" for call in trajectory.calls if call.engine]
+        real = [f"{call.input} ({call.engine})" for call in trajectory.calls if call.engine]
         console.print(_labelled("searched", ", ".join(real)))
-    cut = " (cut off by the token budget)" if trajectory.stop_reason is Finish.LENGTH else ""
+    cut = " ({CUTS[trajectory.stop_reason]})" if trajectory.stop_reason in CUTS else ""
     found = f"none{cut}" if trajectory.answer is None else trajectory.answer
     console.print(_labelled("answer", found))
 

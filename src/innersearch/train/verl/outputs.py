@@ -15,7 +15,7 @@ from typing import Any
 from innersearch.config import Recipe
 from innersearch.rewards import outcome_reward
 from innersearch.rollout.episode import Task
-from innersearch.types import Finish, Sampling, Segment, Source, Trajectory
+from innersearch.types import Finish, Sampling, Segment, Source, StopReason, Trajectory
 
 Columns = dict[str, Any]
 """Fields of verl's `AgentLoopOutput`."""
@@ -59,7 +59,7 @@ def failed(
         segments=[segment],
         calls=[],
         sampling=sampling,
-        stop_reason=Finish.ERROR,
+        stop_reason=StopReason.ERROR,
         step=task.step,
         reward=0.0,
         components=components,
