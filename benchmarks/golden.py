@@ -53,7 +53,7 @@ from innersearch.rollout.run import Rollout
 from innersearch.routing.router import parse_router
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
-from innersearch.types import Document, Finish, Question, Sampling, Source, Trajectory
+from innersearch.types import Document, Finish, Question, Sampling, Source, StopReason, Trajectory
 from innersearch.world.bundled import BUNDLED
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
@@ -505,22 +505,26 @@ GROUPS = {
 def plain(data: Record) -> Record:
     """Everything of a stored trajectory that must not change: no times, no paths; masks as digits."""
     segments, question = data["segments"], data["question"]
-    kept = ("repetition", "step", "stop_reason", "answer", "error", "reward", "components")
+    kept = ("repetition", "step", "answer", "error", "reward", "components")
     return {
         "uid": f"{data['uid']}, T={data['sampling']['temperature']:g}, step {data['step']}",
         "question": [question["id"], question["question"], question["golden_answers"]],
         **{name: data.get(name) for name in kept},
+        "stop_reason": StopReason(data["stop_reason"]).finish.value,
         "prompt_len": [segment["prompt_len"] for segment in segments],
         "finish": [segment["finish"] for segment in segments],
         **{name: [s.get(name) for s in segments] for name in ("token_ids", "logprobs", "entropies")},
         "sampled_mask": [_digits(segment["sampled_mask"]) for segment in segments],
         "loss_mask": [_digits(segment["loss_mask"]) for segment in segments],
         "spans": [segment["spans"] for segment in segments],
-        "calls": [
-            {name: value for name, value in call.items() if name != "latency_s"}
-            for call in data["calls"]
-        ],
+        "calls": [_plain_call(call) for call in data["calls"]],
     }
+
+
+def _plain_call(call: Record) -> Record:
+    """A call in the words of the first records, without what they did not have."""
+    kept = {name: value for name, value in call.items() if name not in ("latency_s", "tool", "turn")}
+    return {"query" if name == "input" else name: value for name, value in kept.items()}
 
 
 def _digits(mask: Sequence[bool]) -> str:

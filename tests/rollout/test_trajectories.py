@@ -30,6 +30,14 @@ OLD: dict[str, Any] = {
 """As schema 1 wrote it."""
 
 
+class Asked(TypedDict):
+    input: str
+
+
+class Searched(TypedDict):
+    calls: list[Asked]
+
+
 def file_of(path: Path, *records: dict[str, Any]) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
@@ -87,12 +95,6 @@ def test_records_of_newer_code_are_refused_and_damaged_ones_named(tmp_path: Path
 
 
 def test_parts_of_records_are_read_in_the_words_of_today(tmp_path: Path) -> None:
-    class Asked(TypedDict):
-        input: str
-
-    class Searched(TypedDict):
-        calls: list[Asked]
-
     [found] = read_parts(file_of(tmp_path / "t.jsonl", OLD), Searched)
     assert found["calls"][0]["input"] == CALL["query"]
     with pytest.raises(RunError, match=r"line 1 of t\.jsonl has no calls"):
