@@ -39,15 +39,15 @@ from transformers import PreTrainedTokenizerFast
 from innersearch import prompts
 from innersearch.assemble.plans import open_plan
 from innersearch.cli import main as command
-from innersearch.config import RewardSettings, SearchSettings
+from innersearch.config import SearchSettings, TermSettings
+from innersearch.config.reward import of_old_keys
 from innersearch.errors import Refusal
 from innersearch.grammar import MaskRule
-from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion, Policy, Request
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import to_json
-from innersearch.rewards.outcome import outcome_reward
+from innersearch.rewards import Rubric
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.routing.router import parse_router
@@ -103,11 +103,7 @@ def rolled_out(
     engine: Engine | None = None,
 ) -> list[Record]:
     """The trajectories of some tasks, as the package writes them to disk."""
-    settings = RewardSettings(**case.reward)
-
-    def score(trajectory: Trajectory) -> tuple[float, dict[str, float]]:
-        return outcome_reward(transcript(trajectory), trajectory.question.golden_answers, settings)
-
+    score = Rubric.of(map(TermSettings.model_validate, of_old_keys(case.reward))).score
     sampling = Sampling(temperature, case.tokens, seed=3)
     rule, plan = MaskRule(**case.mask), plan_of(case, engine)
     wanted = [Task(question, ids, question.id, repetition) for question, ids, repetition in tasks]

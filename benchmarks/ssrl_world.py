@@ -27,8 +27,8 @@ RECIPE = "recipes/ssrl-world.toml"
 VARIANTS: dict[str, list[str]] = {
     "default": [],
     "information not masked": ["--mask.no-information"],
-    "no format reward": ["--reward.format-weight", "0"],
-    "graded format reward": ["--reward.format", "graded"],
+    "no format reward": ["--reward", "em"],
+    "graded format reward": ["--reward", "0.9*em + 0.1*format:graded"],
     "AdamW": ["--trainer.optimizer", "adamw", "--trainer.learning-rate", "1e-3"],
     "KL 0.001": ["--trainer.kl", "0.001"],
     "KL 0.02": ["--trainer.kl", "0.02"],

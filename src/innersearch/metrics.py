@@ -24,7 +24,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +97,18 @@ def cover_match(prediction: str | None, golden_answers: str | Iterable[object]) 
     return any(gold in normal for gold in golds.normal) or _is_exact(prediction, golds)
 
 
+def cover_words(prediction: str | None, golden_answers: str | Iterable[object]) -> bool:
+    """Whether all words of any gold answer stand in the prediction, in any order (R1-Searcher).
+
+    >>> cover_words("Komar, Belira", ["Belira Komar"]), cover_match("Komar, Belira", ["Belira Komar"])
+    (True, False)
+    """
+    if prediction is None:
+        return False
+    golds, words = _golds(golden_answers), set(normalise(prediction).split())
+    return any(words.issuperset(gold.split()) for gold in golds.normal) or _is_exact(prediction, golds)
+
+
 def token_f1(prediction: str | None, golden_answers: str | Iterable[object]) -> float:
     """SQuAD's F1: the best token-level F1 over the gold answers, in [0, 1]."""
     return _best(_f1, prediction, golden_answers)
@@ -110,6 +122,45 @@ def hotpot_f1(prediction: str | None, golden_answers: str | Iterable[object]) ->
     (0.0, 0.5)
     """
     return _best(_closed_f1, prediction, golden_answers)
+
+
+_SPACED = str.maketrans(dict.fromkeys(string.punctuation, " "))
+_SIGNS = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
+"""What is written without spaces between words, sign by sign."""
+
+
+def set_f1(prediction: str | None, golden_answers: str | Iterable[object]) -> float:
+    """The best F1 over sets of words: lower case, punctuation as space, articles kept, Chinese and
+    Japanese by sign (DeepResearcher, ASearcher). An answer of which nothing is left scores 0.
+
+    >>> set_f1("the sea sea", ["The Sea"]), set_f1("co-op", ["co op"]), set_f1("北京市", ["北京"])
+    (1.0, 1.0, 0.8)
+    """
+    golds = [golden_answers] if isinstance(golden_answers, str) else [*map(str, golden_answers)]
+    known = [gold for gold in golds if vote(gold) is not None]
+    if prediction is None or vote(prediction) is None or not known:
+        return float(exact_match(prediction, golds))
+    ours = _words(prediction)
+    return max(f_beta(ours, _words(gold), 1.0) for gold in known)
+
+
+def _words(text: str) -> set[str]:
+    return set(_SIGNS.sub(r" \1 ", text.lower().translate(_SPACED)).split())
+
+
+def recall(found: Set[object], wanted: Set[object]) -> float:
+    """Share of what is wanted that was found; 0 if nothing is."""
+    return len(found & wanted) / len(wanted) if wanted else 0.0
+
+
+def f_beta(found: Set[object], wanted: Set[object], beta: float = 2.0) -> float:
+    """Weighted harmonic mean of precision and recall, recall weighing beta² times as much.
+
+    >>> f_beta({"a", "b"}, {"a"}, 1.0) == 2 / 3, f_beta(set(), {"a"})
+    (True, 0.0)
+    """
+    right = len(found & wanted)
+    return (1 + beta**2) * right / (len(found) + beta**2 * len(wanted)) if right else 0.0
 
 
 def _best(

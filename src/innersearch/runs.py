@@ -29,6 +29,7 @@ from typing_extensions import TypedDict
 from innersearch import openmp
 from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
+from innersearch.config.reward import recorded, written
 from innersearch.errors import DataError, RunError
 from innersearch.identity import known_by_content
 from innersearch.records import begun, keep_lines, write_json
@@ -160,7 +161,9 @@ class Run:
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run (no recipe.json): give another --output")
         # Settings that came later had their defaults.
-        before = dotted(Recipe().model_dump(mode="json")) | dotted(read_object(self.recipe, Settings))
+        before = dotted(Recipe().model_dump(mode="json")) | dotted(
+            recorded(read_object(self.recipe, Settings))
+        )
         now = dotted(recipe.model_dump(mode="json"))
         # A model that was moved is the same: whoever goes on compares it by its content.
         free = _HOW_ONLY | ({"model"} if known_by_content(self.path) else set())
@@ -168,7 +171,7 @@ class Run:
             key for key in before | now if before.get(key) != now.get(key) and key not in free
         )
         if changed:
-            details = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in changed)
+            details = ", ".join(f"{k} {_shown(k, before)} → {_shown(k, now)}" for k in changed)
             raise RunError(
                 f"cannot resume {self.path}: the recipe differs in {details}; resume with the same "
                 "settings, or start anew with another --output"
@@ -231,6 +234,11 @@ class Run:
     def mark_complete(self, step: int, score: float) -> None:
         """Declare the checkpoint of `step` complete; keep it, the one before it and the best."""
         self._kept().mark_complete(step, score)
+
+
+def _shown(key: str, settings: Mapping[str, Any]) -> str:
+    value = settings.get(key)
+    return written(value) if key == "reward" and value else repr(value)
 
 
 def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from innersearch.config import RewardSettings
 from innersearch.grammar import Grammar, MaskRule, injection, last_answer, neutralise, scan
 from innersearch.grammar.injection import encode_document
 from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion
 from innersearch.policy.loading import load_tokenizer
-from innersearch.rewards import outcome_reward
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.types import (
     Call,
@@ -32,6 +30,7 @@ from innersearch.types import (
 )
 from innersearch.world.bundled import BUNDLED
 from tests.payloads import CONTROL, GOLD, payloads, reads_as_tag
+from tests.scoring import rewarded
 from tests.trajectories import expected_mask
 
 PAYLOADS = payloads()
@@ -170,11 +169,11 @@ class Attempts:
     @staticmethod
     def _earns_alike(built: Built, benign: Built) -> bool:
         for name in ("strict", "graded"):
-            reward, parts = outcome_reward(
-                built.transcript, (GOLD, "stolen"), RewardSettings(format=name)
+            line = f"0.9*em + 0.1*format:{name}"
+            earned, expected = (
+                rewarded(each.transcript, (GOLD, "stolen"), line) for each in (built, benign)
             )
-            expected = outcome_reward(benign.transcript, (GOLD, "stolen"), RewardSettings(format=name))
-            if (reward, parts) != expected or parts["em"]:
+            if earned != expected or earned[1]["em"]:
                 return False
         return True
 

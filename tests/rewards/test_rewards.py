@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from pydantic import ValidationError
 
-from innersearch.config import RewardSettings
 from innersearch.grammar import last_answer
-from innersearch.rewards import graded_format, outcome_reward, strict_format
+from innersearch.rewards import graded_format, strict_format
+from tests.scoring import rewarded
 from tests.trajectories import texts
 
 
@@ -126,10 +125,11 @@ def test_strict_format_accepts() -> None:
     ],
 )
 def test_reward_has_the_four_published_values(text: str, reward: float) -> None:
-    assert outcome_reward(text, ["A"])[0] == pytest.approx(reward)
+    assert rewarded(text, ["A"], SSRL)[0] == pytest.approx(reward)
 
 
-F1 = RewardSettings(answer="f1", format_weight=0.0)
+SSRL = "0.9*em + 0.1*format:strict"
+F1 = "f1"
 """ZeroSearch's: F1 and nothing else."""
 
 
@@ -153,7 +153,7 @@ def answering(answer: str) -> str:
 )
 def test_f1_is_the_best_one_over_the_gold_answers(answer: str, reward: float) -> None:
     golds = ["Belira Komar", "Zorin"]
-    value, parts = outcome_reward(answering(answer), golds, F1)
+    value, parts = rewarded(answering(answer), golds, F1)
     assert value == parts["f1"] == pytest.approx(reward)
     assert parts["em"] == float(reward == 1.0), "reported all the same"
     assert parts["format"] == 1.0
@@ -161,20 +161,20 @@ def test_f1_is_the_best_one_over_the_gold_answers(answer: str, reward: float) ->
 
 def test_f1_needs_no_format_but_an_answer_of_the_policy_s_own() -> None:
     for text in ("<answer>a b</answer> and more", "<answer>c</answer> no <answer>a b</answer>"):
-        assert outcome_reward(text, ["a b"], F1) == (1.0, {"em": 1.0, "f1": 1.0, "format": 0.0})
+        assert rewarded(text, ["a b"], F1) == (1.0, {"em": 1.0, "f1": 1.0, "format": 0.0})
     for text in ("", "a b", "<answer>a b", "<information><answer>a b</answer></information>"):
-        assert outcome_reward(text, ["a b"], F1) == (0.0, {"em": 0.0, "f1": 0.0, "format": 0.0})
+        assert rewarded(text, ["a b"], F1) == (0.0, {"em": 0.0, "f1": 0.0, "format": 0.0})
 
 
 def test_f1_and_format_are_weighed_like_em_and_format() -> None:
-    half = RewardSettings(answer="f1", format_weight=0.25)
-    assert outcome_reward(answering("x"), ["x y z"], half)[0] == pytest.approx(0.75 * 0.5 + 0.25)
-    em = RewardSettings(format_weight=0.25)
-    assert outcome_reward(answering("x"), ["x y z"], em)[0] == pytest.approx(0.25)
-    graded = RewardSettings(answer="f1", format="graded")
+    half = "0.75*f1 + 0.25*format:strict"
+    assert rewarded(answering("x"), ["x y z"], half)[0] == pytest.approx(0.75 * 0.5 + 0.25)
+    em = "0.75*em + 0.25*format:strict"
+    assert rewarded(answering("x"), ["x y z"], em)[0] == pytest.approx(0.25)
+    graded = "0.9*f1 + 0.1*format:graded"
     loophole = LOOPHOLES["free text between tags"]
-    assert outcome_reward(loophole, ["a"], graded)[0] == pytest.approx(1.0)
-    assert outcome_reward(loophole, ["a"])[0] == pytest.approx(0.9)
+    assert rewarded(loophole, ["a"], graded)[0] == pytest.approx(1.0)
+    assert rewarded(loophole, ["a"], SSRL)[0] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
@@ -195,31 +195,23 @@ def test_f1_and_format_are_weighed_like_em_and_format() -> None:
 def test_not_to_search_and_not_to_answer_each_cost_their_penalty(
     text: str, lost: float, answer: str
 ) -> None:
-    free = RewardSettings(answer=answer)
-    dear = RewardSettings(answer=answer, no_search_penalty=0.25, no_answer_penalty=0.5)
-    without, parts = outcome_reward(text, ["a"], free)
-    value, same = outcome_reward(text, ["a"], dear)
+    free = f"0.9*{answer} + 0.1*format:strict"
+    dear = f"{free} - 0.5*not:answered - 0.25*not:searched"
+    without, parts = rewarded(text, ["a"], free)
+    value, more = rewarded(text, ["a"], dear)
     assert value == pytest.approx(without - lost)
-    assert same == parts
+    assert more == parts | {name: more[name] for name in ("not:answered", "not:searched")}
+    assert lost == 0.5 * more["not:answered"] + 0.25 * more["not:searched"]
 
 
 def test_with_penalties_a_wrong_answer_is_worth_more_than_none() -> None:
     """With F1 alone both are worth nothing, and a policy may learn to answer nothing."""
     wrong, none = answering("Goltek"), ONE.replace("<answer>a</answer>", "")
-    assert outcome_reward(wrong, ["a"], F1)[0] == outcome_reward(none, ["a"], F1)[0] == 0.0
-    dear = RewardSettings(answer="f1", format_weight=0.0, no_search_penalty=0.1, no_answer_penalty=0.1)
-    assert outcome_reward(wrong, ["a"], dear)[0] == 0.0
-    assert outcome_reward(none, ["a"], dear)[0] == pytest.approx(-0.1)
-    assert outcome_reward("", ["a"], dear)[0] == pytest.approx(-0.2)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"answer": "cover"}, {"no_search_penalty": -0.1}, {"no_answer_penalty": 2}]
-)
-def test_impossible_rewards_are_refused(wrong: dict[str, object]) -> None:
-    [name] = wrong
-    with pytest.raises(ValidationError, match=name):
-        RewardSettings(**wrong)
+    assert rewarded(wrong, ["a"], F1)[0] == rewarded(none, ["a"], F1)[0] == 0.0
+    dear = "f1 - 0.1*not:answered - 0.1*not:searched"
+    assert rewarded(wrong, ["a"], dear)[0] == 0.0
+    assert rewarded(none, ["a"], dear)[0] == pytest.approx(-0.1)
+    assert rewarded("", ["a"], dear)[0] == pytest.approx(-0.2)
 
 
 def test_the_last_closed_answer_outside_information_counts() -> None:
@@ -236,5 +228,5 @@ def test_rewards_are_in_range_and_strict_never_exceeds_what_tags_allow(
     text = "".join(fragments)
     assert strict_format(text) in (0.0, 1.0)
     assert 0.0 <= graded_format(text) <= 1.0
-    reward, parts = outcome_reward(text, ["Belira"])
+    reward, parts = rewarded(text, ["Belira"], SSRL)
     assert reward == pytest.approx(0.9 * parts["em"] + 0.1 * parts["format"])

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from innersearch.cli import main
-from innersearch.config import Recipe, RewardSettings
-from innersearch.rewards.votes import VOTE, label_of, settle
+from innersearch.rewards.votes import VOTE, label_of
 from innersearch.stored import read_lines
 from innersearch.train.monitors import METRICS, step_metrics
-from innersearch.train.tasks import score
 from innersearch.types import Finish, Question, Sampling, Segment, Source, Span, StopReason, Trajectory
 from innersearch.types import Kind as K
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import questions
+from tests.scoring import rubric
 
-MAJORITY = Recipe(reward=RewardSettings(answer="majority"))
+MAJORITY = rubric("0.9*majority + 0.1*format:strict")
 
 
 def trajectory(group: str, repetition: int, answer: str | None, gold: tuple[str, ...]) -> Trajectory:
@@ -44,7 +43,7 @@ def trajectory(group: str, repetition: int, answer: str | None, gold: tuple[str,
         stop_reason=StopReason.EOS,
         answer=answer,
     )
-    reward, components = score(MAJORITY, made)
+    reward, components = MAJORITY.score(made)
     return Trajectory(
         **{f: getattr(made, f) for f in made.__slots__} | {"reward": reward, "components": components}
     )
@@ -72,7 +71,7 @@ def test_votes_are_normalised_and_ties_go_to_the_first(answers, label) -> None:
 def test_rewards_are_agreement_and_format_whatever_is_gold() -> None:
     answers = ["Rome", "rome.", "Paris", None]
     by_gold = {
-        gold: [t.reward for t in settle(group("g", answers, gold), MAJORITY.reward)]
+        gold: [t.reward for t in MAJORITY.settle(group("g", answers, gold))]
         for gold in [("Paris",), ("Rome",), ()]
     }
     assert by_gold["Paris",] == pytest.approx([1.0, 1.0, 0.1, 0.0])
@@ -80,13 +79,12 @@ def test_rewards_are_agreement_and_format_whatever_is_gold() -> None:
 
 
 def test_a_group_without_votes_agrees_with_nobody() -> None:
-    assert [t.components[VOTE] for t in settle(group("g", [None, "the"]), MAJORITY.reward)] == [0.0, 0.0]
+    assert [t.components[VOTE] for t in MAJORITY.settle(group("g", [None, "the"]))] == [0.0, 0.0]
 
 
 def test_each_group_has_its_own_label() -> None:
-    both = settle(
-        [*group("a", ["Rome", "Rome", "Paris"]), *group("b", ["Paris", "Oslo", "Paris"])],
-        MAJORITY.reward,
+    both = MAJORITY.settle(
+        [*group("a", ["Rome", "Rome", "Paris"]), *group("b", ["Paris", "Oslo", "Paris"])]
     )
     assert [t.components[VOTE] for t in both] == [1, 1, 0, 1, 0, 1]
     metrics = step_metrics(both)
@@ -95,10 +93,11 @@ def test_each_group_has_its_own_label() -> None:
     assert metrics["vote/answers"] == 2
     assert metrics["vote/none"] == metrics["vote/unanimous"] == 0
     assert metrics.keys() <= METRICS.keys()
+    assert {"reward/em", "reward/format"} <= metrics.keys()
 
 
 def test_without_gold_answers_nothing_is_said_of_accuracy() -> None:
-    metrics = step_metrics(settle(group("a", ["Rome", "Rome", "Paris"], ()), MAJORITY.reward))
+    metrics = step_metrics(MAJORITY.settle(group("a", ["Rome", "Rome", "Paris"], ())))
     assert metrics["reward/mean"] == pytest.approx(0.1 + 0.9 * 2 / 3)
     assert not {"reward/em", "vote/label_accuracy"} & metrics.keys()
 

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from innersearch.assemble.engines import open_engine, world_engine
-from innersearch.config import NoiseSettings, RewardSettings, SearchSettings
-from innersearch.grammar.transcript import transcript
+from innersearch.config import NoiseSettings, SearchSettings, TermSettings
 from innersearch.metrics import normalise
-from innersearch.rewards import outcome_reward
+from innersearch.rewards import Rubric
 from innersearch.search.base import Engine, InformedEngine, SearchRequest, SearchResult, ask
 from innersearch.search.curriculum import Curriculum
 from innersearch.search.evidence import is_evidence
@@ -277,8 +276,7 @@ def test_the_step_decides_how_much_noise_there_is() -> None:
 
 
 def scored(trajectory: Trajectory) -> Trajectory:
-    answers = trajectory.question.golden_answers
-    reward, parts = outcome_reward(transcript(trajectory), answers, RewardSettings(answer="f1"))
+    reward, parts = Rubric.of([TermSettings(measure="f1")]).score(trajectory)
     return replace(trajectory, reward=reward, components=parts)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from innersearch.config import PromptSettings, Recipe, SamplingSettings, Trainer
 from innersearch.grammar import MaskRule
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
+from innersearch.rewards import Rubric
 from innersearch.rollout.run import Rollout
-from innersearch.train.tasks import encode_prompts, score
+from innersearch.train.tasks import encode_prompts
 from innersearch.train.trl.trainer import build_trainer, grpo_config
 from innersearch.types import Sampling, Trajectory
 from innersearch.world.bundled import BUNDLED
@@ -135,7 +135,7 @@ def trainer_of(
         tokenizer,
         chosen,
         encode_prompts(tokenizer, recipe, chosen, 512),
-        Rollout(policy, tokenizer, sampling, partial(score, recipe), mask),
+        Rollout(policy, tokenizer, sampling, Rubric.of(recipe.reward).score, mask),
         output=output,
         on_rollout=lambda step, trajectories: seen.append(trajectories),
         callbacks=callbacks,

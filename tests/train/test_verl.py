@@ -22,6 +22,7 @@ from innersearch.config import (
     Recipe,
     SamplingSettings,
     SearchSettings,
+    TermSettings,
     TrainerSettings,
     VerlSettings,
 )
@@ -33,13 +34,14 @@ from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import read_questions
 from innersearch.records import write_json
+from innersearch.rewards import Rubric
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.search.base import SearchResult
 from innersearch.stored import read_json, read_lines
-from innersearch.train.tasks import encode_prompts, score
+from innersearch.train.tasks import encode_prompts
 from innersearch.train.trl.trainer import to_columns
 from innersearch.train.verl import launch, settings
 from innersearch.train.verl.cluster import Machine, demand_machines, demand_verl
@@ -121,7 +123,7 @@ def rolled_out(recipe: Recipe, tasks: int) -> list[Trajectory]:
         TransformersPolicy(model, end_ids(model, tokenizer)),
         tokenizer,
         Sampling(1.0, 96, recipe.seed),
-        lambda t: score(recipe, t),
+        Rubric.of(recipe.reward).score,
         MaskRule(),
         plan=plan,
     )
@@ -496,7 +498,6 @@ def test_estimators(advantage: str, estimator: str) -> None:
         ("trainer", {"schedule": "linear"}, "--trainer.schedule"),
         ("trainer", {"bf16": False}, "mixed precision"),
         ("trainer", {"lora": LoraSettings(rank=8)}, "adapters"),
-        ("reward", {"answer": "majority"}, "whole groups"),
         ("verl", {"gpus_per_node": 3}, "3 GPUs do not divide"),
         ("verl", {"tensor_parallel": 3, "gpus_per_node": 4}, "tensor_parallel"),
         ("search", {"router": "gate:entropy:1.0"}, "min-prob"),
@@ -509,6 +510,12 @@ def test_what_verl_cannot_do_is_refused(part: str, changes: dict, message: str) 
     changed = getattr(RECIPE, part).model_copy(update=changes)
     with pytest.raises(ConfigError, match=message):
         settings.refuse(RECIPE.model_copy(update={part: changed}))
+
+
+def test_rewards_of_whole_groups_are_refused_by_verl() -> None:
+    votes = (TermSettings(measure="majority", weight=0.9), TermSettings(measure="em", weight=0.1))
+    with pytest.raises(ConfigError, match="whole groups"):
+        settings.refuse(RECIPE.model_copy(update={"reward": votes}))
 
 
 def test_searches_with_a_budget_are_counted_by_one_worker() -> None:

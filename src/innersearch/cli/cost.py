@@ -108,12 +108,12 @@ def _read_run_recipe(run: Path) -> Recipe:
     path = run / "recipe.json"
     if not path.is_file():
         raise RunError(f"no recipe.json in {run}: give the directory of a run, or its recipe as well")
-    return _validated(path, read_json(path))
+    return _validated(path, read_json(path), recorded=True)
 
 
-def _validated(path: Path, values: Any) -> Recipe:
+def _validated(path: Path, values: Any, *, recorded: bool = False) -> Recipe:
     try:
-        return Recipe.model_validate(values)
+        return Recipe.recorded(values) if recorded else Recipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_reason(error)}") from error
 

@@ -11,6 +11,7 @@ from innersearch.assemble.plans import demand_engine
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.config import Recipe
+from innersearch.config.reward import written
 from innersearch.readers import balanced
 from innersearch.runs import Run, dotted
 from innersearch.types import Question
@@ -56,10 +57,10 @@ def dry_run(
 
 def settings_rows(settings: Recipe, given: Mapping[str, Any]) -> list[list[str]]:
     """Name, value and source of every setting; one that the command line repeats is the recipe's."""
-    defaults = dotted(Recipe().model_dump())
-    from_recipe = dotted(Recipe.model_validate(given).model_dump(exclude_unset=True))
+    defaults = _flat(Recipe())
+    from_recipe = _flat(Recipe.model_validate(given), given=True)
     rows = []
-    for name, value in dotted(settings.model_dump()).items():
+    for name, value in _flat(settings).items():
         if name in from_recipe and from_recipe[name] == value:
             source = "recipe"
         elif name not in from_recipe and defaults[name] == value:
@@ -68,6 +69,12 @@ def settings_rows(settings: Recipe, given: Mapping[str, Any]) -> list[list[str]]
             source = "command line"
         rows.append([name, _shown(value), source])
     return rows
+
+
+def _flat(recipe: Recipe, *, given: bool = False) -> dict[str, Any]:
+    """All values by dotted names, or only those that were given; a reward is one line."""
+    values = recipe.model_dump(exclude_unset=given)
+    return dotted(values | ({"reward": written(recipe.reward)} if "reward" in values else {}))
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,9 @@ from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.cli.progress import Display, describe
 from innersearch.config import Recipe
+from innersearch.config.reward import demand_terms, instead_of
 from innersearch.errors import ConfigError
+from innersearch.rewards import Rubric
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
@@ -35,11 +37,14 @@ def read_recipe(tokens: list[str]) -> None:
     Raises:
         ConfigError: A recipe is named and there is no such file, or it is no TOML.
     """
+    demand_terms(tokens)
     app.config = ()
     for token in tokens:
         if token.endswith(".toml") and not token.startswith("-"):
             path, values = sources.read_recipe(token)
             # Under the name of the command: cyclopts drops keys that are names of other commands.
+            if isinstance(reward := values.get("reward"), dict):
+                raise ConfigError(f"{path}: [reward] is a list of terms now: {instead_of(reward)}")
             defaults = Dict({"train": values})
             defaults.source = str(path)
             app.config = (defaults,)
@@ -83,8 +88,8 @@ def train(
     if recipe.suffix != ".toml":
         raise ConfigError(f"{recipe} is no recipe: give a .toml file, for example one of recipes/")
     path = output or Path("runs") / settings.name
-    unlabelled = settings.reward.answer == "majority"
-    questions = load_questions(settings.data, settings.groups, labelled=not unlabelled)
+    labelled = Rubric.of(settings.reward).needs_gold
+    questions = load_questions(settings.data, settings.groups, labelled=labelled)
     resolved = settings.model_copy(update={"model": model_path(settings.model)})
     if engine is not None:
         trainer = settings.trainer.model_copy(update={"engine": engine})

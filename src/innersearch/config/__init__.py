@@ -6,7 +6,7 @@ A recipe is a TOML file; any value can be overridden on the command line by its 
 
 from innersearch.config.prompt import PromptSettings
 from innersearch.config.recipe import Recipe
-from innersearch.config.reward import MaskSettings, RewardSettings
+from innersearch.config.reward import MaskSettings, TermSettings
 from innersearch.config.search import NoiseSettings, SearchSettings
 from innersearch.config.simulator import SimulatorSettings, TuningSettings
 from innersearch.config.trainer import (
@@ -24,10 +24,10 @@ __all__ = [
     "NoiseSettings",
     "PromptSettings",
     "Recipe",
-    "RewardSettings",
     "SamplingSettings",
     "SearchSettings",
     "SimulatorSettings",
+    "TermSettings",
     "TrainerSettings",
     "TuningSettings",
     "VerlSettings",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from pydantic import Field, field_validator
 
 from innersearch.config.base import Settings
 from innersearch.config.prompt import PromptSettings
-from innersearch.config.reward import MaskSettings, RewardSettings
+from innersearch.config.reward import SSRL, MaskSettings, Reward, recorded
 from innersearch.config.search import SearchSettings
 from innersearch.config.trainer import GuardSettings, SamplingSettings, TrainerSettings, VerlSettings
 
@@ -28,12 +31,18 @@ class Recipe(Settings):
     """Every random number follows from it."""
     prompt: PromptSettings = PromptSettings()
     search: SearchSettings = SearchSettings()
-    reward: RewardSettings = RewardSettings()
+    reward: Reward = SSRL
+    """What a trajectory is worth: [[reward]] tables, or a line such as 0.9*em + 0.1*format:strict."""
     mask: MaskSettings = MaskSettings()
     sampling: SamplingSettings = SamplingSettings()
     trainer: TrainerSettings = TrainerSettings()
     verl: VerlSettings = VerlSettings()
     guard: GuardSettings = GuardSettings()
+
+    @classmethod
+    def recorded(cls, values: Any) -> Self:
+        """The recipe of a recipe.json, also of an earlier version."""
+        return cls.model_validate(recorded(values) if isinstance(values, Mapping) else values)
 
     @field_validator("name")
     @classmethod

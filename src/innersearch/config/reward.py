@@ -1,28 +1,198 @@
-"""What trajectories are worth, and which of their tokens are trained on."""
+"""What trajectories are worth, and which of their tokens are trained on.
+
+A reward is a list of terms, as tables in a recipe or as one line on the command line:
+
+    >>> read_reward("0.9*em + 0.1*format:strict")
+    [{'measure': 'em', 'weight': 0.9}, {'measure': 'format:strict', 'weight': 0.1}]
+    >>> read_reward("f1_set + gate(one_action) + otherwise(not_refused, -0.5)")[2]
+    {'measure': 'not_refused', 'role': 'otherwise', 'value': -0.5}
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from innersearch.config.base import Settings
+from innersearch.errors import ConfigError
+
+Role = Literal["add", "gate", "otherwise", "floor"]
+
+_NAME = r"[A-Za-z_](?:[\w.:/@-]*\w)?"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+_TERM = re.compile(
+    rf"\s*(?P<sign>[+-])?\s*(?:"
+    rf"gate\(\s*(?P<gate>{_NAME})\s*\)"
+    rf"|otherwise\(\s*(?P<otherwise>{_NAME})\s*,\s*(?P<value>{_NUMBER})\s*\)"
+    rf"|floor\(\s*(?P<floor>{_NUMBER})\s*\)"
+    rf"|(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<add>{_NAME}))\s*",
+    re.IGNORECASE,
+)
 
 
-class RewardSettings(Settings):
-    """R = (1 − weight)·A + weight·F − penalties, A the answer's exact match or F1."""
+class TermSettings(Settings):
+    """One term of a reward: what is measured, and what becomes of it."""
 
-    answer: Literal["em", "f1", "majority"] = "em"
-    """What answers are scored by: exact match, F1, or agreement with the majority of their group, which
-    needs no gold answers (test-time RL)."""
-    no_search_penalty: float = Field(0.0, ge=0, le=1)
-    """Taken from trajectories without a search; with F1 alone some policies stop searching."""
-    no_answer_penalty: float = Field(0.0, ge=0, le=1)
-    """Taken from trajectories without an answer (0.1 each in arXiv 2602.19526)."""
-    format: Literal["strict", "graded"] = "strict"
-    """Format reward F: strict state machine, or graded as in the released code."""
-    format_weight: float = Field(0.1, ge=0, le=1)
-    """Weight of F."""
+    measure: str = ""
+    """Its name, such as em, f1 or format:strict; not:NAME is 1 minus it. A floor has none."""
+    weight: float = 1.0
+    """What an added measure is multiplied by; below 0 it is a penalty."""
+    role: Role = "add"
+    """add: weighed, into the sum. gate: the sum is multiplied by it. otherwise: where it is 0, `value`
+    replaces the reward, the first such term counting. floor: the sum is at least `value`."""
+    value: float = 0.0
+    """Of otherwise and of floor."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> TermSettings:
+        if bool(self.measure) == (self.role == "floor"):
+            raise ValueError(
+                "a floor takes a value and no measure" if self.measure else "a term needs a measure"
+            )
+        return self
+
+
+def read_reward(given: object) -> object:
+    """Terms as tables from however they were given: tables, a line, or lines of the command line.
+
+    Raises:
+        ValueError: A line cannot be read, or it has the keys of earlier versions.
+    """
+    if isinstance(given, Mapping):
+        raise ValueError(f"a reward is a list of terms: {instead_of(given)}")
+    if isinstance(given, str):
+        return _parsed(given)
+    if isinstance(given, list | tuple) and given and all(isinstance(part, str) for part in given):
+        return [term for part in given for term in _parsed(part)]
+    return given
+
+
+def _parsed(line: str) -> list[dict[str, Any]]:
+    terms: list[dict[str, Any]] = []
+    at = 0
+    while at < len(line):
+        found = _TERM.match(line, at)
+        if found is None or (terms and not found["sign"]):
+            raise ValueError(
+                f"{line[at:].strip()[:40]!r} is no term: write for example 0.9*em + 0.1*format:strict, "
+                "with spaces around + and -; gate(NAME), otherwise(NAME, VALUE) and floor(VALUE) are "
+                "terms too"
+            )
+        terms.append(_term(found))
+        at = found.end()
+    if not terms:
+        raise ValueError("a reward needs a term, for example 0.9*em + 0.1*format:strict")
+    return terms
+
+
+def _term(found: re.Match[str]) -> dict[str, Any]:
+    if found["gate"]:
+        return {"measure": found["gate"], "role": "gate"}
+    if found["otherwise"]:
+        value = float(found["value"])
+        return {"measure": found["otherwise"], "role": "otherwise", "value": value}
+    if found["floor"]:
+        return {"role": "floor", "value": float(found["floor"])}
+    weight = float(found["weight"] or 1.0) * (-1.0 if found["sign"] == "-" else 1.0)
+    return {"measure": found["add"]} | ({"weight": weight} if weight != 1.0 else {})
+
+
+def written(terms: Iterable[TermSettings | Mapping[str, Any]]) -> str:
+    """Terms as one line, which `read_reward` reads as the same terms.
+
+    >>> written([TermSettings(measure="em", weight=0.9), TermSettings(measure="f1", weight=-2.0)])
+    '0.9*em - 2.0*f1'
+    """
+    line = ""
+    for given in terms:
+        term = given if isinstance(given, TermSettings) else TermSettings.model_validate(given)
+        sign = "-" if term.role == "add" and term.weight < 0 else "+"
+        line += f" {sign} {_written(term)}" if line else ("-" * (sign == "-")) + _written(term)
+    return line
+
+
+def _written(term: TermSettings) -> str:
+    if term.role == "floor":
+        return f"floor({term.value!r})"
+    if term.role == "otherwise":
+        return f"otherwise({term.measure}, {term.value!r})"
+    if term.role == "gate":
+        return f"gate({term.measure})"
+    return term.measure if abs(term.weight) == 1.0 else f"{abs(term.weight)!r}*{term.measure}"
+
+
+OLD_KEYS = ("answer", "format", "format_weight", "no_answer_penalty", "no_search_penalty")
+"""What a reward was made of before it was a list of terms."""
+
+
+def of_old_keys(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The terms that mean what the keys of earlier versions meant, to the last bit.
+
+    >>> written(of_old_keys({"answer": "f1", "format_weight": 0.0, "no_search_penalty": 0.1}))
+    'f1 - 0.1*not:searched'
+    """
+    weight = float(given.get("format_weight", 0.1))
+    shape = given.get("format", "strict")
+    terms = [{"measure": given.get("answer", "em"), "weight": 1 - weight}]
+    if weight or shape != "strict":
+        terms.append({"measure": f"format:{shape}", "weight": weight})
+    for what in ("answer", "search"):
+        if penalty := float(given.get(f"no_{what}_penalty", 0.0)):
+            terms.append({"measure": f"not:{what}ed", "weight": -penalty})
+    return [TermSettings.model_validate(term).model_dump() for term in terms]
+
+
+def demand_terms(given: Iterable[str]) -> None:
+    """Refuse options of the command line that name keys of earlier versions.
+
+    Raises:
+        ConfigError: One does.
+    """
+    words = list(given)
+    for index, word in enumerate(words):
+        option, _, value = word.partition("=")
+        key = option.removeprefix("--reward.").replace("-", "_")
+        if option.startswith("--reward.") and key in OLD_KEYS:
+            told = value or next(iter(words[index + 1 : index + 2]), "")
+            line = instead_of({key: told}).replace("reward = ", "--reward ")
+            raise ConfigError(f"{option} is gone: {line.partition(', or')[0]}")
+
+
+def recorded(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe.json, those of earlier versions as they are written today."""
+    reward = recipe.get("reward")
+    try:
+        return dict(recipe) | ({"reward": of_old_keys(reward)} if isinstance(reward, Mapping) else {})
+    except (TypeError, ValueError):
+        return dict(recipe)
+
+
+def instead_of(given: Mapping[str, Any]) -> str:
+    """What to write in place of the keys of earlier versions.
+
+    >>> instead_of({"format_weight": 0.0})
+    'in place of format_weight write reward = "em", or [[reward]] tables'
+    """
+    names = ", ".join(key for key in given if key in OLD_KEYS)
+    try:
+        line = written(of_old_keys(given))
+    except (TypeError, ValueError):
+        line = ""
+    if not names or not line:
+        return 'write reward = "0.9*em + 0.1*format:strict", or [[reward]] tables'
+    return f'in place of {names} write reward = "{line}", or [[reward]] tables'
+
+
+Reward = Annotated[tuple[TermSettings, ...], BeforeValidator(read_reward), Field(min_length=1)]
+
+SSRL: Reward = (
+    TermSettings(measure="em", weight=0.9),
+    TermSettings(measure="format:strict", weight=0.1),
+)
+"""R = 0.9·EM + 0.1·F (naive.py 473 of the released SSRL code)."""
 
 
 class MaskSettings(Settings):

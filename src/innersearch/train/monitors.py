@@ -19,6 +19,7 @@ METRICS = {
     "reward/stderr": "Standard error of the mean reward, over the means of groups.",
     "reward/em": "Share of trajectories whose answer is an exact match.",
     "reward/format": "Mean format reward F.",
+    "reward/NAME": "Mean of any other measure that the reward has a term for, under its name.",
     "search/calls": "Searches per trajectory, whoever answered them.",
     "search/real": "Searches per trajectory that an engine answered.",
     "search/failed_share": "Share of an engine's searches that failed.",
@@ -51,6 +52,9 @@ METRICS = {
     "time/step_s": "Seconds of the whole step.",
 }
 
+_UNWATCHED = ("f1", VOTE)
+"""Components that are no metrics: EM says as much, and votes have metrics of their own."""
+
 Observer = Callable[[int, Mapping[str, float]], None]
 """Called with each finished step and its metrics."""
 
@@ -76,10 +80,10 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     simulated = [call for call in real if call.source is Source.SIMULATOR]
     if simulated:
         metrics["search/mended_share"] = _share(bool(call.faults) for call in simulated)
-    for name in ("em", "format"):
+    named = dict.fromkeys(name for t in trajectories for name in t.components)
+    for name in (name for name in named if name not in _UNWATCHED):
         values = [t.components[name] for t in trajectories if name in t.components]
-        if values:
-            metrics[f"reward/{name}"] = statistics.fmean(values)
+        metrics[f"reward/{name}"] = statistics.fmean(values)
     metrics |= _group_metrics(trajectories) | _token_metrics(trajectories)
     return metrics | (_vote_metrics(trajectories) if VOTE in trajectories[0].components else {})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,12 @@ from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule
-from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
-from innersearch.rewards import outcome_reward
+from innersearch.rewards import Rubric
 from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
-from innersearch.types import Question, Sampling, Trajectory
+from innersearch.types import Question, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -92,11 +90,6 @@ def fitting(
     return kept
 
 
-def score(recipe: Recipe, trajectory: Trajectory) -> tuple[float, dict[str, float]]:
-    """The reward of a trajectory by the settings of a recipe."""
-    return outcome_reward(transcript(trajectory), trajectory.question.golden_answers, recipe.reward)
-
-
 def rollout_of(
     recipe: Recipe, policy: Policy, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan | None
 ) -> Rollout:
@@ -106,7 +99,7 @@ def rollout_of(
         policy,
         tokenizer,
         Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
-        partial(score, recipe),
+        Rubric.of(recipe.reward).score,
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
         plan=plan,

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from innersearch.config import Recipe, TrainerSettings
-from innersearch.rewards import votes
+from innersearch.rewards import Rubric
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.train import processes
@@ -84,7 +84,7 @@ def build_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> GRPOTrainer:
     """A GRPOTrainer that trains `model` on rollouts of `questions`."""
-    plan = recipe.trainer
+    plan, rubric = recipe.trainer, Rubric.of(recipe.reward)
     rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
     def roll_out(row_numbers: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
@@ -102,8 +102,7 @@ def build_trainer(
         ]
         with precision(recipe), whole(trainer) if processes.are_sharded() else nullcontext():
             trajectories = processes.together(lambda: rollout.run(tasks))
-            if recipe.reward.answer == "majority":
-                trajectories = votes.settle(trajectories, recipe.reward)
+            trajectories = rubric.settle(trajectories)
             on_rollout(step, trajectories)
         return to_columns(trajectories)
 

@@ -10,10 +10,11 @@ since attention is causal, and a segment with something to train comes last.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from innersearch.config import Recipe
-from innersearch.rewards import outcome_reward
+from innersearch.rewards import Rubric
 from innersearch.rollout.episode import Task
 from innersearch.types import Finish, Sampling, Segment, Source, StopReason, Trajectory
 
@@ -50,8 +51,7 @@ def failed(
     nothing: list[float | None] = [None] * (len(prompt) + 1)
     masked = [False] * (len(prompt) + 1)
     segment = Segment([*prompt, end_id], len(prompt), masked, masked, nothing, [], Finish.ERROR)
-    _, components = outcome_reward("", task.question.golden_answers, recipe.reward)
-    return Trajectory(
+    trajectory = Trajectory(
         uid=f"{task.group}/{task.repetition}",
         group_id=task.group,
         repetition=task.repetition,
@@ -62,10 +62,11 @@ def failed(
         stop_reason=StopReason.ERROR,
         step=task.step,
         reward=0.0,
-        components=components,
         tokenizer_id=tokenizer_id,
         error=error,
     )
+    _, components = Rubric.of(recipe.reward).score(trajectory)
+    return replace(trajectory, components=components)
 
 
 def _tokens(segment: Segment) -> Columns:

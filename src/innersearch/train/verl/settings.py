@@ -17,6 +17,7 @@ from typing import Any
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
+from innersearch.rewards import Rubric
 from innersearch.runs import Run
 from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.verl.server import ServerPolicy
@@ -70,7 +71,7 @@ def refuse(recipe: Recipe) -> None:
             "adapters are not written for verl: leave trainer.lora.rank at 0, or give verl's own "
             "settings with --verl.overrides actor_rollout_ref.model.lora_rank=…"
         )
-    if recipe.reward.answer == "majority":
+    if Rubric.of(recipe.reward).needs_groups:
         raise ConfigError(
             "verl hands out rewards one by one, and votes need whole groups: train with trl"
         )

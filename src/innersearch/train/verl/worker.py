@@ -82,7 +82,7 @@ class Worker:
             ConfigError: There is no such opener or engine.
             SearchError: The engine cannot be opened.
         """
-        recipe = Recipe.model_validate(read_json(path / "recipe.json"))
+        recipe = Recipe.recorded(read_json(path / "recipe.json"))
         # As in the process that started this one, perhaps on another day.
         use_day(path)
         with chdir(started_in):
@@ -145,7 +145,8 @@ class Worker:
             )
 
     def _count(self, trajectory: Trajectory) -> None:
-        self._em.setdefault(trajectory.step, []).append(trajectory.components["em"])
+        # A reward without gold answers has none.
+        self._em.setdefault(trajectory.step, []).append(trajectory.components.get("em", 0.0))
         self.rollouts += 1
         self.failures += trajectory.error is not None
         limit = self.recipe.verl.max_error_rate

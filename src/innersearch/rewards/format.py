@@ -1,14 +1,15 @@
-"""Rewards: R = (1 − λ)·A + λ·F, A the exact match or F1 of the answer, and both published readings of F.
+"""Format rewards F: whether a trajectory is well-formed.
 
-Rewards read the *transcript* of a trajectory: what the policy wrote, with every injected block
-replaced by a placeholder, so that no document can score.
+They read the *transcript* of a trajectory: what the policy wrote, with every injected block replaced by
+a placeholder, so that no document can score.
 
-* `strict` (default): a state machine. think, then any number of (search, information, think), then
+* `strict`: a state machine. think, then any number of (search, information, think), then
   answer; nothing but white space between; no block empty, a query on one line. 1 or 0, as the paper
   describes it.
 * `graded`: as in the released code (reward_manager/naive.py 268-373), loopholes included: free
   text between tags, an unclosed middle think, a stray closing search tag and an early answer all
   still earn 1.0, and an innocent `<br>` or "x < 3 and y > 2" earns 0.
+* `one-thought` (R1-Searcher): one thought, in which searches stand, and then one answer.
 
     >>> strict_format("<think>a</think><answer>b</answer>"), strict_format("<answer>b</answer>")
     (1.0, 0.0)
@@ -19,12 +20,11 @@ replaced by a placeholder, so that no document can score.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from itertools import cycle
 
-from innersearch.config import RewardSettings
-from innersearch.grammar import closing, last_answer, opening, scan
-from innersearch.metrics import exact_match, token_f1, vote
+from innersearch.grammar import closing, opening, scan
+from innersearch.rewards.scored import Scored
+from innersearch.rewards.terms import measure
 from innersearch.types import Kind
 
 _MAX_THOUGHTS = 8
@@ -107,36 +107,28 @@ def _searches_are_answered(tags: list[str]) -> bool:
     return True
 
 
-FORMATS: dict[str, Callable[[str], float]] = {"strict": strict_format, "graded": graded_format}
+@measure("format:strict")
+def _strict(scored: Scored) -> float:
+    return strict_format(scored.text)
 
 
-def outcome_reward(
-    text: str,
-    golden_answers: Iterable[str],
-    settings: RewardSettings = RewardSettings(),  # noqa: B008
-) -> tuple[float, dict[str, float]]:
-    """The reward of a transcript by some settings, and its parts `em`, `f1` and `format`.
+@measure("format:graded")
+def _graded(scored: Scored) -> float:
+    return graded_format(scored.text)
 
-    The defaults are SSRL's, R = 0.9·EM + 0.1·F (naive.py 473). A weight of 0 switches the format reward
-    off; `format` is reported all the same.
 
-    ZeroSearch's is F1 alone (qa_em.py, `trainer.reward_function=f1`). It can teach a policy to answer
-    nothing or to search nothing; a penalty of 0.1 for each keeps it from that (arXiv 2602.19526). As
-    published, F1 is SQuAD's for every question, also where the evaluation of its benchmark has another.
+@measure("format:one-thought")
+def _one_thought(scored: Scored) -> float:
+    return one_thought(scored.text)
 
-    An answer of which nothing is left when it is normalised, such as "the" or "!", is none; see
-    `innersearch.metrics`.
 
-    Agreement with the majority is added once the group is complete; gold answers have no part in it
-    then. A question without gold answers, which only that allows, has neither `em` nor `f1`.
+def one_thought(text: str) -> float:
+    """1.0 if one thought ends before one answer, else 0.0; what the prompt began need not begin here.
+
+    As released (reward_server_llama_stage1.py), searches are not looked at: `retrieved` rewards those.
     """
-    answer, golds = last_answer(text), list(golden_answers)
-    em, f1 = float(exact_match(answer, golds)), token_f1(answer, golds)
-    well_formed = FORMATS[settings.format](text)
-    by_answer = {"em": em, "f1": f1, "majority": 0.0}[settings.answer]
-    value = (1 - settings.format_weight) * by_answer
-    value += settings.format_weight * well_formed
-    value -= settings.no_answer_penalty * (vote(answer) is None and not em)
-    searched = any(b.kind is Kind.SEARCH and b.closed and b.content(text).strip() for b in scan(text))
-    value -= settings.no_search_penalty * (not searched)
-    return value, ({"em": em, "f1": f1} if golds else {}) | {"format": well_formed}
+    opened, closed = text.count(opening(Kind.THINK)), text.count(closing(Kind.THINK))
+    first, last = text.find(opening(Kind.ANSWER)), text.find(closing(Kind.ANSWER))
+    if opened > 1 or closed != 1 or not 0 <= text.find(closing(Kind.THINK)) < first < last:
+        return 0.0
+    return float(text.count(opening(Kind.ANSWER)) == text.count(closing(Kind.ANSWER)) == 1)

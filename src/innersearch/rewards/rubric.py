@@ -1,0 +1,120 @@
+"""A reward as a list of terms: the sum of what is added, times the gates, replaced by the first
+`otherwise` whose measure is 0, and never below the floor.
+
+`em`, `f1` and `format` are reported with every reward, whatever it is made of, since monitors, the
+collapse guard and reports read them; `format` is the first format term of the reward, else the strict
+one. Any other term is reported under its own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from innersearch.config.reward import TermSettings
+from innersearch.grammar import TAGS, Grammar
+from innersearch.rewards.scored import Scored
+from innersearch.rewards.terms import GroupMeasure, Measure, Term, find_measure, needs_gold
+from innersearch.rewards.votes import MAJORITY, VOTE
+from innersearch.types import Trajectory
+
+Components = dict[str, float]
+
+_FORMAT = "format"
+_BY_GOLD = ("em", "f1")
+"""Reported of every question that has gold answers."""
+
+
+class Rubric:
+    """What trajectories are worth.
+
+    Args:
+        terms: What is measured. Group measures count once `settle` sees whole groups.
+        floor: The least sum; None for no limit.
+        grammar: How policies write.
+    """
+
+    def __init__(
+        self, terms: Iterable[Term], floor: float | None = None, grammar: Grammar = TAGS
+    ) -> None:
+        # What is known of each trajectory comes first, so that settling a group only adds to it.
+        self.terms = sorted(terms, key=lambda term: isinstance(term.measure, GroupMeasure))
+        self.floor, self.grammar = floor, grammar
+        shape = next((t.name for t in self.terms if t.name.startswith(f"{_FORMAT}:")), "format:strict")
+        self._reported = {shape: _FORMAT, MAJORITY: VOTE}
+        self._measured = self._measures(shape)
+
+    @classmethod
+    def of(cls, reward: Iterable[TermSettings], grammar: Grammar = TAGS) -> Rubric:
+        """The rubric of a recipe.
+
+        Raises:
+            ConfigError: There is no measure of some name.
+        """
+        settings = list(reward)
+        floors = [term.value for term in settings if term.role == "floor"]
+        terms = [Term(t.measure, t.weight, t.role, t.value) for t in settings if t.role != "floor"]
+        return cls(terms, max(floors, default=None), grammar)
+
+    def _measures(self, shape: str) -> dict[str, Measure]:
+        """What is measured of each trajectory, under the names it is reported by."""
+        found: dict[str, Measure] = {}
+        named = [(name, find_measure(name)) for name in (*_BY_GOLD, shape)]
+        for name, measure in [*named, *((term.name, term.measure) for term in self.terms)]:
+            if not isinstance(measure, GroupMeasure):
+                found[self.reported(name)] = measure
+        return found
+
+    def reported(self, name: str) -> str:
+        """Under which name a measure stands in the components of a trajectory."""
+        return self._reported.get(name, name)
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether questions without gold answers can teach nothing by it."""
+        return any(needs_gold(term.measure) for term in self.terms)
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether only whole groups can be rewarded."""
+        return any(isinstance(term.measure, GroupMeasure) for term in self.terms)
+
+    def score(self, trajectory: Trajectory) -> tuple[float, Components]:
+        """The reward and its named components; what depends on the group is not in it yet."""
+        scored = Scored(trajectory, self.grammar)
+        left_out = () if scored.golds else _BY_GOLD
+        components = {n: float(of(scored)) for n, of in self._measured.items() if n not in left_out}
+        return self.reward(components), components
+
+    def settle(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Whole groups, one after another, with what depends on the group in their rewards."""
+        if not self.needs_groups:
+            return list(trajectories)
+        groups = groupby(trajectories, key=lambda trajectory: trajectory.group_id)
+        return [settled for _, members in groups for settled in self._settled(list(members))]
+
+    def _settled(self, group: list[Trajectory]) -> list[Trajectory]:
+        components = [dict(trajectory.components) for trajectory in group]
+        for term in self.terms:
+            if isinstance(term.measure, GroupMeasure):
+                values = term.measure.of_group(group)
+                for found, value in zip(components, values, strict=True):
+                    found[self.reported(term.name)] = float(value)
+        pairs = zip(group, components, strict=True)
+        return [replace(one, reward=self.reward(found), components=found) for one, found in pairs]
+
+    def reward(self, components: Mapping[str, float]) -> float:
+        """The reward by its components. A term that is not among them, for it waits for its group, adds
+        nothing and decides nothing.
+        """
+        known = [(t, components[n]) for t in self.terms if (n := self.reported(t.name)) in components]
+        for term, measured in known:
+            if term.role == "otherwise" and not measured:
+                return term.value
+        total = 0.0
+        for term, measured in known:
+            total += term.weight * measured if term.role == "add" else 0.0
+        for term, measured in known:
+            total *= measured if term.role == "gate" else 1.0
+        return total if self.floor is None else max(self.floor, total)

@@ -1,0 +1,68 @@
+"""A trajectory as measures see it, read once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from innersearch.grammar import TAGS, Block, Grammar, last_answer, scan
+from innersearch.grammar.transcript import transcript
+from innersearch.thoughts import spoken
+from innersearch.types import Call, Kind, Source, Trajectory
+
+_POLICY_WRITTEN = (Source.POLICY, Source.SELF_SEARCH)
+
+
+class Scored:
+    """What a trajectory's policy wrote, what it called, and the gold answers.
+
+    Args:
+        trajectory: The trajectory.
+        grammar: How its policy writes.
+        direct: Whether all that stands after its last thought is the answer: the baseline without
+            search.
+    """
+
+    def __init__(self, trajectory: Trajectory, grammar: Grammar = TAGS, *, direct: bool = False) -> None:
+        self.trajectory, self.grammar, self._direct = trajectory, grammar, direct
+
+    @cached_property
+    def text(self) -> str:
+        """What the policy wrote, with a placeholder for each result of a search."""
+        return transcript(self.trajectory, self.grammar)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The blocks of that text."""
+        return scan(self.text, self.grammar)
+
+    @cached_property
+    def answer(self) -> str | None:
+        """The answer of the policy, or None."""
+        return spoken(self.text).last if self._direct else last_answer(self.text, self.grammar)
+
+    @property
+    def golds(self) -> Sequence[str]:
+        """The gold answers."""
+        return self.trajectory.question.golden_answers
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Whatever was asked for."""
+        return self.trajectory.calls
+
+    @cached_property
+    def replies(self) -> list[str]:
+        """What stands between the results: of each stretch all that the policy wrote, and what the
+        framework wrote for it at its beginning.
+        """
+        found = [""]
+        for segment in self.trajectory.segments:
+            for span in segment.spans:
+                if span.source is Source.TEMPLATE:
+                    continue
+                if span.source in _POLICY_WRITTEN or span.kind is not Kind.INFORMATION:
+                    found[-1] += span.text
+                elif found[-1]:
+                    found.append("")
+        return [reply for reply in found if reply.strip()]
