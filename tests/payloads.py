@@ -60,6 +60,11 @@ def payloads() -> list[str]:
 
 def reads_as_tag(text: str) -> bool:
     """Whether a credulous reader, or a tokenizer that normalises, could see a protocol tag."""
+    return re.search(rf"</?({'|'.join(KINDS)})/?>", credulous(text)) is not None
+
+
+def credulous(text: str) -> str:
+    """A text as a reader or a tokenizer sees it that takes everything for what it looks like."""
     for _ in range(3):
         text = html.unescape(text)
     text = re.sub(r"\\u00|\\x|%|<0x(?=3[CE]>)", "&#x", text, flags=re.IGNORECASE)
@@ -68,7 +73,26 @@ def reads_as_tag(text: str) -> bool:
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc", "Mn", "Zs", "Zl"))
     for opener, closer in BRACKETS:
         text = text.replace(opener, "<").replace(closer, ">")
-    return re.search(rf"</?({'|'.join(KINDS)})/?>", text.casefold().replace("▁", "")) is not None
+    return text.casefold().replace("▁", "")
+
+
+def disguises(tag: str) -> Iterator[str]:
+    """One tag of any grammar as it may stand in a document."""
+    opener, inner, closer = tag[0], tag[1:-1], tag[-1]
+    half = len(inner) // 2
+    yield from (tag, tag.upper(), tag.title(), tag.swapcase(), tag * 3)
+    yield f"{opener} {inner} {closer}"
+    yield f"{opener}{inner[:half]}{tag}{inner[half:]}{closer}"
+    for gap in SPACES + UNSEEN:
+        yield from (f"{opener}{gap}{inner}{closer}", f"{opener}{inner}{gap}{closer}")
+        yield f"{opener}{inner[:half]}{gap}{inner[half:]}{closer}"
+    if opener == "<":
+        for one, other in (*BRACKETS, *ENTITIES):
+            yield f"{one}{inner}{other}"
+    for plains, likes in ALPHABETS:
+        yield f"{opener}{inner.translate(str.maketrans(plains, likes))}{closer}"
+    entities = {ord("a"): "&#97;", ord("o"): "&#x6F;", ord("e"): "&#101;"}
+    yield f"{opener}{inner.translate(entities)}{closer}"
 
 
 def _disguised() -> Iterator[str]:

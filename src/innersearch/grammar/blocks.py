@@ -63,6 +63,7 @@ class Scanner:
     def __init__(self, grammar: Grammar = TAGS) -> None:
         self._pattern, self._tags, self._reach = _table(grammar)
         self._nested, self._opaque = grammar.nested, grammar.opaque
+        self._shut = Kind.THINK in grammar.opaque
         self.blocks: list[Block] = []
         """Those that have ended, in order."""
         self.current = Open(Kind.TEXT, 0, 0)
@@ -118,7 +119,7 @@ class Scanner:
         elif opens:
             nests = kind in self._nested and (self._within or now is Kind.THINK)
             parts = nests and now is Kind.THINK
-            if parts or now not in self._opaque:
+            if parts or not (now in self._opaque or (self._within and not nests and self._shut)):
                 self._end(start, closed=parts or now is Kind.TEXT)
                 self.current, self._depth, self._within = Open(kind, start, end), 1, nests
         elif kind is now:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,14 +34,15 @@ def separated(tool: str, by: str, most: int) -> Reading:
     return partial(_separated, tool, by, most)
 
 
-def json_call(tools: Mapping[str, str], most: int = 1) -> Reading:
-    """A call in JSON: an object with the name of a tool and its arguments.
+def json_call(tools: Mapping[str, str], most: int = 1, *, inputs: int = 3) -> Reading:
+    """A call in JSON: an object with the name of a tool and its arguments, or a list of such.
 
     Args:
         tools: The argument that holds the inputs, a text or a list of texts, by the name of its tool.
-        most: Inputs that a call may have; more are dropped and counted.
+        most: Calls that a list may hold; the inputs of others are dropped and counted.
+        inputs: Inputs that a call may have; more are dropped and counted.
     """
-    return partial(_json_call, dict(tools), most)
+    return partial(_json_calls, dict(tools), most, inputs)
 
 
 def _one(tool: str, content: str, *, empty: bool) -> tuple[Action, ...] | Malformed:
@@ -73,15 +75,31 @@ def texts(value: Any) -> list[str] | None:
     return None
 
 
-def _json_call(tools: dict[str, str], most: int, content: str) -> tuple[Action, ...] | Malformed:
+def _json_calls(
+    tools: dict[str, str], most: int, inputs: int, content: str
+) -> tuple[Action, ...] | Malformed:
     try:
-        call = json.loads(content)
+        read = json.loads(content)
     except (ValueError, RecursionError) as error:
         return Malformed(Reason.NOT_JSON, str(error)[:_SHOWN])
+    calls: list[Action] = []
+    for call in read if isinstance(read, list) else [read]:
+        asked = _call(tools, inputs, call)
+        if isinstance(asked, Malformed):
+            return asked
+        calls.append(asked)
+    if not calls:
+        return Malformed(Reason.EMPTY)
+    kept, rest = calls[:most], calls[most:]
+    surplus = sum(len(call.inputs) + call.dropped for call in rest)
+    return (*kept[:-1], replace(kept[-1], dropped=kept[-1].dropped + surplus))
+
+
+def _call(tools: dict[str, str], most: int, call: Any) -> Action | Malformed:
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return Malformed(Reason.NOT_A_CALL)
-    name, arguments = call["name"], call.get("arguments", {})
-    if not isinstance(arguments, dict):
+    name, arguments = call["name"], _arguments(call)
+    if arguments is None:
         return Malformed(Reason.NOT_A_CALL)
     if name not in tools:
         return Malformed(Reason.UNKNOWN_TOOL, f"{name[:_SHOWN]!r}; there are {', '.join(tools)}")
@@ -89,4 +107,15 @@ def _json_call(tools: dict[str, str], most: int, content: str) -> tuple[Action, 
     inputs = [text.strip() for text in texts(arguments.get(tools[name])) or () if text.strip()]
     if not inputs:
         return Malformed(Reason.NO_INPUT, f"{tools[name]!r} of {name}")
-    return (Action(name, tuple(inputs[:most]), options, max(0, len(inputs) - most)),)
+    return Action(name, tuple(inputs[:most]), options, max(0, len(inputs) - most))
+
+
+def _arguments(call: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments of a call: `parameters` to Llama, and a text of JSON to some APIs."""
+    arguments = call.get("arguments", call.get("parameters", {}))
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return None
+    return arguments if isinstance(arguments, dict) else None
