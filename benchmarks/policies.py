@@ -34,8 +34,9 @@ from scheduler import middle
 from transformers import PreTrainedTokenizerFast
 
 from innersearch import prompts
+from innersearch.assemble.models import conventions_of, model_path
 from innersearch.assemble.plans import open_plan
-from innersearch.assemble.sources import default_prompt, load_questions, model_path
+from innersearch.assemble.sources import load_questions
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Completion, Request, Sampler
 from innersearch.policy.loading import load_model, load_tokenizer
@@ -125,7 +126,7 @@ def enlarge(path: str, units: int, workspace: str) -> str:
 
 
 def tasks_of(tokenizer: PreTrainedTokenizerFast, options: argparse.Namespace) -> list[Task]:
-    prompt = default_prompt(tokenizer)
+    prompt = conventions_of(tokenizer).prompt
     return [
         Task(q, prompts.encode(tokenizer, prompt, q.question), q.id, repetition)
         for q in load_questions("world:train")[: options.questions]

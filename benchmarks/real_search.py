@@ -19,10 +19,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display
 from innersearch.config import SearchSettings
 from innersearch.evaluate.calibrate import Wanted, calibrate, em, signal_values
+from innersearch.evaluate.evaluation import Evaluation
 from innersearch.intervals import DRAWS, Scores, difference, generator, proportion
 from innersearch.metrics import auroc
 from innersearch.routing.gate import gate_router
@@ -57,7 +57,9 @@ class Agent:
         place = self.place(router, split, engine)
         if search and engine == "plain":
             search = search.model_copy(update={"engine": f"bm25:{plain_index(self.folder.parent)}"})
-        return self.sets[split].run(place, search, self.display, f"{self.folder.name} {place.name}")
+        return self.sets[split].run(
+            place, search, self.display.update, f"{self.folder.name} {place.name}"
+        )
 
     def place(self, router: str, split: str = "test", engine: str = "world") -> Path:
         """The directory of an evaluation."""
@@ -120,7 +122,7 @@ def measure(agent: Agent, truths: dict[str, str], signals: Iterable[str]) -> dic
 
     def on_validation(router: str, path: Path) -> dict[str, Any]:
         search = SearchSettings(**SETTINGS | {"router": router})
-        return agent.sets["validation"].run(path, search, agent.display, path.name)
+        return agent.sets["validation"].run(path, search, agent.display.update, path.name)
 
     gate = calibrate(on_validation, best, Wanted(em_loss=0.01), agent.folder / "calibration")
     always, hybrid = agent.run("always"), agent.run(gate_router(gate))

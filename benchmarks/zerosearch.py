@@ -22,9 +22,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display
 from innersearch.config import SearchSettings, SimulatorSettings
+from innersearch.evaluate.evaluation import Evaluation
 from innersearch.intervals import proportion
 from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json, read_lines
@@ -111,7 +111,7 @@ def evaluated(model: str, place: Path, folder: Path, display: Display) -> dict[s
         where = place / "test" / name
         done = where / "summary.json"
         summaries[name] = (
-            read_json(done) if done.exists() else evaluation.run(where, search, display, name)
+            read_json(done) if done.exists() else evaluation.run(where, search, display.update, name)
         )
     return summaries
 

@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 from pydantic import TypeAdapter
 
-from innersearch.assemble.sources import read_recipe
+from innersearch.assemble.recipes import read_recipe
 from innersearch.cli import main
 from innersearch.data.check import check
 from innersearch.errors import InnersearchError

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from innersearch.assemble.sources import load_questions, read_recipe
+from innersearch.assemble.recipes import read_recipe
+from innersearch.assemble.sources import load_questions
 from innersearch.data.check import check
 from innersearch.errors import DataError
 from innersearch.readers import read_questions

@@ -10,17 +10,18 @@ from typing import Any, TypeVar
 
 import pytest
 
-from innersearch.assemble.engines import call_settings
 from innersearch.config import SearchSettings
 from innersearch.net.calls import TransientError
 from innersearch.net.patience import CallSettings
 from innersearch.search.base import SearchResult
+from innersearch.search.curriculum import Curriculum
+from innersearch.search.kinds import Opening
 from innersearch.search.remote.dialects import SERPER
 from innersearch.search.remote.web import WebEngine
 from innersearch.search.wrappers.budget import Budget, Budgeted, Spent
 from innersearch.search.wrappers.reliable import Reliable
 from tests.search.test_reliable import Index
-from tests.search_servers import KEY, Answer, LocalServer, SearchRequest, api
+from tests.search_servers import KEY, Answer, Asked, LocalServer, api
 from tests.virtual_time import VirtualLoop, WireLoop
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Window:
         self.taken: dict[int, int] = {}
         self.refused = 0
 
-    def __call__(self, asked: SearchRequest) -> Answer:
+    def __call__(self, asked: Asked) -> Answer:
         with self._lock:
             second = int(self._clock())
             if self.taken.get(second, 0) >= self._per_second:
@@ -121,9 +122,12 @@ def test_calls_per_second_are_a_setting() -> None:
 
 
 def test_settings_of_a_recipe_limit_calls() -> None:
-    told = call_settings(SearchSettings(in_flight=3, per_second=0.5, deadline_s=7), 60.0)
+    def calls(settings: SearchSettings) -> CallSettings:
+        return Opening(settings, Budget(), Curriculum(settings.noise), 60.0).calls()
+
+    told = calls(SearchSettings(in_flight=3, per_second=0.5, deadline_s=7))
     assert (told.in_flight, told.per_second, told.deadline_s, told.max_outage_s) == (3, 0.5, 7, 60)
-    by_default = call_settings(SearchSettings(), 60.0)
+    by_default = calls(SearchSettings())
     assert (by_default.in_flight, by_default.per_second, by_default.deadline_s) == (32, 0, 30)
 
 

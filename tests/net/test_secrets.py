@@ -21,6 +21,7 @@ from innersearch.assemble.policies import open_policy
 from innersearch.cli import main
 from innersearch.cli.options import SearchOptions
 from innersearch.config import Recipe, SearchSettings, SimulatorSettings
+from innersearch.config.conventions import USUAL
 from innersearch.errors import InnersearchError, SearchError
 from innersearch.net.keys import Key
 from innersearch.net.patience import CallSettings
@@ -243,7 +244,7 @@ def test_users_and_queries_of_addresses_reach_neither_screen_nor_files(
         assert main(line) == 1
     for engine in (f"remote:{place}", f"exa:{place}"):
         with pytest.raises(SearchError) as caught:
-            SearchOptions(search="always", engine=engine).resolved("m", world=False)
+            SearchOptions(search="always", engine=engine).choice().settings("m", USUAL)
         assert secret not in shown(caught.value)
     for policy in (f"http:{place}", f"htp:{place}", f"chat:{place}#m", f"http:http://h,{place}"):
         with pytest.raises(InnersearchError) as caught:

@@ -20,6 +20,7 @@ from innersearch.errors import ConfigError, PolicyError, RunError
 from innersearch.policy.servers import Patience, Servers
 from innersearch.runs import Run
 from innersearch.search.wrappers.budget import Budget, Spent
+from innersearch.world.conventions import WORLD
 from tests.search_servers import Answer, Asked, LocalServer
 
 FAST = Patience(backoff_s=0.001, backoff_max_s=0.002, probe_s=0.001, rest_s=0.001, max_outage_s=5.0)
@@ -140,7 +141,7 @@ def test_what_the_machine_refused_is_said_as_it_is(
 @pytest.mark.usefixtures("in_empty_folder")
 def test_how_many_searches_may_fail_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     for given, wanted in ((0.0, 0.0), (0.9, 0.9), (None, SearchSettings().max_error_rate)):
-        settings = SearchOptions(search="world", max_error_rate=given).resolved("world", world=True)
+        settings = SearchOptions(search="world", max_error_rate=given).choice().settings("world", WORLD)
         assert settings is not None
         assert settings.max_error_rate == wanted
     alone = ("eval", "world", "--data", "world:test", "--max-error-rate", "0")

@@ -16,7 +16,7 @@ from innersearch.search.remote.retrieve import RemoteEngine
 from innersearch.search.remote.web import WebEngine
 from innersearch.search.wrappers.budget import Budget, Budgeted, Spent, forecast
 from innersearch.search.wrappers.reliable import Reliable
-from tests.search_servers import KEY, Answer, LocalServer, SearchRequest, api
+from tests.search_servers import KEY, Answer, Asked, LocalServer, api
 
 SETTINGS = CallSettings(in_flight=256, backoff_s=0.001, probe_s=0.001)
 
@@ -61,7 +61,7 @@ def test_exactly_what_the_budget_allows_is_sent(limit: dict[str, float], sent: i
 def test_retries_take_from_the_budget_too() -> None:
     """Every third request fails; none arrives beyond the limit."""
 
-    def reply(asked: SearchRequest) -> Answer:
+    def reply(asked: Asked) -> Answer:
         return Answer({}, 503) if len(server.asked) % 3 == 0 else api("serper")(asked)
 
     budget = Budget(calls=300)
@@ -102,7 +102,7 @@ def test_a_call_that_was_broken_off_stays_paid() -> None:
         broken_off.set()
         await engine.close()
 
-    def answer(asked: SearchRequest) -> Answer:
+    def answer(asked: Asked) -> Answer:
         broken_off.wait(60)
         return Answer({})
 
@@ -121,7 +121,7 @@ def test_what_an_answer_states_replaces_the_list_price() -> None:
 
 
 def test_a_free_engine_counts_calls_not_queries() -> None:
-    def reply(asked: SearchRequest) -> Answer:
+    def reply(asked: Asked) -> Answer:
         return Answer({"result": [[]] * len(asked.values["queries"])})
 
     budget = Budget(calls=2)

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from innersearch.assemble.engines import open_engine, world_engine
+from innersearch.assemble.engines import open_engine
 from innersearch.config import NoiseSettings, SearchSettings, TermSettings
 from innersearch.metrics import normalise
 from innersearch.rewards import Rubric
 from innersearch.search.base import Engine, InformedEngine, SearchRequest, SearchResult, ask
 from innersearch.search.curriculum import Curriculum
 from innersearch.search.evidence import is_evidence
+from innersearch.search.kinds import EngineKind
 from innersearch.search.wrappers.degraded import DegradedEngine
 from innersearch.train.monitors import step_metrics
 from innersearch.types import Document, Question, Source, Trajectory
+from innersearch.world.engine import world_engine
 from tests.rollout.test_rollout import TEST, injected, plan, roll, tasks
 
 DISTRACTORS = ("lower", "other", "removed")
@@ -252,7 +254,8 @@ def test_it_passes_for_the_engine_but_for_its_identity() -> None:
 def test_it_is_there_only_where_there_is_noise() -> None:
     def opened(**noise: Any) -> Engine:
         settings = SearchSettings(engine="ranked", noise=NoiseSettings(**noise))
-        return open_engine(settings, own={"ranked": lambda _: Ranked()})
+        kind = EngineKind("ranked", "ranked", lambda name, opening: Ranked())
+        return open_engine(settings, kinds=[kind])
 
     assert isinstance(opened(), Ranked)
     assert isinstance(opened(start=0.0, end=0.25), DegradedEngine)

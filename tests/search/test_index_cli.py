@@ -82,7 +82,7 @@ def test_quotes_keep_what_stands_in_them() -> None:
             "exa",
         ]
         assert [bare(part) for part in cut(f"{place(text)}@m", "@")] == [text, "m"]
-    assert price_usd('serper,bm25:"serper,exa"') == price_usd("serper")
+    assert price_usd(engine_names('serper,bm25:"serper,exa"')) == price_usd(engine_names("serper"))
     for wrong in ('bm25:"a', 'a"b,c', '"a\\"'):
         for refuses in (engine_names, lambda text: SearchSettings(engine=text)):
             with pytest.raises(ValueError, match="not closed"):

@@ -9,7 +9,7 @@ import pytest
 from innersearch.assemble.engines import open_engine, price_usd
 from innersearch.cli import main
 from innersearch.config import SearchSettings
-from innersearch.config.names import EngineName
+from innersearch.config.names import EngineName, engine_names
 from innersearch.errors import ConfigError, SearchError
 from innersearch.net.patience import CallSettings
 from innersearch.search.remote.places import Place
@@ -91,7 +91,7 @@ def test_a_longer_deadline_bears_a_longer_silence() -> None:
 
 
 def test_an_api_with_options_keeps_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert price_usd("serper#per_second=2") == price_usd("serper") > 0
+    assert price_usd(engine_names("serper#per_second=2")) == price_usd(engine_names("serper")) > 0
     monkeypatch.setenv("SERPER_API_KEY", KEY)
     with LocalServer(api("serper")) as server:
         [result] = ask(open_engine(SearchSettings(engine=f"serper:{server.url}#per_second=50")), "q")

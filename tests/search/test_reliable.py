@@ -17,7 +17,7 @@ from innersearch.search.remote.calls import once
 from innersearch.search.remote.retrieve import RemoteEngine
 from innersearch.search.wrappers.reliable import Reliable
 from innersearch.types import Document, Source
-from tests.search_servers import Answer, LocalServer, SearchRequest, retrieve
+from tests.search_servers import Answer, Asked, LocalServer, retrieve
 
 QUICK = CallSettings(
     deadline_s=60.0,
@@ -168,7 +168,7 @@ def test_the_deadline_covers_slow_answers() -> None:
 
 @pytest.mark.parametrize("answer", [{"delay_s": 3.0}, {"trickle_s": 0.05}], ids=["silent", "trickling"])
 def test_the_deadline_holds_on_the_network(answer: dict[str, float]) -> None:
-    def reply(asked: SearchRequest) -> Answer:
+    def reply(asked: Asked) -> Answer:
         slow = len(server.asked) == 1
         return replace(retrieve(asked), **answer) if slow else retrieve(asked)
 

@@ -25,7 +25,7 @@ from innersearch.search.remote.dialects import DIALECTS, MAX_TEXT, cut_query, re
 from innersearch.search.remote.web import WebEngine
 from innersearch.search.wrappers.reliable import Reliable
 from innersearch.types import Source
-from tests.search_servers import APIS, KEY, Answer, LocalServer, SearchRequest, api, ask, page
+from tests.search_servers import APIS, KEY, Answer, Asked, LocalServer, api, ask, page
 
 KEYED = sorted(name for name in APIS if DIALECTS[name].key_variable)
 
@@ -113,7 +113,7 @@ def test_keys_appear_nowhere(
 ) -> None:
     """The server even sends them back; None is a good answer that holds the key in a document."""
 
-    def reply(asked: SearchRequest) -> Answer:
+    def reply(asked: Asked) -> Answer:
         if answer is not None:
             return answer
         good = api(name)(asked)
@@ -314,7 +314,7 @@ def test_a_refused_connection_was_not_sent_and_costs_nothing() -> None:
 def test_retry_after_is_honoured() -> None:
     times: list[float] = []
 
-    def reply(asked: SearchRequest) -> Answer:
+    def reply(asked: Asked) -> Answer:
         times.append(time.monotonic())
         return Answer({}, 429, {"retry-after": "1"}) if len(times) == 1 else api("serper")(asked)
 

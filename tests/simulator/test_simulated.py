@@ -33,7 +33,7 @@ from innersearch.types import Question, Source
 from innersearch.world.bundled import BUNDLED
 from tests.rollout.test_rollout import injected, plan, roll, tasks
 from tests.search_servers import KEY, Answer, LocalServer
-from tests.search_servers import SearchRequest as Arrived
+from tests.search_servers import Asked as Arrived
 
 Write = Callable[[Prompt, tuple[str | int, ...]], "Output | Awaitable[Output]"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from innersearch.assemble.engines import demand_alone, open_engine
+from innersearch.assemble.engines import check_engine, open_engine
 from innersearch.config import SearchSettings
 from innersearch.rollout.episode import SearchPlan
 
@@ -19,22 +18,10 @@ def open_plan(
 
 
 def demand_engine(settings: SearchSettings) -> None:
-    """Check that the router is known and the engine can be opened; nothing is written.
-
-    Of a simulator's directory all is looked at but the weights.
+    """Check that the engine can be opened, if there is one; nothing is written.
 
     Raises:
         InnersearchError: As `open_plan`.
     """
-    from innersearch.simulator.loading import demand_simulator, is_address
-
-    if not settings.rule.asks:
-        return
-    for name in settings.engines:
-        if name.kind == "simulated" and name.place and not is_address(name.place):
-            demand_alone(settings)
-            demand_simulator(name.place, settings.simulator)
-            return
-    # A cache that is recorded would be made.
-    looked_at = settings if settings.offline else settings.model_copy(update={"cache": ""})
-    asyncio.run(open_engine(looked_at).close())
+    if settings.rule.asks:
+        check_engine(settings)

@@ -5,49 +5,71 @@
     http:URL[,URL…][#NAME]   servers of the model that take and give token ids (vLLM, SGLang)
     chat:URL#NAME            a chat API: evaluation only, with text that is encoded again
 
-A server's model needs a directory here as well, for its tokenizer.
+A server's model needs a directory here as well, for its tokenizer. Packages of others add kinds under
+`innersearch.policies`; see `innersearch.policy.kinds`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from innersearch.errors import ConfigError, PolicyError, did_you_mean
+from innersearch.extensions import Offers
 from innersearch.net.addresses import without_users
 from innersearch.policy.base import Policy, Request
 from innersearch.policy.completions import CompletionsPolicy
+from innersearch.policy.kinds import DTYPE, Opening, PolicyKind, PolicyName
 from innersearch.policy.servers import Patience, Servers
 from innersearch.types import Sampling
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _PROBE_S = 60.0
 """How long a server may take for its first word."""
-POLICIES = ("transformers", "vllm", "http", "chat")
 
 
-DTYPES = ("float32", "bfloat16", "float16", "auto")
-DTYPE = "float32"
-"""What weights are computed in unless another type is asked for; auto is that of the weights."""
+@dataclass(frozen=True, slots=True)
+class ChosenPolicy:
+    """A policy that was named, before it is opened."""
+
+    name: PolicyName
+    kind: PolicyKind
+
+    @property
+    def own(self) -> bool:
+        """Whether the model at hand answers; behind a chat API it is another one."""
+        return self.kind.own
+
+    def open(
+        self, path: str, tokenizer: PreTrainedTokenizerFast, *, max_batch: int = 256, dtype: str = DTYPE
+    ) -> Policy:
+        """The policy for the model at `path`; as `open_policy`."""
+        if dtype != DTYPE and not self.kind.here:
+            raise ConfigError(
+                f"--dtype {dtype} with the policy {self.name.text}: its server has chosen, leave it out"
+            )
+        return self.kind.open(self.name, Opening(path, tokenizer, max_batch, dtype))
 
 
-def kind_of(name: str) -> str:
-    """The kind of a policy: what stands before its address."""
-    return _parts(name)[0]
+def parse_policy(text: str) -> ChosenPolicy:
+    """The policy that a text names.
 
-
-def _parts(name: str) -> tuple[str, str]:
-    """The kind of a policy and its place; an address alone is that of a server."""
-    kind, _, place = name.partition(":")
-    return ("http", name) if kind in ("http", "https") and place.startswith("//") else (kind, place)
-
-
-def runs_own(name: str) -> bool:
-    """Whether the model at hand answers; behind a chat API it is another one."""
-    return not name.startswith("chat:")
+    Raises:
+        ConfigError: There is no such policy, or its address or model is missing.
+    """
+    name = PolicyName.parse(text)
+    kind = POLICIES.find(name.kind)
+    if kind is not None and kind.takes(name):
+        return ChosenPolicy(name, kind)
+    hint = "" if kind else f"{did_you_mean(name.kind, POLICIES.names())}; "
+    forms = [found.form for known in POLICIES.names() if (found := POLICIES.find(known))]
+    raise ConfigError(
+        f"unknown policy {without_users(text)!r}; {hint}write {', '.join(forms[:-1])} or {forms[-1]}"
+    )
 
 
 def open_policy(
@@ -65,49 +87,101 @@ def open_policy(
         path: Model directory or hub id; for servers, it says only what ends a sequence.
         tokenizer: The tokenizer there.
         max_batch: Sequences in flight at most.
-        dtype: What the model computes in here: one of `DTYPES`; servers have chosen theirs.
+        dtype: What the model computes in here: float32, bfloat16, float16 or auto; servers have chosen
+            theirs.
 
     Raises:
         ConfigError: There is no such policy, or something that it needs is not given or installed.
         ModelError: There is no such model, or the server of it sends no token ids.
         PolicyError: No server answers.
     """
-    if dtype != DTYPE and kind_of(name) in ("http", "chat"):
-        raise ConfigError(f"--dtype {dtype} with the policy {name}: its server has chosen, leave it out")
-    kind, place = _parts(name)
-    address, _, model = place.partition("#")
-    urls = [url for url in address.split(",") if url]
-    match kind:
-        case "transformers" if not place:
-            return _in_memory(path, tokenizer, max_batch, dtype)
-        case "vllm" if not place:
-            from innersearch.policy.loading import demand_loadable
-            from innersearch.policy.vllm import VllmPolicy
-
-            demand_loadable(path, tokenizer)
-            chosen = {} if dtype == DTYPE else {"dtype": dtype}
-            return VllmPolicy.load(path, tokenizer, max_batch=max_batch, **chosen)
-        case "http" if urls:
-            return _checked(_completions(urls, model, path, tokenizer, max_batch), tokenizer)
-        case "chat" if len(urls) == 1 and model:
-            from innersearch.policy.chat import ChatPolicy
-
-            return ChatPolicy(urls[0], model, tokenizer, in_flight=max_batch)
-    hint = "" if kind in POLICIES else f"{did_you_mean(kind, POLICIES)}; "
-    raise ConfigError(
-        f"unknown policy {without_users(name)!r}; {hint}write transformers, vllm, "
-        "http:URL[,URL][#NAME] or chat:URL#NAME"
-    )
+    return parse_policy(name).open(path, tokenizer, max_batch=max_batch, dtype=dtype)
 
 
-def _in_memory(path: str, tokenizer: PreTrainedTokenizerFast, max_batch: int, dtype: str) -> Policy:
+def training_policy(name: str) -> Callable[[PreTrainedModel, PreTrainedTokenizerFast, int], Policy]:
+    """What samples from a model while it is trained, given the model, its tokenizer and the sequences in
+    flight at most.
+
+    Raises:
+        ConfigError: There is no such policy, or it cannot follow the weights.
+    """
+    training = parse_policy(name).kind.training
+    if training is None:
+        raise ConfigError(
+            f"the policy {name!r} does not follow the weights that are trained: take transformers or "
+            "vllm"
+        )
+    return training
+
+
+def _open_transformers(name: PolicyName, opening: Opening) -> Policy:
     import torch
 
     from innersearch.policy.loading import load_model
     from innersearch.policy.transformers import TransformersPolicy
 
-    wanted: torch.dtype | Literal["auto"] = "auto" if dtype == "auto" else getattr(torch, dtype)
-    return TransformersPolicy.of(load_model(path, dtype=wanted), tokenizer, max_batch)
+    dtype: torch.dtype | Literal["auto"]
+    dtype = "auto" if opening.dtype == "auto" else getattr(torch, opening.dtype)
+    model = load_model(opening.path, dtype=dtype)
+    return TransformersPolicy.of(model, opening.tokenizer, opening.max_batch)
+
+
+def _train_transformers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_batch: int
+) -> Policy:
+    from innersearch.policy.transformers import TransformersPolicy
+
+    return TransformersPolicy.of(model, tokenizer, max_batch)
+
+
+def _open_vllm(name: PolicyName, opening: Opening) -> Policy:
+    from innersearch.policy.loading import demand_loadable
+    from innersearch.policy.vllm import VllmPolicy
+
+    demand_loadable(opening.path, opening.tokenizer)
+    chosen = {} if opening.dtype == DTYPE else {"dtype": opening.dtype}
+    return VllmPolicy.load(opening.path, opening.tokenizer, max_batch=opening.max_batch, **chosen)
+
+
+def _open_http(name: PolicyName, opening: Opening) -> Policy:
+    policy = _completions(name.urls, name.model, opening.path, opening.tokenizer, opening.max_batch)
+    return _checked(policy, opening.tokenizer)
+
+
+def _open_chat(name: PolicyName, opening: Opening) -> Policy:
+    from innersearch.policy.chat import ChatPolicy
+
+    return ChatPolicy(name.urls[0], name.model, opening.tokenizer, in_flight=opening.max_batch)
+
+
+def _is_bare(name: PolicyName) -> bool:
+    return ":" not in name.text.removesuffix(":")
+
+
+POLICIES: Offers[PolicyKind] = Offers(
+    "innersearch.policies",
+    PolicyKind,
+    "policy",
+    {
+        kind.name: kind
+        for kind in (
+            PolicyKind(
+                *("transformers", "transformers", _open_transformers, _is_bare),
+                here=True,
+                training=_train_transformers,
+            ),
+            # TRL holds its engine and loads the weights into it; that takes this one's place.
+            PolicyKind(*("vllm", "vllm", _open_vllm, _is_bare), here=True, training=_train_transformers),
+            PolicyKind("http", "http:URL[,URL][#NAME]", _open_http),
+            PolicyKind(
+                *("chat", "chat:URL#NAME", _open_chat),
+                takes=lambda name: len(name.urls) == 1 and bool(name.model),
+                own=False,
+            ),
+        )
+    },
+)
+"""Every kind of policy that can be named."""
 
 
 def _completions(

@@ -1,35 +1,28 @@
-"""What the names on the command line stand for: models, data sets, recipes."""
+"""What the names of data sets stand for: files, fetched benchmarks, and sources that make questions."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from innersearch.data.catalogue import fetched, is_name
+from innersearch.data.sources import QuestionSource
 from innersearch.errors import ConfigError, DataError, did_you_mean
+from innersearch.extensions import Offers
 from innersearch.readers import read_questions, with_unique_ids
 from innersearch.rows import name_of
-from innersearch.rows.files import directory, text_of
+from innersearch.rows.files import directory
 from innersearch.sealed import any_sealed
 from innersearch.types import Question
-from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world.bundled import NAME
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-WORLD = "world"
-
-
-def model_path(name: str) -> str:
-    """A model directory or hub id; `world` is the bundled model."""
-    if not name:
-        raise ConfigError("no model given: add --model DIR, a Hugging Face model directory")
-    return str(BUNDLED) if name == WORLD else name
+SOURCES: Offers[QuestionSource] = Offers(
+    "innersearch.questions",
+    QuestionSource,
+    "source of questions",
+    {NAME: "innersearch.world.questions:SOURCE"},
+)
+"""What makes questions, by what stands before the colon."""
 
 
 def load_questions(
@@ -74,7 +67,6 @@ def _demand_groups(source: str, groups: Collection[str], found: Collection[Quest
 
 
 def _load(source: str, *, labelled: bool = True, name: str = "") -> list[Question]:
-    prefix, _, split = source.partition(":")
     if "," in source and not Path(source).exists():
         parts = [part.strip() for part in source.split(",") if part.strip()]
         if not parts:
@@ -83,11 +75,10 @@ def _load(source: str, *, labelled: bool = True, name: str = "") -> list[Questio
         return with_unique_ids(
             [q for part, own in named for q in _load(part, labelled=labelled, name=own)]
         )
-    if prefix != WORLD:
-        return read_questions(question_file(source), labelled=labelled, name=name)
-    if split in list(Split):
-        return questions(Encyclopedia.generate(BUNDLED_SEED), Split(split))
-    raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
+    prefix, _, part = source.partition(":")
+    if (makes := SOURCES.find(prefix)) is not None:
+        return list(makes.read(part))
+    return read_questions(question_file(source), labelled=labelled, name=name)
 
 
 def _told_apart(sources: list[str]) -> list[str]:
@@ -112,77 +103,3 @@ def question_file(source: str) -> Path:
     """
     path = directory(source)
     return fetched(source) if is_name(source) and not path.exists() else path
-
-
-def recipe_path(name: str) -> Path | None:
-    """The file of a recipe given as path or by the name of a bundled one; None if there is none."""
-    given = Path(name)
-    if given.parent not in (Path(), Path("recipes")):
-        return given if given.suffix == ".toml" and given.is_file() else None
-    bundled = Path(str(files("innersearch"))) / "recipes"
-    in_source = Path(__file__).parents[3] / "recipes"
-    for candidate in (Path(name), bundled / Path(name).name, in_source / Path(name).name):
-        if candidate.suffix == ".toml" and candidate.is_file():
-            return candidate
-    return None
-
-
-def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
-    """The file of a recipe, as for `recipe_path`, and its values.
-
-    Raises:
-        ConfigError: There is no such file, or it is no TOML.
-    """
-    path = recipe_path(name)
-    if path is None and Path(name).is_dir():
-        raise ConfigError(f"{name} is a directory: give a .toml file")
-    if path is None:
-        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
-    return path, toml_of(path)
-
-
-def toml_of(path: Path) -> dict[str, Any]:
-    """The values of a TOML file, in any encoding that files of questions may have.
-
-    Raises:
-        ConfigError: It is no TOML.
-    """
-    try:
-        text = text_of(path, "recipe")
-        values = tomllib.loads(text)
-    except DataError as error:
-        raise ConfigError(str(error)) from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is no recipe: its brackets are nested too deeply") from error
-    except ValueError as error:
-        if text.lstrip().startswith("{"):
-            raise ConfigError(f"{path} is JSON: a recipe is TOML, `name = value`") from error
-        reason = "a number has more than 4,300 digits" if "4300 digits" in str(error) else error
-        raise ConfigError(f"{path} is no TOML: {reason}") from error
-    if _holds_nul(values):
-        raise ConfigError(f"{path} is no recipe: a text in it holds a NUL character: remove it")
-    return values
-
-
-def _holds_nul(value: object) -> bool:
-    """No file and no address can have a name with that character."""
-    if isinstance(value, dict):
-        return any(map(_holds_nul, value.values()))
-    if isinstance(value, list):
-        return any(map(_holds_nul, value))
-    return isinstance(value, str) and "\0" in value
-
-
-def default_prompt(
-    tokenizer: PreTrainedTokenizerBase | None, *, direct: bool = False, real: bool = False
-) -> str:
-    """The prompt that a model expects: bare questions for the world's, instructions for others, and
-    among those other ones where an engine answers all its queries.
-    """
-    from innersearch.world.tokenizer import is_world
-
-    if tokenizer is not None and is_world(tokenizer):
-        return "world-direct" if direct else "world"
-    if direct:
-        return "direct"
-    return "search-r1" if real else "ssrl"

@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
+from innersearch.assemble.models import conventions_of, model_path
 from innersearch.assemble.plans import open_plan
-from innersearch.assemble.sources import default_prompt, model_path
 from innersearch.cli.console import stdout
 from innersearch.cli.options import SearchOptions
 
@@ -48,26 +48,26 @@ def ask(
         seed: Of the random numbers, where the temperature is not 0.
         options: Who answers the queries.
     """
+    search = options.choice()
     path = model_path(model)
     from innersearch import prompts
-    from innersearch.assemble.policies import open_policy, runs_own
+    from innersearch.assemble.policies import parse_policy
     from innersearch.policy.loading import load_tokenizer
     from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
     from innersearch.types import Question, Sampling
     from innersearch.view.terminal import print_trajectory
-    from innersearch.world.tokenizer import is_world
 
     tokenizer = load_tokenizer(path)
-    own = runs_own(policy)
-    name = prompt or default_prompt(tokenizer if own else None, real=options.only_real)
+    chosen = parse_policy(policy)
+    conventions = conventions_of(tokenizer if chosen.own else None)
+    name = prompt or conventions.asks(real=search is not None and search.only_real)
     [prompt_ids] = prompts.encode_all(tokenizer, name, [question])
     message = prompts.render(name, question)
     task = Task(Question("ask", question, ()), prompt_ids, "ask", message=message)
     sampling = Sampling(temperature, max_new_tokens, seed)
-    answering = open_policy(policy, path, tokenizer, max_batch=1)
-    settings = options.resolved(path, world=own and is_world(tokenizer))
-    plan = open_plan(settings, max_outage_s=15.0) if settings else None
+    answering = chosen.open(path, tokenizer, max_batch=1)
+    plan = open_plan(search.settings(path, conventions), max_outage_s=15.0) if search else None
     with Rollout(answering, tokenizer, sampling, plan=plan) as rollout:
         [trajectory] = rollout.run([task])
     print_trajectory(trajectory, stdout)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
+from innersearch.assemble.choices import cached_in
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
-from innersearch.cli.evaluate import Evaluation, default_folder
-from innersearch.cli.options import SearchOptions, announce_cost, with_default_cache
+from innersearch.cli.evaluate import default_folder
+from innersearch.cli.options import SearchOptions, announce_cost
 from innersearch.cli.progress import Display
 from innersearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from innersearch.evaluate.calibrate import Wanted
+    from innersearch.evaluate.evaluation import Evaluation
 
 app = App(name="calibrate", help_format="plaintext")
 
@@ -63,12 +65,12 @@ def calibrate_command(
         options: Which engine, as for eval.
     """
     from innersearch.evaluate.calibrate import Wanted
+    from innersearch.evaluate.evaluation import Evaluation
     from innersearch.locks import held
     from innersearch.records import begun
     from innersearch.routing.gate import GATE
 
-    loss = 0.01 if call_rate is None and em_loss is None else em_loss
-    wanted = Wanted(call_rate, loss)
+    wanted = Wanted(call_rate, 0.01 if call_rate is None and em_loss is None else em_loss)
     folder = output or default_folder("calibrate", model)
     if not Path(model).is_dir() or not os.access(model, os.W_OK):
         raise ConfigError(
@@ -93,7 +95,7 @@ def _calibrate(
     from innersearch.evaluate.calibrate import RATES, calibrate
     from innersearch.routing.gate import save_gate
 
-    settings = with_default_cache(evaluation.search_settings(options.for_rule("always")), folder)
+    settings = cached_in(evaluation.search_settings(options.for_rule("always").choice()), folder)
     assert settings  # noqa: S101
     announce_cost(settings, (2 + len(RATES)) * len(evaluation.questions))
     with Display() as display:
@@ -101,7 +103,7 @@ def _calibrate(
             lambda router, path: evaluation.run(
                 path,
                 settings.model_copy(update={"router": router}),
-                display,
+                display.update,
                 path.name,
                 folder / "budget.json",
             ),

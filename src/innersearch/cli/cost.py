@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cyclopts import App
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
-from pydantic import ValidationError
 
-from innersearch.assemble import sources
+from innersearch.assemble.recipes import open_recipe, run_recipe
 from innersearch.cli.console import stdout
 from innersearch.config import Recipe
-from innersearch.errors import ConfigError, RunError, did_you_mean
+from innersearch.errors import ConfigError
 from innersearch.evaluate.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
-from innersearch.stored import read_json
 from innersearch.view.costs import (
     BILLIONS,
     RUN_HEADS,
@@ -75,7 +72,7 @@ def cost(
     if measured is not None and len(billions) != 1:
         raise ConfigError("--measured is the rate of one simulator: name its size with one --billions")
     if recipe or run:
-        chosen = _read_run_recipe(run) if run and not recipe else read_recipe(recipe)
+        chosen = run_recipe(run) if run and not recipe else open_recipe(recipe)
         searches = _searches(chosen, searches_per_trajectory)
         read = prompt_tokens(chosen.search.simulator)
         models = simulators(read, billions, gpus=gpus, usd_hour=usd_hour, measured=measured)
@@ -93,41 +90,6 @@ def forecast_table(recipe: Recipe, per_trajectory: float = 2.0) -> str:
     models = simulators(prompt_tokens(recipe.search.simulator))
     table = cost_table(_forecast(recipe, searches, models, 0.0))
     return f"{_described(recipe, per_trajectory, searches)}\n{table}"
-
-
-def read_recipe(name: str) -> Recipe:
-    """The recipe in a .toml file, or a bundled one by its name.
-
-    Raises:
-        ConfigError: There is none, it is no TOML, or a setting is unknown or impossible.
-    """
-    return _validated(*sources.read_recipe(name))
-
-
-def _read_run_recipe(run: Path) -> Recipe:
-    path = run / "recipe.json"
-    if not path.is_file():
-        raise RunError(f"no recipe.json in {run}: give the directory of a run, or its recipe as well")
-    return _validated(path, read_json(path), recorded=True)
-
-
-def _validated(path: Path, values: Any, *, recorded: bool = False) -> Recipe:
-    try:
-        return Recipe.recorded(values) if recorded else Recipe.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_reason(error)}") from error
-
-
-def _reason(error: ValidationError) -> str:
-    """What is wrong with the first wrong setting of a recipe."""
-    first = error.errors()[0]
-    name, given = ".".join(map(str, first["loc"])) or "recipe", first["input"]
-    if first["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in first["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown setting {name}; {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
-    return f"{name}: {first['msg']}" + ("" if isinstance(given, dict) else f", given {given!r}")
 
 
 def _searches(recipe: Recipe, per_trajectory: float) -> int:

@@ -41,7 +41,7 @@ def ls(folder: Path | None = None) -> None:
     """
     folder = folder or catalogue.data_folder()
     rows = []
-    for benchmark in catalogue.BENCHMARKS.values():
+    for benchmark in catalogue.benchmarks():
         for split in sorted(benchmark.files, key=lambda part: part != benchmark.split):
             found = catalogue.Split(benchmark, split)
             cells = [split, f"{found.n:,}", benchmark.licence, benchmark.source]
@@ -119,7 +119,7 @@ def check_command(file: str, *, against: tuple[str, ...] = ()) -> None:
 
 
 def _expected(path: Path) -> int | None:
-    for benchmark in catalogue.BENCHMARKS.values():
+    for benchmark in catalogue.benchmarks():
         for part in benchmark.files:
             split = catalogue.Split(benchmark, part)
             if split.path(path.parent) == path:

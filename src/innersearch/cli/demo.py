@@ -14,9 +14,10 @@ from cyclopts import App
 from cyclopts.types import NonNegativeFloat
 from typing_extensions import TypedDict
 
-from innersearch.assemble.sources import WORLD, load_questions, recipe_path, toml_of
+from innersearch.assemble.models import conventions_named
+from innersearch.assemble.recipes import recipe_path, toml_of
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
-from innersearch.cli.evaluate import Evaluation
 from innersearch.cli.progress import Display, describe
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
@@ -25,7 +26,7 @@ from innersearch.records import write_json
 from innersearch.runs import Run, versions
 from innersearch.stored import read_object, read_records
 from innersearch.view.tables import comparison_table
-from innersearch.world.bundled import BUNDLED
+from innersearch.world.bundled import BUNDLED, NAME
 from innersearch.world.questions import GROUPS
 
 app = App(name="demo", help_format="plaintext")
@@ -129,6 +130,8 @@ def _train(run: Run, recipe: Recipe, display: Display) -> None:
 
 
 def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: bool) -> dict[str, Any]:
+    from innersearch.evaluate.evaluation import Evaluation
+
     direct = name == "direct"
     evaluation = Evaluation(
         str(run.model) if name == "after" else recipe.model,
@@ -143,21 +146,23 @@ def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: b
         },
         resume=True,
     )
-    return evaluation.run(run.path / "eval" / name, None, display, name)
+    return evaluation.run(run.path / "eval" / name, None, display.update, name)
 
 
 def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[str, dict[str, Any]]:
     """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
     from innersearch.evaluate.calibrate import Wanted, calibrate
+    from innersearch.evaluate.evaluation import Evaluation
     from innersearch.routing.gate import gate_router, save_gate
 
-    settings = SearchSettings(engine=WORLD, k=1, style="plain")
+    world = conventions_named(NAME)
+    settings = SearchSettings(engine=world.engine, **world.search)
     choices = {"max_new_tokens": recipe.sampling.max_new_tokens, "seed": recipe.seed}
     validation = load_questions("world:validation")[::_VALIDATION_STRIDE]
     calibration = Evaluation(str(run.model), validation, None, choices, resume=True)
     gate = calibrate(
         lambda router, path: calibration.run(
-            path, settings.model_copy(update={"router": router}), display, "calibration"
+            path, settings.model_copy(update={"router": router}), display.update, "calibration"
         ),
         _SIGNAL,
         Wanted(em_loss=_EM_LOSS),
@@ -170,7 +175,7 @@ def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[st
         name: test.run(
             run.path / "eval" / name,
             settings.model_copy(update={"router": router}),
-            display,
+            display.update,
             name,
         )
         for name, router in (("after_bm25", "always"), ("after_hybrid", gate_router(gate)))

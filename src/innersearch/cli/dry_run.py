@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from innersearch.assemble import sources
+from innersearch.assemble.models import model_path
 from innersearch.assemble.plans import demand_engine
+from innersearch.assemble.recipes import read_recipe
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.config import Recipe
@@ -37,13 +38,13 @@ def dry_run(
     from innersearch.train.run import check
     from innersearch.train.tokenizer_notices import notices
 
-    resolved = settings.model_copy(update={"model": sources.model_path(settings.model)})
+    resolved = settings.model_copy(update={"model": model_path(settings.model)})
     tokenizer = load_tokenizer(resolved.model)
     rows = balanced(questions) if settings.balance_groups else questions
     encoded = check(resolved, rows, tokenizer, output, resume=resume)
     demand_engine(processes.budget_share(resolved.search))
     lengths = [len(ids) for ids in encoded]
-    _, given = sources.read_recipe(str(recipe))
+    _, given = read_recipe(str(recipe))
     shape = Shape.of(outline(resolved.model))
     parts = [
         markdown(["setting", "value", "from"], settings_rows(settings, given)),

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
 
-from innersearch.assemble.plans import open_plan
-from innersearch.assemble.sources import WORLD, default_prompt, load_questions, model_path
+from innersearch.assemble.choices import cached_in
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
-from innersearch.cli.options import SELF, SearchOptions, announce_cost, with_default_cache
+from innersearch.cli.options import SELF, SearchOptions, announce_cost
 from innersearch.cli.progress import Display
-from innersearch.cli.protocols import Choices, ProtocolOptions
-from innersearch.config import SearchSettings
+from innersearch.cli.protocols import ProtocolOptions
 from innersearch.errors import ConfigError
-from innersearch.sealed import any_sealed
-from innersearch.types import Question
 from innersearch.view.tables import evaluation_table
 
 if TYPE_CHECKING:
-    from innersearch.policy.base import Policy
+    from innersearch.evaluate.evaluation import Evaluation
+    from innersearch.evaluate.protocols import Choices
 
 app = App(name="eval", help_format="plaintext")
 
@@ -78,17 +75,17 @@ def evaluate_command(
         options: Who answers the queries.
         asked: Which questions, and by which protocol.
     """
+    from innersearch.evaluate.evaluation import Evaluation
+
     _demand_use(options, n, sample_questions)
     used = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
-    folder = output or _named(model, data, asked.protocol, options)
     rows = used.select(load_questions(used.data, groups, allow_sealed=True))
     used = used.counted(rows)
-    choices: dict[str, Any] = used.record | {"direct": direct, "samples": n}
-    choices |= {"sample_questions": sample_questions, "seed": seed}
-    choices |= {"dtype": dtype, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    wording, real = prompt if direct else used.prompt, options.only_real
-    evaluation = Evaluation(model, rows, wording, choices, resume=resume, real=real, policy=policy)
-    _run(evaluation, used, folder, n)
+    choices = {"direct": direct, "samples": n, "sample_questions": sample_questions, "dtype": dtype}
+    limits = {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
+    given, real = {**used.record, **choices, **limits}, used.only_real
+    evaluation = Evaluation(model, rows, used.prompt, given, resume=resume, real=real, policy=policy)
+    _run(evaluation, used, output or _named(model, data, asked.protocol, options), n)
 
 
 def _demand_use(options: SearchOptions, n: int, sample_questions: int) -> None:
@@ -108,10 +105,10 @@ def _named(model: str, data: str, protocol: str, options: SearchOptions) -> Path
 
 
 def _run(evaluation: Evaluation, used: Choices, folder: Path, samples: int) -> None:
-    settings = used.limit(evaluation.search_settings(used.options))
+    settings = used.limit(evaluation.search_settings(used.search))
     announce_cost(settings, len(evaluation.questions) * (1 + samples))
     with Display() as display:
-        summary = evaluation.run(folder, with_default_cache(settings, folder), display)
+        summary = evaluation.run(folder, cached_in(settings, folder), display.update)
     stdout.print(evaluation_table(summary, first=used.metric))
     if left_out := summary.get("left_out"):
         ids = left_out["ids"]
@@ -125,81 +122,3 @@ def default_folder(verb: str, model: str, *parts: str) -> Path:
     path = Path(model)
     name = path.absolute().parent.name if path.name == "model" else path.name
     return Path("runs") / re.sub(r"[^\w.=-]+", "-", "-".join([verb, name, *parts]))
-
-
-class Evaluation:
-    """A model in memory, to be evaluated once or with several ways to search."""
-
-    def __init__(
-        self,
-        model: str,
-        questions: list[Question],
-        prompt: str | None,
-        choices: dict[str, Any],
-        *,
-        resume: bool,
-        real: bool = False,
-        policy: str = "transformers",
-    ) -> None:
-        # Imported late: help and errors should not wait for torch.
-        from innersearch.assemble.policies import runs_own
-        from innersearch.evaluate.run import EvalSettings
-        from innersearch.policy.loading import load_tokenizer
-
-        self.path, self.questions, self.resume = model_path(model), questions, resume
-        self._policy_name = policy
-        self.tokenizer = load_tokenizer(self.path)
-        self._own = runs_own(policy)
-        name = prompt or self._default_prompt(direct=choices.get("direct", False), real=real)
-        tokens = choices.get("max_new_tokens") or (128 if name.startswith(WORLD) else 4096)
-        self.settings = EvalSettings(prompt=name, **choices | {"max_new_tokens": tokens})
-
-    def _default_prompt(self, *, direct: bool, real: bool) -> str:
-        """What the model expects; that of a chat API is not the one whose tokenizer holds its text."""
-        tokenizer = self.tokenizer if self._own else None
-        return default_prompt(tokenizer, direct=direct, real=real)
-
-    @cached_property
-    def _policy(self) -> Policy:
-        from innersearch.assemble.policies import open_policy
-
-        batch = self.settings.max_batch
-        dtype = self.settings.dtype
-        return open_policy(self._policy_name, self.path, self.tokenizer, max_batch=batch, dtype=dtype)
-
-    def search_settings(self, options: SearchOptions) -> SearchSettings | None:
-        """Who answers queries, with what the model expects where nothing is given."""
-        from innersearch.world.tokenizer import is_world
-
-        if options.cache and any_sealed(self.questions):
-            raise ConfigError(
-                "--cache keeps queries, and those about sealed questions must not be written: "
-                "leave it out"
-            )
-        return options.resolved(self.path, world=self._own and is_world(self.tokenizer))
-
-    def run(
-        self,
-        folder: Path,
-        search: SearchSettings | None,
-        display: Display,
-        name: str = "",
-        budget_file: Path | None = None,
-    ) -> dict[str, Any]:
-        """Evaluate into a directory and return the summary; evaluations may share a budget."""
-        from innersearch.evaluate.run import evaluate
-
-        begin = f"{name}, " if name else ""
-        if search and any_sealed(self.questions):
-            search = search.model_copy(update={"cache": ""})
-        return evaluate(
-            # Weights are read late, which takes long, and once.
-            lambda: self._policy,
-            self.tokenizer,
-            self.questions,
-            folder,
-            self.settings,
-            plan=partial(open_plan, search, budget_file or folder / "budget.json") if search else None,
-            resume=self.resume,
-            progress=lambda what, done, total, note="": display.update(begin + what, done, total, note),
-        )

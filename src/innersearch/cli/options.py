@@ -8,27 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
 from cyclopts.validators import Number
 
-from innersearch.assemble.sources import WORLD
+from innersearch.assemble.choices import SearchChoice
 from innersearch.cli.console import stderr
-from innersearch.config import NoiseSettings, Recipe, SearchSettings, SimulatorSettings
+from innersearch.config import NoiseSettings, Recipe, SearchSettings
 from innersearch.errors import ConfigError
-from innersearch.routing.router import is_router
-
-if TYPE_CHECKING:
-    pass
+from innersearch.routing.router import Router, always, is_router, parse_router
 
 SELF, HYBRID = "self", "hybrid"
 
 _CALLS = ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
 """Options that limit calls."""
-_WRITING_S = 180.0
-"""Longest call of a simulator: hundreds of tokens, from a server that writes hundreds at once."""
 
 
 @Parameter(name="*")
@@ -63,40 +58,36 @@ class SearchOptions:
     noise: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0
     """Share of searches that are answered badly on purpose."""
 
-    def resolved(self, model: str, *, world: bool) -> SearchSettings | None:
-        """The settings for a model directory; None where the model answers itself."""
+    def choice(self) -> SearchChoice | None:
+        """What was chosen; None where the model answers itself.
+
+        Raises:
+            ConfigError: An option has no effect, two engines are given, or there is no such rule.
+        """
         if self.search == SELF:
             self._refuse_unused()
             return None
-        router, engine = self._router_and_engine(model)
-        chosen: dict[str, Any] = {"router": router, "engine": engine or (WORLD if world else "")}
-        chosen |= {"k": 1, "style": "plain"} if world else {"stop_at_answer": True}
+        rule, engine = self._rule_and_engine()
+        given: dict[str, Any] = {"offline": self.offline, "cache": str(self.cache or "")}
         limits = ("k", "max_searches", *_CALLS)
-        chosen |= {name: getattr(self, name) for name in limits if getattr(self, name)}
+        given |= {name: getattr(self, name) for name in limits if getattr(self, name)}
         if self.max_error_rate is not None:
-            chosen["max_error_rate"] = self.max_error_rate
+            given["max_error_rate"] = self.max_error_rate
         if self.noise:
-            chosen["noise"] = NoiseSettings(curve="constant", end=self.noise)
-        if world:
-            chosen["simulator"] = SimulatorSettings(prompt="simulator-world", max_new_tokens=64)
-        cache = str(self.cache) if self.cache else ""
-        settings = SearchSettings(**chosen, offline=self.offline, cache=cache)
-        settings.demand_addresses()
-        return settings
+            given["noise"] = NoiseSettings(curve="constant", end=self.noise)
+        return SearchChoice(rule=rule, engine=engine, given=given)
 
-    def _router_and_engine(self, model: str) -> tuple[str, str]:
+    def _rule_and_engine(self) -> tuple[Router | None, str]:
         if self.search == HYBRID:
-            from innersearch.routing.gate import gate_router, load_gate
-
-            return gate_router(load_gate(Path(model))), self.engine
+            return None, self.engine
         if is_router(self.search):
-            return self.search, self.engine
+            return parse_router(self.search), self.engine
         if self.engine:
             raise ConfigError(
                 f"two engines given, --search {self.search} and --engine {self.engine}: write "
                 "--search always or another rule, or leave one out"
             )
-        return "always", self.search
+        return always(), self.search
 
     def _refuse_unused(self) -> None:
         """Self-search asks no engine; whoever names one meant something else."""
@@ -110,11 +101,6 @@ class SearchOptions:
             raise ConfigError(
                 f"--{option} without a search: add --search always, hybrid or another rule"
             )
-
-    @property
-    def only_real(self) -> bool:
-        """Whether an engine answers every query, so that the model need not play one."""
-        return self.search == "always" or not (self.search == HYBRID or is_router(self.search))
 
     def for_rule(self, rule: str) -> SearchOptions:
         """The same with a rule of the command's own.
@@ -137,7 +123,7 @@ def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:
 
     if settings is None:
         return
-    price = price_usd(settings.engine)
+    price = price_usd(settings.engines)
     if price and not settings.offline:
         asked = sum(settings.rule.listens(index) for index in range(settings.max_searches))
         most = forecast(price, trajectories * asked)
@@ -154,12 +140,3 @@ def announce_calls(recipe: Recipe) -> None:
     plan = recipe.trainer
     if recipe.search.rule.asks:
         announce_cost(recipe.search, plan.steps * plan.prompts_per_step * plan.group_size)
-
-
-def with_default_cache(settings: SearchSettings | None, folder: Path) -> SearchSettings | None:
-    """Results that cost money are kept in `folder`, unless another cache was given."""
-    from innersearch.assemble.engines import price_usd
-
-    if settings is None or settings.cache or not price_usd(settings.engine):
-        return settings
-    return settings.model_copy(update={"cache": str(folder / "searches.sqlite")})

@@ -15,8 +15,9 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 from cyclopts.validators import Number
 
+from innersearch.assemble.models import conventions_named, conventions_of, model_path
 from innersearch.assemble.plans import open_plan
-from innersearch.assemble.sources import WORLD, default_prompt, load_questions, model_path
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
 from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
@@ -41,14 +42,6 @@ app = App(name="simulator", help_format="plaintext", help="Models that play the 
 
 HELD_OUT = "held-out.jsonl"
 """The pairs in a simulator's directory that it was not trained on."""
-_WORLD_TUNING: dict[str, Any] = {
-    "epochs": 3,
-    "max_pairs": 8000,
-    "optimizer": "muon",
-    "learning_rate": 1e-3,
-    "muon_learning_rate": 0.01,
-    "numbered": False,
-}
 _PART = 256
 """Pairs that are judged between two writes to disk."""
 
@@ -113,11 +106,11 @@ def _collect(
     from innersearch.simulator.origin import demand_same_origin, without_last_question
 
     tokenizer = load_tokenizer(path)
-    prompt = default_prompt(tokenizer, real=True)
-    world = prompt == WORLD
-    plain: dict[str, Any] = {"style": "plain"} if world else {"stop_at_answer": True}
-    settings = SearchSettings(router="always", engine=engine, k=k or (1 if world else 5), **plain)
-    collection = replace(collection, max_new_tokens=collection.max_new_tokens or (96 if world else 3000))
+    usual = conventions_of(tokenizer)
+    prompt, chosen = usual.real, {**usual.search, "k": k or usual.page}
+    settings = SearchSettings(router="always", engine=engine, **chosen)
+    length = collection.max_new_tokens or usual.page_tokens
+    collection = replace(collection, max_new_tokens=length)
     plan = open_plan(settings)
     made_of = of_model(path, tokenizer) | of_texts(prompts.render(prompt, "{question}"))
     made_of |= {"engine": plan.identity, "settings": asdict(collection)}
@@ -230,16 +223,14 @@ def train(
     """
     from innersearch.policy.loading import load_model, load_tokenizer
     from innersearch.train.sft import tune
-    from innersearch.world.tokenizer import is_world
 
     path = model_path(model)
     training, measuring = split(read_pairs(pairs), held_out)
     tokenizer = load_tokenizer(path)
-    if world := is_world(tokenizer):
-        given = settings.model_dump(include=settings.model_fields_set)
-        settings = TuningSettings(**_WORLD_TUNING | given)
-    prompt = "simulator-world" if world else "simulator"
-    simulator = SimulatorSettings(prompt=prompt, words=words, gold=gold)
+    usual = conventions_of(tokenizer)
+    given = settings.model_dump(include=settings.model_fields_set)
+    settings = TuningSettings(**{**usual.tuning, **given})
+    simulator = SimulatorSettings(prompt=usual.simulator_prompt, words=words, gold=gold)
     with Display() as display:
         show = partial(display.update, "training")
         tune(
@@ -296,7 +287,7 @@ def measure(
     path = simulator if simulator.startswith(("http://", "https://")) else model_path(simulator)
     settings = SimulatorSettings(
         mode=mode,
-        prompt=prompt or ("simulator-world" if path != simulator else "simulator"),
+        prompt=prompt or conventions_named(simulator).simulator_prompt,
         gold=gold,
         temperature=temperature,
         max_new_tokens=max_new_tokens,

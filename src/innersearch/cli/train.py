@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
 
-from innersearch.assemble import sources
+from innersearch.assemble import recipes
 from innersearch.assemble.engines import open_engine
+from innersearch.assemble.models import model_path
 from innersearch.assemble.plans import demand_engine
-from innersearch.assemble.sources import load_questions, model_path
+from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
@@ -41,7 +42,7 @@ def read_recipe(tokens: list[str]) -> None:
     app.config = ()
     for token in tokens:
         if token.endswith(".toml") and not token.startswith("-"):
-            path, values = sources.read_recipe(token)
+            path, values = recipes.read_recipe(token)
             # Under the name of the command: cyclopts drops keys that are names of other commands.
             if isinstance(reward := values.get("reward"), dict):
                 raise ConfigError(f"{path}: [reward] is a list of terms now: {instead_of(reward)}")

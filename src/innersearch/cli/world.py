@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cyclopts import App
 
-from innersearch.assemble.sources import WORLD, model_path
+from innersearch.assemble.models import model_path
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
 from innersearch.view.tables import evaluation_table, percent
-from innersearch.world.bundled import BUNDLED_SEED
+from innersearch.world.bundled import BUNDLED_SEED, NAME
 from innersearch.world.encyclopedia import Encyclopedia, Split
 
 app = App(
@@ -44,7 +44,7 @@ def build(output: Path = Path("runs/world"), *, seed: int = BUNDLED_SEED, resume
 
 
 @app.command
-def probe(model: str = WORLD, *, split: Split = Split.TEST) -> None:
+def probe(model: str = NAME, *, split: Split = Split.TEST) -> None:
     """Ask a model's weights for the facts of the encyclopedia, by tier.
 
     The model completes statements of the facts, outside of any trajectory. Examples:

@@ -18,8 +18,9 @@ class SamplingSettings(Settings):
     """Longest response; what does not end by then is truncated and scored as it is."""
     max_batch: int = Field(256, ge=1)
     """Sequences in flight at once."""
-    policy: Literal["transformers", "vllm"] = "transformers"
-    """Who runs the model in rollouts; vllm shares the process and the GPU with the trainer."""
+    policy: str = "transformers"
+    """Who runs the model in rollouts: transformers, vllm, which shares the process and the GPU with the
+    trainer, or one that a package adds under `innersearch.policies`."""
     memory_share: float = Field(0.3, gt=0, le=1)
     """Share of the GPU's memory that vllm takes."""
 

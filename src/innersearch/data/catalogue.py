@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from innersearch.errors import DataError, did_you_mean
+from innersearch.extensions import Offers
 
 FOLDER_VARIABLE = "INNERSEARCH_DATA"
 _FLASHRAG = "RUC-NLPIR/FlashRAG_datasets"
@@ -104,6 +105,14 @@ BENCHMARKS = {
 }
 
 
+_NAMED = Offers("innersearch.benchmarks", Benchmark, "benchmark", BENCHMARKS)
+
+
+def benchmarks() -> list[Benchmark]:
+    """All that are known: ours, and those that packages add under `innersearch.benchmarks`."""
+    return [found for name in _NAMED.names() if (found := _NAMED.find(name))]
+
+
 def find(name: str) -> Split:
     """A benchmark by name, `nq` or `nq:train`.
 
@@ -111,9 +120,9 @@ def find(name: str) -> Split:
         DataError: There is no such benchmark or split.
     """
     first, _, split = name.partition(":")
-    if first not in BENCHMARKS:
-        raise DataError(f"unknown benchmark {first!r}; {did_you_mean(first, BENCHMARKS)}")
-    benchmark = BENCHMARKS[first]
+    benchmark = _NAMED.find(first)
+    if benchmark is None:
+        raise DataError(f"unknown benchmark {first!r}; {did_you_mean(first, _NAMED.names())}")
     if split and split not in benchmark.files:
         raise DataError(f"{first} has no split {split!r}; {did_you_mean(split, benchmark.files)}")
     return Split(benchmark, split or benchmark.split)

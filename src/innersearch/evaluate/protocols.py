@@ -1,5 +1,8 @@
 """Published evaluation protocols by name, as data; where a published one is defective, corrected.
 
+A package adds its own under `innersearch.protocols`, and the sets that it asks under
+`innersearch.benchmarks`.
+
 All of them are greedy here, and every question of a set is scored. As released, ZeroSearch and Search-R1
 validated at temperature 1 and dropped the last partial batch, which left 72 of the 125 Bamboogle
 questions; what ZeroSearch calls EM is containment, which is `cover_em` here; and the 500 tokens that
@@ -14,11 +17,16 @@ depend on neither order nor seed.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from innersearch.assemble.choices import SearchChoice
+from innersearch.config import SearchSettings
 from innersearch.data.catalogue import find
-from innersearch.errors import ConfigError, did_you_mean
+from innersearch.errors import ConfigError
+from innersearch.extensions import Offers
 from innersearch.types import Question
 
 _SIX = ("nq", "triviaqa", "hotpotqa", "musique", "2wikimultihopqa", "bamboogle")
@@ -96,15 +104,130 @@ PROTOCOLS = {
 }
 
 
+_NAMED = Offers("innersearch.protocols", Protocol, "protocol", PROTOCOLS)
+
+
 def protocol(name: str) -> Protocol:
     """A protocol by name.
 
     Raises:
         ConfigError: There is none of that name.
     """
-    if name not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {name!r}; {did_you_mean(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
+    return _NAMED.get(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How an evaluation is to be done, before its model is known."""
+
+    data: str
+    prompt: str | None
+    max_new_tokens: int
+    subset: int | None
+    """Questions per group; 0 takes all."""
+    search: SearchChoice | None = None
+    """Who answers the queries; None: the model itself."""
+    groups: tuple[str, ...] = ()
+    """Only questions of these groups."""
+    direct: bool = False
+    """Ask for the answer without search tags."""
+    skip_long: bool = False
+    """Leave out questions that are too long."""
+    protocol: Protocol | None = None
+    departures: str = ""
+
+    def select(self, questions: Sequence[Question]) -> list[Question]:
+        """The questions that are asked."""
+        if self.protocol is None:
+            return draw(questions, self.subset or 0)
+        return self.protocol.select(questions, self.subset)
+
+    def counted(self, questions: Sequence[Question]) -> Choices:
+        """The same, with every set of the protocol named that is not as large as published."""
+        if self.protocol is None or self.data != ",".join(self.protocol.sets):
+            return self
+        asked = Counter(question.group for question in questions)
+        sizes = self.protocol.sizes(self.subset)
+        missing = [
+            f"{name} {asked[name]:,} of {size:,} questions"
+            for name, size in sizes.items()
+            if asked[name] != size and name in (self.groups or sizes)
+        ]
+        return replace(self, departures=", ".join(filter(None, [self.departures, *missing])))
+
+    def limit(self, settings: SearchSettings | None) -> SearchSettings | None:
+        """The search settings with what has no option of its own."""
+        if self.protocol is None or settings is None:
+            return settings
+        return settings.model_copy(update={"max_tokens": self.protocol.max_tokens})
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the settings of the evaluation keep of the protocol."""
+        named = {"protocol": self.protocol.name if self.protocol else "", "departures": self.departures}
+        return named | ({"skip_long": True} if self.skip_long else {})
+
+    @property
+    def only_real(self) -> bool:
+        """Whether an engine answers every query."""
+        return self.search is not None and self.search.only_real
+
+    @property
+    def metric(self) -> str:
+        """What is reported first."""
+        return self.protocol.metric if self.protocol else "em"
+
+
+def follow(given: Choices, name: str) -> Choices:
+    """The choices with those of a protocol where nothing is given.
+
+    Raises:
+        ConfigError: There is no such protocol, or it searches and no engine is given.
+    """
+    preset, search = protocol(name), given.search
+    if preset.engine and search is None and not given.direct:
+        raise ConfigError(
+            f"protocol {name} asks an engine for every query (published: {preset.engine}): name "
+            "yours with --search, for example bm25:DIR or remote:URL; for self-search there is protocol "
+            "ssrl"
+        )
+    if search is not None:
+        limits = {"k": preset.k, "max_searches": preset.max_searches}
+        search = replace(search, given=limits | {**search.given})
+    return replace(
+        given,
+        data=given.data or ",".join(preset.sets),
+        prompt=given.prompt or (None if given.direct else preset.prompt),
+        max_new_tokens=given.max_new_tokens or preset.max_new_tokens,
+        search=search,
+        protocol=preset,
+        departures=", ".join(_departures(given, preset)),
+    )
+
+
+def _departures(given: Choices, preset: Protocol) -> Iterator[str]:
+    """What is given and not the protocol's, in words."""
+    search, limits = given.search, given.search.given if given.search else {}
+    if given.data not in ("", ",".join(preset.sets)):
+        yield f"data {given.data}"
+    if given.groups and set(given.groups) != set(preset.sets):
+        yield f"groups {','.join(given.groups)}"
+    if given.direct:
+        yield "direct"
+    yield from preset.departures(
+        prompt=given.prompt,
+        max_new_tokens=given.max_new_tokens or None,
+        subset=given.subset,
+        k=limits.get("k"),
+        max_searches=limits.get("max_searches"),
+    )
+    rule = "self" if search is None else str(search.rule or "hybrid")
+    if not given.direct and rule != ("always" if preset.engine else "self"):
+        yield f"search {rule}"
+    if search and search.engine and not search.engine.startswith(preset.engines):
+        yield f"engine {search.engine}"
+    if noise := limits.get("noise"):
+        yield f"noise {noise.end:g}"
 
 
 def draw(questions: Sequence[Question], subset: int) -> list[Question]:

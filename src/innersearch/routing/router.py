@@ -74,6 +74,8 @@ class Router:
     """Of `SIGNALS`, what it looks at once the policy has written."""
     asks: bool = True
     """Whether there is an engine; without one the policy writes all information itself."""
+    every: bool = False
+    """Whether the engine answers every query."""
 
     def __str__(self) -> str:
         return self.text or self.name
@@ -90,7 +92,7 @@ def itself() -> Router:
 
 def always() -> Router:
     """The engine answers everything."""
-    return Router("always", lambda query: Route("engine"))
+    return Router("always", lambda query: Route("engine"), every=True)
 
 
 def first(count: int) -> Router:
@@ -165,7 +167,7 @@ def _gate(values: Sequence[str]) -> Router | None:
     return gate(values[0], float(values[1]))
 
 
-ROUTERS = Offers(
+ROUTERS: Offers[Rule] = Offers(
     "innersearch.routers",
     Rule,
     "router",

@@ -8,18 +8,26 @@ Any other model directory can play the engine in prompted mode.
 
 from __future__ import annotations
 
+import asyncio
+
 from innersearch.config import SimulatorSettings
+from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, ModelError
 from innersearch.identity import snapshot
 from innersearch.net.patience import CallSettings
 from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rows.files import directory
+from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
+from innersearch.search.kinds import EngineKind, Opening
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.writers import ChatWriter, LocalWriter, Writer
 from innersearch.stored import read_json
 from innersearch.weights import fingerprint
+
+_WRITING_S = 180.0
+"""Longest call of an endpoint: hundreds of tokens, from a server that writes hundreds at once."""
 
 TRAINED = "simulator.json"
 """The file with what a simulator was trained with."""
@@ -102,3 +110,21 @@ def as_trained(path: str, settings: SimulatorSettings) -> SimulatorSettings:
 def is_address(name: str) -> bool:
     """Whether a name is the address of an endpoint."""
     return name.startswith(("http://", "https://"))
+
+
+def _open(name: EngineName, opening: Opening) -> Engine:
+    settings, calls = opening.settings, opening.calls(deadline_s=_WRITING_S)
+    writing = settings.simulator
+    if settings.in_flight and is_address(name.place):
+        writing = writing.model_copy(update={"max_batch": settings.in_flight})
+    return open_simulator(name.place, writing, opening.curriculum, calls)
+
+
+def _check(name: EngineName, opening: Opening) -> None:
+    if not name.place or is_address(name.place):
+        asyncio.run(_open(name, opening).close())
+    else:
+        demand_simulator(name.place, opening.settings.simulator)
+
+
+KIND = EngineKind("simulated", "simulated", _open, network=True, alone=True, check=_check)

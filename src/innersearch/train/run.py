@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
+from innersearch.assemble.policies import training_policy
 from innersearch.checkpoints import MARK, Checkpoint
 from innersearch.config import Recipe
 from innersearch.errors import CollapseError, ConfigError, ModelError
@@ -141,7 +142,8 @@ def _rollout(
     tokenizer: PreTrainedTokenizerFast,
     engine: Engine | None,
 ) -> Rollout:
-    policy = TransformersPolicy.of(model, tokenizer, processes.sequences_at_once(recipe))
+    opens = training_policy(recipe.sampling.policy)
+    policy = opens(model, tokenizer, processes.sequences_at_once(recipe))
     plan = SearchPlan(engine, recipe.search.rule, recipe.search) if engine else None
     return rollout_of(recipe, policy, tokenizer, plan)
 
@@ -209,7 +211,8 @@ def _demand_way(recipe: Recipe, run: Run, *, resume: bool) -> None:
 
 
 def _demand_policy(recipe: Recipe) -> None:
-    """Check that who runs the model is installed, and tells what the router reads."""
+    """Check that who runs the model can, is installed, and tells what the router reads."""
+    training_policy(recipe.sampling.policy)
     if recipe.sampling.policy == "vllm":
         demand_vllm("sampling.policy vllm")
         demand_provided(recipe.search.rule, VllmPolicy.provides, "vllm")

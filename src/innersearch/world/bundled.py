@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+NAME = "world"
+"""How the embedded world, its model and its engine are named by users."""
+
 BUNDLED = Path(__file__).parent / "checkpoint"
 """A Hugging Face model directory, with the manifest of its build."""
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import random
 
+from innersearch.data.sources import QuestionSource
+from innersearch.errors import DataError, did_you_mean
 from innersearch.types import Question
+from innersearch.world.bundled import BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
 from innersearch.world.relations import HELD_OUT_PAIR, PAIRS, RELATIONS
 
@@ -83,3 +86,12 @@ def _question(world: Encyclopedia, head: str, relations: tuple[str, ...]) -> Que
             "documents": [fact.id for fact in facts],
         },
     )
+
+
+def _read(split: str) -> list[Question]:
+    if split not in list(Split):
+        raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
+    return questions(Encyclopedia.generate(BUNDLED_SEED), Split(split))
+
+
+SOURCE = QuestionSource("world:train, world:validation or world:test", _read)

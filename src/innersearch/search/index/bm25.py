@@ -28,13 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, SearchError, did_you_mean, installing
 from innersearch.progress import Progress, silent
-from innersearch.search.base import SearchResult
+from innersearch.rows.files import directory
+from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index import store
 from innersearch.search.index.correction import Corrections
 from innersearch.search.index.merging import MergedCalls
 from innersearch.search.index.words import VERSION, Words, is_pair, words_of
+from innersearch.search.kinds import EngineKind, Opening
 from innersearch.types import Document, Source
 
 if TYPE_CHECKING:
@@ -296,3 +299,10 @@ def _backend(documents: int, chosen: str | None) -> str:
 
 def _library() -> str:
     return f"bm25s {version('bm25s')}"
+
+
+def _open(name: EngineName, opening: Opening) -> Engine:
+    return BM25Engine.open(directory(name.place))
+
+
+KIND = EngineKind("bm25", "bm25:DIR", _open)

@@ -19,14 +19,17 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, SearchError, did_you_mean
 from innersearch.progress import Progress, silent
 from innersearch.records import write_json
-from innersearch.search.base import SearchResult
+from innersearch.rows.files import directory
+from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index import store
-from innersearch.search.index.encoders import LATER, Encoder, ReportingEncoder, Vectors
+from innersearch.search.index.encoders import LATER, Encoder, ReportingEncoder, Vectors, open_encoder
 from innersearch.search.index.merging import MergedCalls
 from innersearch.search.index.nearest import Exact, Faiss, Nearest, build_faiss
+from innersearch.search.kinds import EngineKind, Opening
 from innersearch.stored import read_json
 from innersearch.types import Document, Source
 
@@ -337,3 +340,19 @@ def _library(kind: str) -> str:
         return f"faiss {version('faiss-cpu')}"
     except PackageNotFoundError:
         return "faiss"
+
+
+def _open(name: EngineName, opening: Opening) -> Engine:
+    place, encoder = name.parts("@")
+    if not encoder:
+        raise ConfigError(f"engine {name.text} lacks its encoder: write dense:DIR@MODEL")
+    calls = opening.calls(deadline_s=60.0, in_flight=8)
+    opened = open_encoder(encoder, offline=opening.offline, calls=calls)
+    folder = directory(place)
+    published = published_faiss(folder)
+    if published is not None:
+        return DenseEngine.open_faiss(*published, opened)
+    return DenseEngine.open(folder, opened)
+
+
+KIND = EngineKind("dense", "dense:DIR@MODEL", _open)

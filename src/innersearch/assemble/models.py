@@ -1,0 +1,60 @@
+"""What the names of models stand for, and what those models expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from innersearch.config.conventions import USUAL, Conventions
+from innersearch.errors import ConfigError
+from innersearch.extensions import Offers
+from innersearch.world.bundled import BUNDLED, NAME
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MODELS: Offers[Path] = Offers("innersearch.models", Path, "model", {NAME: BUNDLED})
+"""Models that have a name besides their directory."""
+CONVENTIONS: Offers[Conventions] = Offers(
+    "innersearch.conventions",
+    Conventions,
+    "set of conventions",
+    {NAME: "innersearch.world.conventions:WORLD"},
+)
+"""What is expected by models that do not expect the usual."""
+
+
+def model_path(name: str) -> str:
+    """A model directory or hub id; `world` is the bundled model.
+
+    Raises:
+        ConfigError: No model is given.
+    """
+    if not name:
+        raise ConfigError("no model given: add --model DIR, a Hugging Face model directory")
+    return str(MODELS.find(name) or name)
+
+
+def conventions_of(tokenizer: PreTrainedTokenizerBase | None) -> Conventions:
+    """What a model with that tokenizer expects; the usual where there is none."""
+    if tokenizer is None:
+        return USUAL
+    return next((known for known in _known() if known.fits(tokenizer)), USUAL)
+
+
+def conventions_named(model: str) -> Conventions:
+    """What a model expects that is given by a name of `MODELS`; the usual for every other."""
+    return CONVENTIONS.find(model) or USUAL
+
+
+def usual_length(prompt: str) -> int:
+    """Longest response in an evaluation with that prompt text, in tokens."""
+    asking = (known for known in _known() if prompt in (known.prompt, known.real, known.direct))
+    return next(asking, USUAL).max_new_tokens
+
+
+def _known() -> Iterator[Conventions]:
+    for name in CONVENTIONS.names():
+        if (found := CONVENTIONS.find(name)) is not None:
+            yield found

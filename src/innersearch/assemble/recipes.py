@@ -1,0 +1,117 @@
+"""Recipes by name: a file, or one that ships with innersearch."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from innersearch.config import Recipe
+from innersearch.errors import ConfigError, DataError, InnersearchError, RunError, did_you_mean
+from innersearch.rows.files import text_of
+from innersearch.stored import read_json
+
+
+def recipe_path(name: str) -> Path | None:
+    """The file of a recipe given as path or by the name of a bundled one; None if there is none."""
+    given = Path(name)
+    if given.parent not in (Path(), Path("recipes")):
+        return given if given.suffix == ".toml" and given.is_file() else None
+    bundled = Path(str(files("innersearch"))) / "recipes"
+    in_source = Path(__file__).parents[3] / "recipes"
+    for candidate in (Path(name), bundled / Path(name).name, in_source / Path(name).name):
+        if candidate.suffix == ".toml" and candidate.is_file():
+            return candidate
+    return None
+
+
+def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe, as for `recipe_path`, and its values.
+
+    Raises:
+        ConfigError: There is no such file, or it is no TOML.
+    """
+    path = recipe_path(name)
+    if path is None and Path(name).is_dir():
+        raise ConfigError(f"{name} is a directory: give a .toml file")
+    if path is None:
+        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
+    return path, toml_of(path)
+
+
+def toml_of(path: Path) -> dict[str, Any]:
+    """The values of a TOML file, in any encoding that files of questions may have.
+
+    Raises:
+        ConfigError: It is no TOML.
+    """
+    try:
+        text = text_of(path, "recipe")
+        values = tomllib.loads(text)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is no recipe: its brackets are nested too deeply") from error
+    except ValueError as error:
+        if text.lstrip().startswith("{"):
+            raise ConfigError(f"{path} is JSON: a recipe is TOML, `name = value`") from error
+        reason = "a number has more than 4,300 digits" if "4300 digits" in str(error) else error
+        raise ConfigError(f"{path} is no TOML: {reason}") from error
+    if _holds_nul(values):
+        raise ConfigError(f"{path} is no recipe: a text in it holds a NUL character: remove it")
+    return values
+
+
+def _holds_nul(value: object) -> bool:
+    """No file and no address can have a name with that character."""
+    if isinstance(value, dict):
+        return any(map(_holds_nul, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
+
+
+def open_recipe(name: str) -> Recipe:
+    """The recipe in a .toml file, or a bundled one by its name.
+
+    Raises:
+        ConfigError: There is none, it is no TOML, or a setting is unknown or impossible.
+    """
+    return _validated(*read_recipe(name))
+
+
+def run_recipe(run: Path) -> Recipe:
+    """The recipe of a finished run, from its directory.
+
+    Raises:
+        RunError: It holds none.
+        ConfigError: A setting is unknown or impossible.
+    """
+    path = run / "recipe.json"
+    if not path.is_file():
+        raise RunError(f"no recipe.json in {run}: give the directory of a run, or its recipe as well")
+    return _validated(path, read_json(path), recorded=True)
+
+
+def _validated(path: Path, values: Any, *, recorded: bool = False) -> Recipe:
+    try:
+        return Recipe.recorded(values) if recorded else Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: ValidationError) -> str:
+    """What is wrong with the first wrong setting of a recipe."""
+    first = error.errors()[0]
+    name, given = ".".join(map(str, first["loc"])) or "recipe", first["input"]
+    if first["type"] == "extra_forbidden":
+        section: Any = Recipe
+        for part in first["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown setting {name}; {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
+    if isinstance(ours := first.get("ctx", {}).get("error"), InnersearchError):
+        return f"{name}: {ours}"
+    return f"{name}: {first['msg']}" + ("" if isinstance(given, dict) else f", given {given!r}")

@@ -1,0 +1,117 @@
+"""A model that is to be evaluated, once or with several ways to search, with its defaults filled in."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from innersearch.assemble.models import conventions_of, model_path, usual_length
+from innersearch.assemble.plans import open_plan
+from innersearch.assemble.policies import parse_policy
+from innersearch.errors import ConfigError
+from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.policy.loading import load_tokenizer
+from innersearch.progress import Progress, silent
+from innersearch.sealed import any_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from innersearch.assemble.choices import SearchChoice
+    from innersearch.config import SearchSettings
+    from innersearch.policy.base import Policy
+    from innersearch.types import Question
+
+
+class Evaluation:
+    """A model with its questions. Weights are read late, which takes long, and once.
+
+    Args:
+        model: Model directory or hub id, or a name such as `world`.
+        questions: What is asked.
+        prompt: Prompt text; what the model expects by default.
+        choices: Values of `EvalSettings`; `max_new_tokens` 0 takes what the prompt needs.
+        resume: Whether evaluations go on with what is in their directories.
+        real: Whether an engine answers every query, so that the model need not play one.
+        policy: Who runs the model; see `innersearch.assemble.policies`.
+
+    Raises:
+        ConfigError: There is no such policy.
+        ModelError: There is no such model.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        questions: Sequence[Question],
+        prompt: str | None,
+        choices: dict[str, Any],
+        *,
+        resume: bool,
+        real: bool = False,
+        policy: str = "transformers",
+    ) -> None:
+        self.path, self.questions, self.resume = model_path(model), questions, resume
+        self._named = parse_policy(policy)
+        self.tokenizer = load_tokenizer(self.path)
+        # A chat API is not the model whose tokenizer holds its text.
+        self.conventions = conventions_of(self.tokenizer if self._named.own else None)
+        asks = prompt or self.conventions.asks(direct=choices.get("direct", False), real=real)
+        tokens = choices.get("max_new_tokens") or usual_length(asks)
+        self.settings = EvalSettings(prompt=asks, **choices | {"max_new_tokens": tokens})
+
+    def search_settings(self, choice: SearchChoice | None) -> SearchSettings | None:
+        """Who answers queries, with what the model expects where nothing is given; None: itself.
+
+        Raises:
+            ConfigError: A cache would keep queries about sealed questions.
+        """
+        if choice is None:
+            return None
+        if choice.given.get("cache") and any_sealed(self.questions):
+            raise ConfigError(
+                "--cache keeps queries, and those about sealed questions must not be written: "
+                "leave it out"
+            )
+        return choice.settings(self.path, self.conventions)
+
+    def run(
+        self,
+        folder: Path,
+        search: SearchSettings | None,
+        progress: Progress = silent,
+        name: str = "",
+        budget_file: Path | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate into a directory and return the summary; errors as `evaluate`.
+
+        Args:
+            folder: Where records go.
+            search: Who answers queries; None: the model itself.
+            progress: Told how far it is.
+            name: What stands before it there.
+            budget_file: Where calls are counted, for evaluations that share a budget.
+        """
+        begin = f"{name}, " if name else ""
+        if search and any_sealed(self.questions):
+            search = search.model_copy(update={"cache": ""})
+        budget_file = budget_file or folder / "budget.json"
+        return evaluate(
+            self._open,
+            self.tokenizer,
+            self.questions,
+            folder,
+            self.settings,
+            plan=partial(open_plan, search, budget_file) if search else None,
+            resume=self.resume,
+            progress=lambda what, done, total, note="": progress(begin + what, done, total, note),
+        )
+
+    def _open(self) -> Policy:
+        return self._policy
+
+    @cached_property
+    def _policy(self) -> Policy:
+        batch, dtype = self.settings.max_batch, self.settings.dtype
+        return self._named.open(self.path, self.tokenizer, max_batch=batch, dtype=dtype)
