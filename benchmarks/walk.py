@@ -1,0 +1,135 @@
+"""Which rooms a question passes from `innersearch eval` to its record, and where the path climbs.
+
+    python benchmarks/walk.py [--source DIR]          a table of rooms, and `N rooms, M climbs`
+
+Evaluates one question of the embedded world with `--search always` and traces the calls of functions
+that are given the question: its text, task, query, documents or trajectory, or what holds one of them. A
+room is passed where such a call enters it from another room; a climb is such a call from a room to one
+above it in the order of `tests/test_shape.py`. Calls that are given no question are counted apart.
+`--source` traces another checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_DEPTH = 3
+"""How deep an argument is looked into."""
+
+
+def order(root: Path) -> list[str]:
+    """The rooms, lowest first."""
+    text = (root / "tests" / "test_shape.py").read_text()
+    found = re.search(r'ORDER = """(.*?)"""', text, re.DOTALL)
+    return found[1].split() if found else []
+
+
+class Walk:
+    """Calls between rooms, of functions that are given a question."""
+
+    def __init__(self, root: Path, question: str) -> None:
+        self.source = str(root / "src" / "innersearch") + "/"
+        self.question = question
+        self.first: dict[tuple[str, str], str] = {}
+        """Pairs of rooms in the order in which a call is first made, and that call."""
+        self.every: dict[tuple[str, str], str] = {}
+        """The same for calls that are given no question as well."""
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        """What `sys.setprofile` calls."""
+        if event != "call" or (room := self.room(frame)) is None:
+            return
+        caller = frame.f_back
+        while caller is not None and self.room(caller) is None:
+            caller = caller.f_back
+        before = self.room(caller) if caller else None
+        if before is None or before == room:
+            return
+        edge = (before, room)
+        self.every.setdefault(edge, f"{caller.f_code.co_qualname} → {frame.f_code.co_qualname}")
+        if not self.is_given(frame):
+            return
+        self.first.setdefault(edge, self.every[edge])
+
+    def room(self, frame: FrameType) -> str | None:
+        """The room of a function; None outside of the package."""
+        file = frame.f_code.co_filename
+        if not file.startswith(self.source):
+            return None
+        return file.removeprefix(self.source).split("/")[0].removesuffix(".py")
+
+    def is_given(self, frame: FrameType) -> bool:
+        """Whether a call has the question among its arguments."""
+        code = frame.f_code
+        count = code.co_argcount + code.co_kwonlyargcount
+        names = code.co_varnames[: count + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
+        return any(self.holds(frame.f_locals.get(name), _DEPTH) for name in names)
+
+    def holds(self, value: Any, depth: int) -> bool:
+        """Whether a value is or holds the question."""
+        if isinstance(value, str):
+            return self.question in value
+        if depth == 0 or isinstance(value, int | float | bytes | type | None):
+            return False
+        if isinstance(value, list | tuple):
+            return any(self.holds(part, depth - 1) for part in value[:8])
+        if isinstance(value, dict):
+            return any(self.holds(part, depth - 1) for part in list(value.values())[:16])
+        fields = getattr(type(value), "__dataclass_fields__", None)
+        if fields is None or not type(value).__module__.startswith("innersearch"):
+            return False
+        return any(self.holds(getattr(value, name, None), depth - 1) for name in list(fields)[:16])
+
+
+def main() -> None:
+    """Trace one evaluation and print its rooms."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--source", type=Path, default=Path(__file__).parents[1])
+    root = parser.parse_args().source.resolve()
+    sys.path.insert(0, str(root / "src"))
+    from innersearch.cli import main as run
+
+    with tempfile.TemporaryDirectory() as folder:
+        one = Path(folder) / "one.jsonl"
+        question = "Who employs the person who taught Jirara?"
+        one.write_text('{"id": "1", "question": "' + question + '", "golden_answers": ["Coltek"]}\n')
+        walk = Walk(root, question)
+        threading.setprofile(walk)
+        sys.setprofile(walk)
+        try:
+            arguments = ["eval", "world", "--data", str(one), "--search", "always"]
+            status = run([*arguments, "--output", str(Path(folder) / "out")])
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+    report(walk, order(root))
+    sys.exit(status)
+
+
+def report(walk: Walk, rooms: list[str]) -> None:
+    """Print the pairs of rooms in the order in which they are first taken."""
+    place = {room: number for number, room in enumerate(rooms)}
+
+    def climbs(pairs: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
+        return [pair for pair in pairs if place.get(pair[1], 0) > place.get(pair[0], 0)]
+
+    for number, ((before, after), call) in enumerate(walk.first.items(), 1):
+        up = "climb" if (before, after) in climbs(walk.first) else ""
+        print(f"{number:2d} {before:>12} → {after:<12} {up:5s} {call}")
+    for before, after in climbs(walk.every):
+        print(f"up without a question: {before} → {after}: {walk.every[before, after]}")
+    passed = sorted({room for pair in walk.first for room in pair}, key=lambda room: -place.get(room, 0))
+    every = {room for pair in walk.every for room in pair}
+    print(f"of all calls: {len(every)} rooms, {len(climbs(walk.every))} climbs")
+    print(f"{len(passed)} rooms, {len(climbs(walk.first))} climbs: {' '.join(passed)}")
+
+
+if __name__ == "__main__":
+    main()
