@@ -50,7 +50,9 @@ def _one(tool: str, content: str, *, empty: bool) -> tuple[Action, ...] | Malfor
 
 
 def _separated(tool: str, by: str, most: int, content: str) -> tuple[Action, ...] | Malformed:
-    inputs = [part.strip() for part in _listed(content) or content.split(by) if part.strip()]
+    listed = _listed(content)
+    parts = content.split(by) if listed is None else listed
+    inputs = [part.strip() for part in parts if part.strip()]
     if not inputs:
         return Malformed(Reason.EMPTY)
     return (Action(tool, tuple(inputs[:most]), dropped=max(0, len(inputs) - most)),)
