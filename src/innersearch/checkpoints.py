@@ -76,9 +76,12 @@ class Checkpoints:
         ranked = sorted(self.complete(), key=lambda c: (c.score, c.step), reverse=True)
         return next((checkpoint for checkpoint in ranked if self.harm(checkpoint) is None), None)
 
-    def mark_complete(self, step: int, score: float) -> None:
-        """Declare the checkpoint of `step` complete; keep it, the one before it and the best."""
-        path = self.folder / f"checkpoint-{step}"
+    def mark_complete(self, step: int, score: float, number: int | None = None) -> None:
+        """Declare the checkpoint of `step` complete; keep it, the one before it and the best.
+
+        The `number` of its folder is that of the step, unless it is given.
+        """
+        path = self.folder / f"checkpoint-{step if number is None else number}"
         self.mark(path, step, score)
         complete = self.complete()
         best = max(complete, key=lambda c: (c.score, c.step))

@@ -59,6 +59,8 @@ _HOW_ONLY = frozenset(
     for name in ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s", "max_error_rate")
 )
 """Settings that say how engines are called, and not what is found: a run can go on with others."""
+_RENAMED = {"trainer.engine": "trainer.kind"}
+"""Settings that had another name in recipes that were written before."""
 _PACKAGES = (
     *("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy"),
     *("verl", "ray", "vllm"),
@@ -161,9 +163,9 @@ class Run:
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run (no recipe.json): give another --output")
         # Settings that came later had their defaults.
-        before = dotted(Recipe().model_dump(mode="json")) | dotted(
-            recorded(read_object(self.recipe, Settings))
-        )
+        there = dotted(recorded(read_object(self.recipe, Settings)))
+        before = dotted(Recipe().model_dump(mode="json"))
+        before |= {_RENAMED.get(key, key): value for key, value in there.items()}
         now = dotted(recipe.model_dump(mode="json"))
         # A model that was moved is the same: whoever goes on compares it by its content.
         free = _HOW_ONLY | ({"model"} if known_by_content(self.path) else set())
@@ -231,9 +233,13 @@ class Run:
                 "order: end the run with that version, or start anew with another --output"
             )
 
-    def mark_complete(self, step: int, score: float) -> None:
-        """Declare the checkpoint of `step` complete; keep it, the one before it and the best."""
-        self._kept().mark_complete(step, score)
+    def mark_complete(self, step: int, score: float, updates: int | None = None) -> None:
+        """Declare the checkpoint of `step` complete; keep it, the one before it and the best.
+
+        It lies in the folder with the number of optimizer `updates` so far, which is that of the step
+        where there is one update per step.
+        """
+        self._kept().mark_complete(step, score, updates)
 
 
 def _shown(key: str, settings: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ from innersearch.runs import Run
 from innersearch.search.base import SearchResult
 from innersearch.stored import read_json, read_lines
 from innersearch.train.tasks import encode_prompts
-from innersearch.train.trl.trainer import to_columns
+from innersearch.train.trl.segments import to_columns
 from innersearch.train.verl import launch, settings
 from innersearch.train.verl.cluster import Machine, demand_machines, demand_verl
 from innersearch.train.verl.outputs import to_outputs
@@ -189,7 +189,7 @@ def test_a_segment_with_something_to_train_comes_last() -> None:
 @pytest.mark.parametrize("recipe", [RECIPE, SEARCHING], ids=["self", "world"])
 def test_masks_are_those_of_trl(recipe: Recipe) -> None:
     sampled = rolled_out(recipe, 8)
-    columns = to_columns(sampled)
+    columns, _ = to_columns(sampled)
     masked = 0
     for number, one in enumerate(sampled):
         [mine] = to_outputs(one)
@@ -491,6 +491,27 @@ def test_estimators(advantage: str, estimator: str) -> None:
     assert ("critic.model.path" in made) is (advantage == "gae")
 
 
+def test_the_objective_in_verls_words() -> None:
+    def made(**changes: object) -> dict[str, object]:
+        trainer = RECIPE.trainer.model_copy(update=changes)
+        recipe = RECIPE.model_copy(update={"trainer": trainer})
+        settings.refuse(recipe)
+        return configured(recipe)
+
+    plain, actor = configured(RECIPE), "actor_rollout_ref.actor."
+    assert plain[f"{actor}loss_agg_mode"] == "token-mean"
+    assert f"{actor}policy_loss.loss_mode" not in plain
+    assert made(updates=2)[f"{actor}ppo_mini_batch_size"] == 2
+    assert made(whiten=True, advantage="rloo")["algorithm.adv_estimator"] == (
+        "reinforce_plus_plus_baseline"
+    )
+    assert made(correction="truncate")["algorithm.rollout_correction.rollout_is_threshold"] == 5.0
+    assert made(per_segment_weight="equal")[f"{actor}loss_agg_mode"] == "seq-mean-token-mean"
+    cispo = made(loss="cispo", cap=4.0)
+    assert cispo[f"{actor}policy_loss.loss_mode"] == "cispo"
+    assert (cispo[f"{actor}clip_ratio_low"], cispo[f"{actor}clip_ratio_high"]) == (1.0, 3.0)
+
+
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
@@ -498,6 +519,10 @@ def test_estimators(advantage: str, estimator: str) -> None:
         ("trainer", {"schedule": "linear"}, "--trainer.schedule"),
         ("trainer", {"bf16": False}, "mixed precision"),
         ("trainer", {"lora": LoraSettings(rank=8)}, "adapters"),
+        ("trainer", {"whiten": True}, "does not whiten"),
+        ("trainer", {"correction": "drop"}, "drops none"),
+        ("trainer", {"correction": "truncate", "loss": "cispo", "updates": 2}, "multiplies the weight"),
+        ("trainer", {"updates": 3}, r"does not divide trainer\.prompts_per_step = 4"),
         ("verl", {"gpus_per_node": 3}, "3 GPUs do not divide"),
         ("verl", {"tensor_parallel": 3, "gpus_per_node": 4}, "tensor_parallel"),
         ("search", {"router": "gate:entropy:1.0"}, "min-prob"),
@@ -659,7 +684,7 @@ def test_the_agent_loop_is_named_to_verl(started: Run) -> None:
 def test_trl_refuses_what_only_verl_does(in_empty_folder, capsys) -> None:
     arguments = ["train", "recipes/ssrl-world.toml", "--trainer.advantage", "gae"]
     assert main(arguments) == 1
-    assert "--engine verl" in capsys.readouterr().err
+    assert "--trainer verl" in capsys.readouterr().err
 
 
 def without_verl() -> bool:
@@ -672,7 +697,7 @@ def without_verl() -> bool:
 
 @pytest.mark.skipif(not without_verl(), reason="verl is installed")
 def test_without_verl_the_command_is_shown_and_how_to_install_it(in_empty_folder, capsys) -> None:
-    arguments = ["train", "recipes/ssrl-world.toml", "--engine", "verl", "--print"]
+    arguments = ["train", "recipes/ssrl-world.toml", "--trainer", "verl", "--print"]
     assert main([*arguments, "--trainer.optimizer", "adamw", "--trainer.schedule", "cosine"]) == 1
     shown = capsys.readouterr()
     assert "-m \\\n  verl.trainer.main_ppo" in shown.out
@@ -697,7 +722,7 @@ def test_without_verl_the_command_is_shown_and_how_to_install_it(in_empty_folder
 def test_print_refuses_what_training_would(in_empty_folder, capsys, settings: str, message: str) -> None:
     Path("full").mkdir()
     Path("full/precious.txt").write_text("mine")
-    arguments = ["train", "recipes/ssrl-world.toml", "--engine", "verl", "--print"]
+    arguments = ["train", "recipes/ssrl-world.toml", "--trainer", "verl", "--print"]
     allowed = ["--trainer.optimizer", "adamw", "--trainer.schedule", "cosine"]
     assert main([*arguments, *allowed, *settings.split()]) == 1
     shown = capsys.readouterr()
@@ -706,8 +731,19 @@ def test_print_refuses_what_training_would(in_empty_folder, capsys, settings: st
     assert not Path("runs").exists()
 
 
-def test_engines_of_training_are_no_search_engines(in_empty_folder, capsys) -> None:
-    assert main(["train", "recipes/ssrl-world.toml", "--engine", "bm25"]) == 2
+@pytest.mark.parametrize("old", [["--engine", "verl"], ["--engine=verl"], ["--trainer.engine", "verl"]])
+def test_the_old_name_of_the_trainers_option_is_told_of(in_empty_folder, capsys, old) -> None:
+    assert main(["train", "recipes/ssrl-world.toml", *old]) == 1
+    assert "write --trainer verl" in capsys.readouterr().err
+    Path("old.toml").write_text('name = "old"\n[trainer]\nengine = "verl"\n')
+    assert main(["train", "old.toml"]) == 1
+    assert "write kind = 'verl' below [trainer]" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"write trainer\.kind = 'verl'"):
+        TrainerSettings(engine="verl")
+
+
+def test_search_engines_are_no_trainers(in_empty_folder, capsys) -> None:
+    assert main(["train", "recipes/ssrl-world.toml", "--trainer", "bm25"]) == 2
     error = capsys.readouterr().err
     assert "bm25" in error
     assert "verl" in error

@@ -28,7 +28,7 @@ from innersearch.policy.loading import load_tokenizer
 from innersearch.runs import Run
 from innersearch.stored import read_json, read_lines
 from innersearch.train.order import rows_of
-from innersearch.train.trl.trainer import to_columns
+from innersearch.train.trl.segments import to_columns
 from innersearch.train.verl import launch
 from innersearch.train.verl.cluster import Machine, check_keys, demand_machines
 from innersearch.train.verl.outputs import to_outputs
@@ -192,7 +192,7 @@ def test_a_batch_of_verls_has_trls_tokens_and_masks(tmp_path, recipe: Recipe) ->
     run = started(tmp_path / "run", recipe)
     config = configured(recipe, run)
     made = generated(run, config, Repeating([one.segments[0] for one in expected]))
-    columns = to_columns(expected)
+    columns, _ = to_columns(expected)
     for row, one in enumerate(expected):
         valid = int(made.batch["attention_mask"][row, 64:].sum())
         prompt = made.batch["prompts"][row].tolist()

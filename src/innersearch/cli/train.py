@@ -36,13 +36,21 @@ def read_recipe(tokens: list[str]) -> None:
     """Make the recipe named among the arguments the source of their defaults.
 
     Raises:
-        ConfigError: A recipe is named and there is no such file, or it is no TOML.
+        ConfigError: A recipe is named and there is no such file, or it is no TOML; or an option has a
+            name that it no longer has.
     """
     demand_terms(tokens)
+    _demand_todays_names(tokens)
     app.config = ()
     for token in tokens:
         if token.endswith(".toml") and not token.startswith("-"):
             path, values = recipes.read_recipe(token)
+            given = values.get("trainer")
+            if isinstance(given, dict) and "engine" in given:
+                raise ConfigError(
+                    f"{path}: engine is the search engine only: write kind = {given['engine']!r} "
+                    "below [trainer], or --trainer"
+                )
             # Under the name of the command: cyclopts drops keys that are names of other commands.
             if isinstance(reward := values.get("reward"), dict):
                 raise ConfigError(f"{path}: [reward] is a list of terms now: {instead_of(reward)}")
@@ -52,6 +60,17 @@ def read_recipe(tokens: list[str]) -> None:
             return
 
 
+def _demand_todays_names(tokens: list[str]) -> None:
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        name, _, value = token.partition("=")
+        if name in ("--engine", "--trainer.engine"):
+            chosen = value or following or "verl"
+            raise ConfigError(
+                f"{name} is no option of training any more: write --trainer {chosen} for what trains, "
+                "--search.engine for what is searched"
+            )
+
+
 @app.default
 def train(
     recipe: Path,
@@ -59,7 +78,7 @@ def train(
     output: Path | None = None,
     resume: bool = False,
     dry_run: bool = False,
-    engine: Literal["trl", "verl"] | None = None,
+    trainer: Literal["trl", "verl"] | None = None,
     show: Annotated[bool, Parameter(name="--print", negative=())] = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
 ) -> None:
@@ -73,7 +92,7 @@ def train(
         innersearch train recipes/search-r1-world.toml
         innersearch train recipes/ssrl-world.toml --resume
         innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl --dry-run
-        innersearch train recipes/ssrl.toml --engine verl --model ~/models/Qwen2.5-7B --data nq.jsonl
+        innersearch train recipes/ssrl.toml --trainer verl --model ~/models/Qwen2.5-7B --data nq.jsonl
         accelerate launch -m innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl
 
     Args:
@@ -81,7 +100,7 @@ def train(
         output: Run directory; runs/<name of the recipe> by default.
         resume: Go on from the latest checkpoint of that directory.
         dry_run: Show settings, work, memory, searches and cost; start and write nothing.
-        engine: What trains, trl or verl (on a Ray cluster, see docs/scaling.md); as in the recipe by
+        trainer: What trains: trl, or verl (on a Ray cluster, see docs/scaling.md). As in the recipe by
             default, which is trl.
         show: Only print how verl would be started.
         settings: The recipe with overrides.
@@ -92,18 +111,18 @@ def train(
     labelled = Rubric.of(settings.reward).needs_gold
     questions = load_questions(settings.data, settings.groups, labelled=labelled)
     resolved = settings.model_copy(update={"model": model_path(settings.model)})
-    if engine is not None:
-        trainer = settings.trainer.model_copy(update={"engine": engine})
-        resolved = resolved.model_copy(update={"trainer": trainer})
+    if trainer is not None:
+        chosen = settings.trainer.model_copy(update={"kind": trainer})
+        resolved = resolved.model_copy(update={"trainer": chosen})
     questions = _fitting(resolved, questions)
-    if dry_run and resolved.trainer.engine == "verl":
-        raise ConfigError("--dry-run shows a run of TRL: look at verl's with --engine verl --print")
+    if dry_run and resolved.trainer.kind == "verl":
+        raise ConfigError("--dry-run shows a run of TRL: look at verl's with --trainer verl --print")
     if dry_run:
         _dry_run(recipe, settings, questions, path, resume=resume)
-    elif resolved.trainer.engine == "verl":
+    elif resolved.trainer.kind == "verl":
         _train_with_verl(resolved, questions, path, resume=resume, show=show)
     elif show:
-        raise ConfigError("--print shows how verl would be started: add --engine verl")
+        raise ConfigError("--print shows how verl would be started: add --trainer verl")
     else:
         _train_with_trl(resolved, questions, path, resume=resume)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,19 +44,34 @@ class TrainerSettings(Settings):
     """How the policy is trained, whichever engine does it."""
 
     steps: int = Field(100, ge=1)
-    """Optimizer steps."""
+    """Batches of rollouts, each followed by `updates` optimizer steps."""
     prompts_per_step: int = Field(256, ge=1)
     """Questions per step."""
     group_size: int = Field(5, ge=2)
     """Rollouts per question."""
     micro_batch: int = Field(16, ge=1)
     """Trajectories per forward and backward pass of one process."""
-    engine: Literal["trl", "verl"] = "trl"
+    updates: int = Field(1, ge=1)
+    """Optimizer steps on each batch of rollouts, every one on an equal part of it."""
+    kind: Literal["trl", "verl"] = "trl"
     """trl: in this process, or several of them on one node. verl: on a Ray cluster."""
     advantage: Literal["group", "rloo", "reinforce++", "gae"] = "group"
     """group: reward minus the group's mean, over its deviation (GRPO). rloo: without the deviation,
     which is the leave-one-out baseline of RLOO times (G − 1)/G. With verl also reinforce++, and gae:
     PPO with a critic."""
+    whiten: bool = False
+    """Bring advantages to mean 0 and deviation 1 over all trained tokens of the batch."""
+    loss: Literal["ppo", "cispo"] = "ppo"
+    """ppo: the clipped ratio. cispo: the log-probability times the ratio, at most `cap`, as a weight, so
+    that every token keeps its gradient (arXiv 2506.13585)."""
+    correction: Literal["none", "truncate", "drop"] = "none"
+    """What is done where the weights that sampled a token are not those that train on it. truncate:
+    weight it by the ratio of its probabilities, at most `cap`. drop: leave tokens above `cap` out."""
+    cap: float = Field(5.0, ge=1)
+    """Largest weight of a token with correction or with the loss cispo."""
+    per_segment_weight: Literal["tokens", "equal"] = "tokens"
+    """tokens: every trained token counts the same, so long trajectories count for more, as published.
+    equal: every segment counts the same, whatever its length."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for weight matrices with AdamW for the rest."""
     learning_rate: float = Field(1e-6, gt=0)
@@ -94,7 +110,22 @@ class TrainerSettings(Settings):
                 f"micro_batch {self.micro_batch} does not divide prompts_per_step × group_size = "
                 f"{self.prompts_per_step} × {self.group_size} = {total}; choose a divisor"
             )
+        if total // self.micro_batch % self.updates:
+            raise ValueError(
+                f"the {total // self.micro_batch} micro-batches of a step cannot be dealt to updates = "
+                f"{self.updates}: choose a divisor, or a smaller micro_batch"
+            )
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_spelled_as_now(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "engine" in values:
+            raise ValueError(
+                f"engine is the search engine only: write trainer.kind = {values['engine']!r}, or "
+                f"--trainer {values['engine']}"
+            )
+        return values
 
     @model_validator(mode="after")
     def _adapters_take_adamw(self) -> TrainerSettings:

@@ -93,6 +93,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def largest(number: int) -> int:
+    """The largest of the numbers of all processes."""
+    return number if count() == 1 else max(_unpacked(data) for data in _to_all(_packed(number)))
+
+
 def wait() -> None:
     """Go on when every process is here."""
     if count() > 1:
@@ -274,6 +279,12 @@ def demand_equal_shares(recipe: Recipe) -> None:
             f"trainer.micro_batch = {plan.micro_batch} does not divide the {share} × {plan.group_size} "
             f"trajectories of each of {processes} processes: choose a divisor of "
             f"{share * plan.group_size}"
+        )
+    if share * plan.group_size // plan.micro_batch % plan.updates:
+        raise ConfigError(
+            f"trainer.updates = {plan.updates} does not divide the "
+            f"{share * plan.group_size // plan.micro_batch} micro-batches of each of {processes} "
+            "processes: choose a divisor, or a smaller trainer.micro_batch"
         )
     if are_sharded() and plan.optimizer == "muon":
         raise ConfigError(

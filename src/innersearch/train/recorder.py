@@ -57,8 +57,9 @@ class Recorder(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock of the step."""
-        self._started = time.perf_counter()
+        """Start the clock of the step, before the first of its updates."""
+        if not state.global_step % self.recipe.trainer.updates:
+            self._started = time.perf_counter()
 
     def on_rollout(self, step: int, trajectories: list[Trajectory]) -> None:
         """Write the trajectories of a step and hold their metrics until it is done."""
@@ -93,7 +94,7 @@ class Recorder(TrainerCallback):
             metrics["policy/kl"] = logs["kl"]
         metrics["time/step_s"] = time.perf_counter() - self._started
         self._pending = {}
-        self.step = state.global_step
+        self.step = state.global_step // self.recipe.trainer.updates
         self.collapse = self._judge(processes.by_first(lambda: self._report(metrics)))
         if self.collapse:
             control.should_training_stop = True
@@ -126,7 +127,9 @@ class Recorder(TrainerCallback):
             return
         processes.demand_same_weights(model)
         processes.wait()
-        processes.by_first(lambda: self.run.mark_complete(state.global_step, self.guard.score()))
+        updates = state.global_step
+        step = updates // self.recipe.trainer.updates
+        processes.by_first(lambda: self.run.mark_complete(step, self.guard.score(), updates))
 
     def close(self) -> None:
         """Close the record files."""

@@ -169,7 +169,7 @@ def check(
     """
     if recipe.trainer.advantage in ("reinforce++", "gae"):
         raise ConfigError(
-            f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --engine verl"
+            f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --trainer verl"
         )
     _demand_policy(recipe)
     processes.by_first(lambda: _demand_way(recipe, Run(path), resume=resume))

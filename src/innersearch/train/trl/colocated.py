@@ -13,7 +13,7 @@ so there both are done here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MethodType
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from innersearch.config import Recipe
+from innersearch.config import Recipe, TrainerSettings
 from innersearch.errors import ModelError
 from innersearch.policy.loading import configured_context, configured_ends
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
@@ -59,15 +59,16 @@ def vllm_arguments(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def weight_arguments() -> dict[str, Any]:
+def weight_arguments(settings: TrainerSettings) -> dict[str, Any]:
     """How TRL corrects for log-probabilities that differ between engine and trainer by rounding.
 
     Each token is weighted by the ratio of its probabilities, at most `WEIGHT_LIMIT`; verl is told the
     same. TRL's own choice is to drop a whole trajectory whose ratios multiply to more than 3, the sooner
-    the longer it is; the published systems correct nothing.
+    the longer it is; the published systems correct nothing. A correction that the recipe asks for covers
+    rounding too.
     """
     return {
-        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_correction": settings.correction == "none",
         "vllm_importance_sampling_mode": "token_truncate",
         "vllm_importance_sampling_clip_max": WEIGHT_LIMIT,
         "vllm_importance_sampling_clip_min": None,
@@ -75,20 +76,21 @@ def weight_arguments() -> dict[str, Any]:
 
 
 def weight_shares(
-    outputs: Mapping[str, torch.Tensor], total: Callable[..., torch.Tensor]
+    weights: torch.Tensor,
+    trained: torch.Tensor,
+    total: Callable[[torch.Tensor], torch.Tensor],
+    limit: float = WEIGHT_LIMIT,
 ) -> list[float]:
     """Shares of the trained tokens whose weight was cut, and whose weight is low.
 
     Args:
-        outputs: What TRL makes of the rollouts of this process: `importance_sampling_ratio`, of
-            (trajectories, tokens) or (trajectories, 1), and the masks that say what is trained.
+        weights: (rows, tokens) or (rows, 1).
+        trained: (rows, tokens), whether a token is trained on.
         total: Adds up a tensor over all processes.
+        limit: Where weights are cut.
     """
-    trained = outputs["completion_mask"].bool()
-    if "tool_mask" in outputs:
-        trained = trained & outputs["tool_mask"].bool()
-    weights = outputs["importance_sampling_ratio"].expand(trained.shape)[trained]
-    counts = torch.stack([(weights >= WEIGHT_LIMIT).sum(), (weights < _LOW).sum(), trained.sum()])
+    chosen = weights.expand(trained.shape)[trained]
+    counts = torch.stack([(chosen >= limit).sum(), (chosen < _LOW).sum(), trained.sum()])
     cut, low, tokens = total(counts).tolist()
     return [cut / max(1, tokens), low / max(1, tokens)]
 

@@ -3,7 +3,7 @@
 TRL calls `rollout_func` with each prompt repeated group-size times and takes token ids, sampling
 log-probabilities and a per-token mask back; the mask multiplies the loss and its normaliser. Prompts
 are row numbers, so that the function finds the question with its gold answers. One optimizer step per
-generation batch keeps training strictly on-policy, as SSRL does.
+generation batch, the default, keeps training strictly on-policy, as SSRL does.
 
 With several processes TRL hands each rank an equal, consecutive part of the repeated prompts, which
 `processes.demand_equal_shares` made whole groups. Random numbers are named by step, question and
@@ -37,34 +37,21 @@ from innersearch.train.adapters import adapters
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of
 from innersearch.train.trl.colocated import (
-    WEIGHTS,
     colocated_policy,
     engine_of_the_trainers_type,
     vllm_arguments,
     weight_arguments,
-    weight_shares,
 )
-from innersearch.train.trl.saving import NamedDraws, SavesPlainly
+from innersearch.train.trl.saving import NamedDraws
+from innersearch.train.trl.segments import SegmentTrainer
 from innersearch.train.trl.sharding import whole
 from innersearch.types import Question, Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 # On every resume it reports the tied language-model head as missing.
 logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-
-
-class _Trainer(SavesPlainly, GRPOTrainer):
-    """TRL's, which saves without pickle and counts what weights take from the loss."""
-
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        outputs = super()._generate_and_score_completions(inputs)
-        if "importance_sampling_ratio" in outputs:
-            shares = weight_shares(outputs, self.accelerator.reduce)
-            for name, share in zip(WEIGHTS, shares, strict=True):
-                self._metrics["train"][name].append(share)
-        return outputs
 
 
 OnRollout = Callable[[int, list[Trajectory]], None]
@@ -82,13 +69,13 @@ def build_trainer(
     output: Path,
     on_rollout: OnRollout,
     callbacks: Sequence[TrainerCallback] = (),
-) -> GRPOTrainer:
+) -> SegmentTrainer:
     """A GRPOTrainer that trains `model` on rollouts of `questions`."""
     plan, rubric = recipe.trainer, Rubric.of(recipe.reward)
     rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
-    def roll_out(row_numbers: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
-        step = trainer.state.global_step + 1
+    def roll_out(row_numbers: list[str], trainer: SegmentTrainer) -> dict[str, Any]:
+        step = trainer.state.global_step // plan.updates + 1
         first = trainer.accelerator.process_index * len(row_numbers)
         tasks = [
             Task(
@@ -104,14 +91,15 @@ def build_trainer(
             trajectories = processes.together(lambda: rollout.run(tasks))
             trajectories = rubric.settle(trajectories)
             on_rollout(step, trajectories)
-        return to_columns(trajectories)
+        return trainer.columns(trajectories)
 
     arguments = grpo_config(recipe, output)
     if hasattr(model.config.get_text_config(), "output_router_logits"):
         # TRL would add the balancing loss of a mixture of experts; with other models it takes no number.
         arguments.router_aux_loss_coef = 0.0
     with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
-        trainer = _Trainer(
+        trainer = SegmentTrainer(
+            recipe.trainer,
             model=model,
             reward_funcs=[_given_reward],
             args=arguments,
@@ -128,18 +116,6 @@ def build_trainer(
     return trainer
 
 
-def to_columns(trajectories: Sequence[Trajectory]) -> dict[str, list[Any]]:
-    """What `rollout_func` returns: one entry per trajectory, tokens and masks as sampled."""
-    segments = [trajectory.segments[-1] for trajectory in trajectories]
-    return {
-        "prompt_ids": [s.token_ids[: s.prompt_len] for s in segments],
-        "completion_ids": [s.token_ids[s.prompt_len :] for s in segments],
-        "logprobs": [[value or 0.0 for value in s.logprobs[s.prompt_len :]] for s in segments],
-        "env_mask": [[int(loss) for loss in s.loss_mask[s.prompt_len :]] for s in segments],
-        "given_reward": [trajectory.reward for trajectory in trajectories],
-    }
-
-
 def _given_reward(given_reward: list[float | None], **_: Any) -> list[float | None]:
     return given_reward
 
@@ -151,16 +127,17 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
     share = settings.prompts_per_step * settings.group_size // processes.count()
     return GRPOConfig(
         output_dir=str(output),
-        max_steps=settings.steps,
+        max_steps=settings.steps * settings.updates,
         per_device_train_batch_size=settings.micro_batch,
-        gradient_accumulation_steps=share // settings.micro_batch,
+        gradient_accumulation_steps=share // settings.micro_batch // settings.updates,
+        steps_per_generation=share // settings.micro_batch,
         num_generations=settings.group_size,
         shuffle_dataset=False,
         max_completion_length=recipe.sampling.max_new_tokens,
         temperature=recipe.sampling.temperature,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=settings.warmup_steps * settings.updates,
         lr_scheduler_type=settings.schedule,
         max_grad_norm=settings.max_grad_norm,
         use_cpu=not on_gpu,
@@ -170,10 +147,10 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
         dataloader_pin_memory=on_gpu,
         seed=recipe.seed,
         data_seed=recipe.seed,
-        logging_steps=1,
+        logging_steps=settings.updates,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=settings.save_every,
+        save_steps=settings.save_every * settings.updates,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -185,12 +162,13 @@ def grpo_config(recipe: Recipe, output: Path) -> GRPOConfig:
 def _objective(settings: TrainerSettings) -> dict[str, Any]:
     """Everything the loss depends on, since TRL's defaults change; docs/training.md says it in words."""
     return {
-        "loss_type": "dapo",
+        # dapo is the ratio of ppo, and divides by all trained tokens of the step.
+        "loss_type": "dapo" if settings.loss == "ppo" else "cispo",
         "scale_rewards": "group" if settings.advantage == "group" else "none",
         "num_iterations": 1,
         "importance_sampling_level": "token",
         "epsilon": settings.clip,
-        "epsilon_high": settings.clip,
+        "epsilon_high": settings.clip if settings.loss == "ppo" else settings.cap,
         "delta": None,
         "beta": settings.kl,
         # Weighted by the probability ratio it would have another gradient, and not be verl's.
@@ -207,7 +185,7 @@ def _objective(settings: TrainerSettings) -> dict[str, Any]:
         "repetition_penalty": 1.0,
         # Of adapters it is asked for by the recipe, and TRL would switch that off too.
         "disable_dropout": False,
-        **weight_arguments(),
+        **weight_arguments(settings),
     }
 
 

@@ -38,7 +38,7 @@ def demand_verl() -> None:
         found = version("verl")
     except PackageNotFoundError as error:
         raise ConfigError(
-            f"--engine verl needs verl {VERL}: {INSTALL}, best in a virtual environment of its own, "
+            f"--trainer verl needs verl {VERL}: {INSTALL}, best in a virtual environment of its own, "
             "since it comes with torch 2.11.0, vllm 0.24.0 and transformers 5.9.0"
         ) from error
     if found != VERL:

@@ -16,6 +16,7 @@ from typing import Any
 from innersearch.config import Recipe
 from innersearch.rewards import Rubric
 from innersearch.rollout.episode import Task
+from innersearch.train.samples import Sample, samples
 from innersearch.types import Finish, Sampling, Segment, Source, StopReason, Trajectory
 
 Columns = dict[str, Any]
@@ -28,19 +29,24 @@ def to_outputs(trajectory: Trajectory, extra: Mapping[str, Any] | None = None) -
     `extra` goes into the `extra_fields` of each.
     """
     # Stable, so that segments stay in order otherwise.
-    segments = sorted(trajectory.segments, key=lambda segment: any(segment.loss_mask))
+    ordered = sorted(samples(trajectory), key=lambda sample: bool(sample.trained))
     fields = _extra_fields(trajectory) | dict(extra or {})
     turns = 2 + 2 * sum(call.source is not Source.SELF_SEARCH for call in trajectory.calls)
-    return [
-        _tokens(segment)
-        | {
-            "reward_score": float(trajectory.reward or 0.0),
-            "num_turns": turns,
-            # A copy for each: verl writes into it.
-            "extra_fields": dict(fields),
-        }
-        for segment in segments
-    ]
+    return [_output(sample, fields) | {"num_turns": turns} for sample in ordered]
+
+
+def _output(sample: Sample, fields: Mapping[str, Any]) -> Columns:
+    """Tokens up to the last one that carries loss, at least one: verl takes no empty response."""
+    end = max((place + 1 for place, loss in enumerate(sample.loss_mask) if loss), default=1)
+    return {
+        "prompt_ids": sample.prompt_ids,
+        "response_ids": sample.completion_ids[:end],
+        "response_mask": sample.loss_mask[:end],
+        "response_logprobs": sample.logprobs[:end],
+        "reward_score": float(sample.reward or 0.0),
+        # A copy for each: verl writes into it.
+        "extra_fields": dict(fields) | {"versions": sample.versions[:end]},
+    }
 
 
 def failed(
@@ -67,19 +73,6 @@ def failed(
     )
     _, components = Rubric.of(recipe.reward).score(trajectory)
     return replace(trajectory, components=components)
-
-
-def _tokens(segment: Segment) -> Columns:
-    """Tokens up to the last one that carries loss, at least one: verl takes no empty response."""
-    start = segment.prompt_len
-    trained = [i for i, loss in enumerate(segment.loss_mask) if loss]
-    end = max(trained[-1] + 1 if trained else 0, start + 1)
-    return {
-        "prompt_ids": segment.token_ids[:start],
-        "response_ids": segment.token_ids[start:end],
-        "response_mask": [int(loss) for loss in segment.loss_mask[start:end]],
-        "response_logprobs": [value or 0.0 for value in segment.logprobs[start:end]],
-    }
 
 
 def _extra_fields(trajectory: Trajectory) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from innersearch import prompts
-from innersearch.config import Recipe
+from innersearch.config import Recipe, TrainerSettings
 from innersearch.errors import ConfigError
 from innersearch.rewards import Rubric
 from innersearch.runs import Run
@@ -30,6 +30,13 @@ ESTIMATORS = {
     "gae": "gae",
 }
 """Advantage of a recipe → `algorithm.adv_estimator`."""
+
+_WHITENED = {
+    "rloo": "reinforce_plus_plus_baseline",
+    "reinforce++": "reinforce_plus_plus",
+    "gae": "gae",
+}
+"""The same where advantages are whitened; verl always does it with the last two."""
 
 _SCHEDULES = {"constant_with_warmup": "constant", "cosine": "cosine"}
 _AROUND = 64
@@ -71,6 +78,7 @@ def refuse(recipe: Recipe) -> None:
             "adapters are not written for verl: leave trainer.lora.rank at 0, or give verl's own "
             "settings with --verl.overrides actor_rollout_ref.model.lora_rank=…"
         )
+    _refuse_objective(settings)
     if Rubric.of(recipe.reward).needs_groups:
         raise ConfigError(
             "verl hands out rewards one by one, and votes need whole groups: train with trl"
@@ -90,6 +98,30 @@ def refuse(recipe: Recipe) -> None:
     _refuse_search(recipe)
     for override in recipe.verl.overrides:
         _refuse_override(override)
+
+
+def _refuse_objective(settings: TrainerSettings) -> None:
+    if settings.whiten and settings.advantage not in _WHITENED:
+        raise ConfigError(
+            f"verl does not whiten the advantage {settings.advantage!r}: take rloo, or train with trl"
+        )
+    if settings.correction == "drop":
+        raise ConfigError(
+            "verl weighs tokens, and drops none by the weight of its own alone: take "
+            "--trainer.correction truncate, or train with trl"
+        )
+    if settings.loss == "cispo" and settings.correction != "none" and settings.updates > 1:
+        raise ConfigError(
+            "verl multiplies the weight of cispo with that of the correction, which with "
+            f"trainer.updates = {settings.updates} are two: leave trainer.correction at none, or train "
+            "with trl"
+        )
+    if settings.prompts_per_step % settings.updates:
+        raise ConfigError(
+            "verl deals the prompts of a step to its updates: "
+            f"trainer.updates = {settings.updates} does not divide trainer.prompts_per_step = "
+            f"{settings.prompts_per_step}"
+        )
 
 
 def _refuse_override(override: str) -> None:
@@ -215,13 +247,10 @@ def _actor(recipe: Recipe) -> dict[str, Any]:
         "strategy": "fsdp2",
         "fsdp_config.param_offload": offload,
         "fsdp_config.optimizer_offload": offload,
-        "ppo_mini_batch_size": settings.prompts_per_step,
+        "ppo_mini_batch_size": settings.prompts_per_step // settings.updates,
         "ppo_micro_batch_size_per_gpu": _micro_batch(recipe),
         "ppo_epochs": 1,
-        "clip_ratio": settings.clip,
-        "clip_ratio_low": settings.clip,
-        "clip_ratio_high": settings.clip,
-        "loss_agg_mode": "token-mean",
+        **_loss(settings),
         "entropy_coeff": 0,
         "use_kl_loss": settings.kl > 0,
         "kl_loss_coef": settings.kl,
@@ -241,6 +270,20 @@ def _actor(recipe: Recipe) -> dict[str, Any]:
         "actor_rollout_ref.ref.fsdp_config.param_offload": offload,
     }
     return {f"actor_rollout_ref.actor.{name}": value for name, value in values.items()} | reference
+
+
+def _loss(settings: TrainerSettings) -> dict[str, Any]:
+    """The ratio and what becomes of it, and how tokens are averaged."""
+    low, high = (settings.clip, settings.clip) if settings.loss == "ppo" else (1.0, settings.cap - 1)
+    mean = {"tokens": "token-mean", "equal": "seq-mean-token-mean"}
+    chosen = {"policy_loss.loss_mode": "cispo"} if settings.loss == "cispo" else {}
+    return {
+        "clip_ratio": settings.clip,
+        "clip_ratio_low": low,
+        "clip_ratio_high": high,
+        "loss_agg_mode": mean[settings.per_segment_weight],
+        **chosen,
+    }
 
 
 def _rollout(recipe: Recipe, run: Run, context: int) -> dict[str, Any]:
@@ -290,11 +333,13 @@ def _critic(recipe: Recipe) -> dict[str, Any]:
 def _trainer(recipe: Recipe, run: Run) -> dict[str, Any]:
     settings = recipe.trainer
     return {
-        "algorithm.adv_estimator": ESTIMATORS[settings.advantage],
+        "algorithm.adv_estimator": (_WHITENED if settings.whiten else ESTIMATORS)[settings.advantage],
         "algorithm.norm_adv_by_std_in_grpo": settings.advantage == "group",
         "algorithm.use_kl_in_reward": False,
         "algorithm.rollout_correction.rollout_is": "token",
-        "algorithm.rollout_correction.rollout_is_threshold": WEIGHT_LIMIT,
+        "algorithm.rollout_correction.rollout_is_threshold": (
+            settings.cap if settings.correction == "truncate" else WEIGHT_LIMIT
+        ),
         "reward.num_workers": 1,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": (
             _STORES_PER_NODE * recipe.verl.nodes
@@ -326,10 +371,10 @@ def workers(recipe: Recipe) -> int:
 
 
 def _micro_batch(recipe: Recipe) -> int:
-    """Trajectories of a pass on one GPU: a divisor of those it trains on in a step."""
+    """Trajectories of a pass on one GPU: a divisor of those it trains on in an update."""
     settings = recipe.trainer
     gpus = recipe.verl.nodes * recipe.verl.gpus_per_node
-    mine = settings.prompts_per_step * settings.group_size // gpus
+    mine = settings.prompts_per_step * settings.group_size // gpus // settings.updates
     return math.gcd(settings.micro_batch, mine)
 
 

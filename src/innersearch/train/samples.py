@@ -1,0 +1,64 @@
+"""What trainers take of a trajectory: one sample per segment, by the same mapping for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from innersearch.types import Segment, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A segment, cut into what the policy was given and what followed.
+
+    `loss_mask`, `logprobs` and `versions` have one entry per token of the completion.
+    """
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    loss_mask: list[int]
+    """1 where a token is trained on, else 0."""
+    logprobs: list[float]
+    """Natural log of the probability under which a token was sampled; 0 where none was."""
+    versions: list[int]
+    """The step whose weights sampled a token; that of the trajectory where none did."""
+    reward: float | None
+    """That of the trajectory."""
+
+    @property
+    def trained(self) -> int:
+        """How many tokens carry loss."""
+        return sum(self.loss_mask)
+
+    @property
+    def equal_weight(self) -> float:
+        """What each trained token counts where segments count the same."""
+        return 1.0 / max(1, self.trained)
+
+
+def samples(trajectory: Trajectory) -> list[Sample]:
+    """One sample per segment, in their order."""
+    return [_sample(segment, trajectory) for segment in trajectory.segments]
+
+
+def trained_samples(trajectory: Trajectory) -> list[Sample]:
+    """The samples with something to train; the last one where there is none."""
+    every = samples(trajectory)
+    return [sample for sample in every if sample.trained] or every[-1:]
+
+
+def _sample(segment: Segment, trajectory: Trajectory) -> Sample:
+    start = segment.prompt_len
+    return Sample(
+        prompt_ids=segment.token_ids[:start],
+        completion_ids=segment.token_ids[start:],
+        loss_mask=[int(loss) for loss in segment.loss_mask[start:]],
+        logprobs=[value or 0.0 for value in segment.logprobs[start:]],
+        versions=_versions(segment, trajectory.step)[start:],
+        reward=trajectory.reward,
+    )
+
+
+def _versions(segment: Segment, step: int) -> list[int]:
+    told = segment.versions or [None] * len(segment.token_ids)
+    return [step if version is None else version for version in told]
