@@ -73,7 +73,7 @@ def evaluate_command(
         output: Directory of the records; runs/eval-<model>-<data> by default.
         resume: Go on with what is in that directory.
         options: Who answers the queries.
-        asked: Which questions, and by which protocol.
+        asked: Which questions, by which protocol, and how they are scored.
     """
     from innersearch.evaluate.evaluation import Evaluation
 
@@ -83,7 +83,7 @@ def evaluate_command(
     used = used.counted(rows)
     choices = {"direct": direct, "samples": n, "sample_questions": sample_questions, "dtype": dtype}
     limits = {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    given, real = {**used.record, **choices, **limits}, used.only_real
+    given, real = {**used.record, **choices, **limits, **asked.scores}, used.only_real
     evaluation = Evaluation(model, rows, used.prompt, given, resume=resume, real=real, policy=policy)
     _run(evaluation, used, output or _named(model, data, asked.protocol, options), n)
 

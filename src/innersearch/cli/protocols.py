@@ -14,7 +14,7 @@ from innersearch.evaluate.protocols import Choices, follow
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ProtocolOptions:
-    """Which questions are asked, and how."""
+    """Which questions are asked, how, and what answers are scored by."""
 
     protocol: str = ""
     """Evaluate as a paper did: ssrl, zerosearch or search-r1. It chooses data, subset, prompt, lengths
@@ -23,6 +23,16 @@ class ProtocolOptions:
     """Questions per group, drawn by the hash of their ids; 0 takes all."""
     skip_long: bool = False
     """Leave out questions whose prompt leaves no room in the context of the model, and say which."""
+
+    metrics: str = ""
+    """Scores beside em, f1 and cover_em, which are always there: measures such as f1_set or retrieved,
+    and judges, judge:URL#MODEL or judge:PROTOCOL:URL#MODEL with simpleqa (by default), frames or
+    browsecomp; several are separated by commas: --metrics f1_set,judge:https://HOST/v1#MODEL."""
+
+    @property
+    def scores(self) -> dict[str, tuple[str, ...]]:
+        """The scores, as values of `EvalSettings`."""
+        return {"metrics": tuple(filter(None, map(str.strip, self.metrics.split(","))))}
 
     def choices(
         self,

@@ -19,6 +19,7 @@ import numpy as np
 
 from innersearch.errors import DataError, RunError
 from innersearch.evaluate.clusters import Clusters, find_clusters
+from innersearch.evaluate.judge import read_judged
 from innersearch.evaluate.scores import by_group
 from innersearch.evaluate.stored import Greedy, Made, Sampled, Whole
 from innersearch.identity import between
@@ -28,6 +29,7 @@ from innersearch.stored import Record, read_object, read_records
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS
 
 METRICS = ("em", "f1", "cover_em", "searches")
+"""What every evaluation has; other scores are compared where both have them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ def read_evaluation(path: Path) -> Evaluated:
         raise RunError(f"{path} is not finished: run its innersearch eval again with --resume")
     summary = read_object(path / "summary.json", Whole)
     greedy = _by_id(path / "greedy.jsonl", Greedy)
+    for (judge, identity), line in read_judged(path).items():
+        if line["score"] is not None and identity in greedy:
+            record = greedy[identity]
+            record["scores"] = record.get("scores", {}) | {judge: line["score"]}
     samples = _by_id(path / "samples.jsonl", Sampled)
     if len(greedy) != summary["n"]:
         raise RunError(
@@ -128,9 +134,29 @@ def compare(
         # All other scores are shares.
         most = max(1.0, *(float(scores.max()) for scores, _ in pairs.values()))
         result["metrics"][name] = testing.by_group(pairs, most)
+    for name in _named_in_both(a.greedy, b.greedy, shared):
+        both = [i for i in shared if all(name in e.greedy[i].get("scores", ()) for e in (a, b))]
+        result["metrics"][name] = testing.by_group(_pairs(a.greedy, b.greedy, both, _scored(name)), 1.0)
     for k, pairs in _sampled(a.samples, b.samples).items():
         result["metrics"][f"pass@{k}"] = testing.by_group(pairs, 1.0)
     return result
+
+
+def _named_in_both(a: Mapping[str, Record], b: Mapping[str, Record], shared: Sequence[str]) -> list[str]:
+    """The scores that some shared question has in both evaluations, in the order of A."""
+    each = [
+        dict.fromkeys(name for i in shared for name in records[i].get("scores", ()))
+        for records in (a, b)
+    ]
+    return [
+        name
+        for name in each[0]
+        if name in each[1] and any(all(name in r[i].get("scores", ()) for r in (a, b)) for i in shared)
+    ]
+
+
+def _scored(name: str) -> Callable[[Record], float]:
+    return lambda record: float(record["scores"][name])
 
 
 Pairs = dict[str, tuple[np.ndarray, list[str]]]

@@ -10,7 +10,7 @@ from innersearch.assemble.models import conventions_of, model_path, usual_length
 from innersearch.assemble.plans import open_plan
 from innersearch.assemble.policies import parse_policy
 from innersearch.errors import ConfigError
-from innersearch.evaluate.run import EvalSettings, evaluate
+from innersearch.evaluate.run import EvalSettings, demand_scores, evaluate
 from innersearch.policy.loading import load_tokenizer
 from innersearch.progress import Progress, silent
 from innersearch.sealed import any_sealed
@@ -37,7 +37,7 @@ class Evaluation:
         policy: Who runs the model; see `innersearch.assemble.policies`.
 
     Raises:
-        ConfigError: There is no such policy.
+        ConfigError: There is no such policy, measure or judge.
         ModelError: There is no such model.
     """
 
@@ -52,6 +52,7 @@ class Evaluation:
         real: bool = False,
         policy: str = "transformers",
     ) -> None:
+        demand_scores(choices.get("metrics", ()), questions)
         self.path, self.questions, self.resume = model_path(model), questions, resume
         self._named = parse_policy(policy)
         self.tokenizer = load_tokenizer(self.path)

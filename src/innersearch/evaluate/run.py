@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from innersearch import prompts
-from innersearch.errors import RunError
-from innersearch.evaluate.scores import Score, score, summarise
+from innersearch.errors import ConfigError, RunError
+from innersearch.evaluate.judge import PREFIX, Judge, judge_all, parse_judge, with_verdicts
+from innersearch.evaluate.scores import ALWAYS, Score, find_measures, score, summarise
 from innersearch.evaluate.stored import Answered, Attempt, Repeated, Scored
 from innersearch.identity import (
     Parts,
@@ -39,7 +40,7 @@ from innersearch.records import LineWriter, begun, claim, keep_lines, to_json, w
 from innersearch.rollout.episode import SearchPlan, Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import versions
-from innersearch.sealed import is_sealed, seal_record, unseal_record
+from innersearch.sealed import any_sealed, is_sealed, seal_record, unseal_record
 from innersearch.stored import read_records, read_unique
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -77,6 +78,39 @@ class EvalSettings:
     """Where it was not, in words."""
     skip_long: bool = False
     """Leave out questions whose prompt leaves no room in the context; the summary names them."""
+    metrics: tuple[str, ...] = ()
+    """What is measured beside em, cover_em and f1, as measures of rewards are named; a judge is named
+    judge:URL#MODEL, see innersearch.evaluate.judge."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The metrics that each trajectory is measured by as it ends."""
+        return tuple(n for n in self.metrics if n not in ALWAYS and not n.startswith(PREFIX))
+
+    @property
+    def judges(self) -> list[Judge]:
+        """Who is asked about the answers once all are there."""
+        return [parse_judge(name) for name in self.metrics if name.startswith(PREFIX)]
+
+    def record(self) -> dict[str, Any]:
+        """The settings as records have them; without metrics as they were before there were any."""
+        found = asdict(self)
+        return found if self.metrics else {name: v for name, v in found.items() if name != "metrics"}
+
+
+def demand_scores(metrics: Sequence[str], questions: Sequence[Question]) -> None:
+    """Check what is to be measured before anything is opened.
+
+    Raises:
+        ConfigError: There is no such measure or judge, or a judge would be sent a sealed question.
+    """
+    settings = EvalSettings(metrics=tuple(metrics))
+    find_measures(settings.measures)
+    if settings.judges and any_sealed(questions):
+        raise ConfigError(
+            "a judge would be sent the texts of sealed questions, which must not leave this machine: "
+            "leave the judge out, or the sealed set"
+        )
 
 
 def evaluate(
@@ -108,7 +142,9 @@ def evaluate(
             process does.
         SearchError: Too many searches failed; `resume` goes on from what is written.
         DataError: A question leaves no room in the model's context.
+        ConfigError: As `demand_scores`.
     """
+    demand_scores(settings.metrics, questions)
     with held(path, "evaluation"):
         begun(path, resume=resume, what="evaluation")
         use_day(path)
@@ -151,7 +187,6 @@ def _evaluate(
         if settings.samples:
             sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
             with_records.run("samples", sampled, _choose(questions, settings), settings.samples)
-    ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     place = {question.id: index for index, question in enumerate(questions)}
     of_greedy, of_samples = (
         sorted(
@@ -160,13 +195,17 @@ def _evaluate(
         )
         for name, kind in _KINDS.items()
     )
-    summary: dict[str, Any] = {"model": policy.name, "settings": asdict(settings)}
+    for judge in settings.judges:
+        judge_all(judge, of_greedy, path, progress)
+    ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
+    summary: dict[str, Any] = {"model": policy.name, "settings": settings.record()}
     summary["retokenised"] = "tokens" not in policy.provides
     summary |= {"search": plan.identity} if plan else {}
     if (parameters := getattr(policy, "parameters", None)) and parameters.left_out:
         summary["not_taken"] = parameters.left_out
     summary |= {"left_out": {"ids": left_out, "of": asked}} if settings.skip_long else {}
-    summary |= summarise(of_greedy, of_samples, ks)
+    of_greedy, judged = with_verdicts(of_greedy, path, settings.judges)
+    summary |= summarise(of_greedy, of_samples, ks) | judged
     write_json(path / "summary.json", summary)
     (path / BEGUN).unlink(missing_ok=True)
     return summary
@@ -191,7 +230,10 @@ def _with_room(
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
     told = {"model": policy.name, "tells": sorted(policy.provides)}
-    given = asdict(settings)
+    given = settings.record() | ({"metrics": list(settings.measures)} if settings.measures else {})
+    if not settings.measures:
+        # Judges are asked about what is written; another one may come later.
+        given.pop("metrics", None)
     if not settings.skip_long:
         # Records from before there was this choice go on.
         del given["skip_long"]
@@ -286,6 +328,7 @@ class _Records:
         """Roll out what is not on disk yet; a question is written once all its repetitions are in."""
         file = self.path / f"{name}.jsonl"
         done = {record["id"] for record in read_unique(file, _KINDS[name])}
+        measures = find_measures(self.settings.measures)
         under_way = self._begun(done) if name == "samples" else {}
         records, trajectories = LineWriter(file), LineWriter(self.path / "trajectories.jsonl")
         samples = LineWriter(self.path / BEGUN) if name == "samples" else None
@@ -315,11 +358,11 @@ class _Records:
         self.progress(name, len(done), len(questions))
         for trajectory in rollout.stream(tasks):
             question = trajectory.question
-            entry = score(trajectory, direct=self.settings.direct)
+            entry = score(trajectory, direct=self.settings.direct, measures=measures)
             if trajectory.repetition == 0 and not is_sealed(question):
                 trajectories.write(_scored(trajectory, entry))
             if samples:
-                sample = {"id": question.id} | asdict(entry)
+                sample = {"id": question.id} | entry.record()
                 samples.write(seal_record(sample, question))
             scores = under_way.setdefault(question.id, [])
             scores.append(entry)
@@ -340,7 +383,7 @@ class _Records:
 
 
 def _scored(trajectory: Trajectory, entry: Score) -> str:
-    components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format}
+    components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format} | entry.scores
     return to_json(_TRAJECTORY, replace(trajectory, answer=entry.answer, components=components))
 
 
@@ -352,11 +395,17 @@ def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> di
         "golden_answers": list(question.golden_answers),
     }
     if not sampled:
-        return record | asdict(scores[0])
+        return record | scores[0].record()
     return record | {
         "em": [int(entry.em) for entry in scores],
         "answers": [entry.answer for entry in scores],
         "format": sum(entry.format for entry in scores) / len(scores),
         "searches": sum(entry.searches for entry in scores) / len(scores),
         "unfinished": sum(entry.unfinished for entry in scores),
+        **({"scores": more} if (more := _each(scores)) else {}),
     }
+
+
+def _each(scores: Sequence[Score]) -> dict[str, list[float]]:
+    """Per measure, what it says of each trajectory."""
+    return {name: [entry.scores[name] for entry in scores] for name in scores[0].scores}

@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from innersearch.grammar import last_answer
-from innersearch.grammar.transcript import transcript
+from innersearch.errors import ConfigError
 from innersearch.intervals import Estimate, mean_of_groups, mean_score
 from innersearch.metrics import F1_RULES, cover_match, exact_match, f1_rule, majority, pass_at_k
-from innersearch.rewards import strict_format
-from innersearch.thoughts import spoken
+from innersearch.rewards import GroupMeasure, Measure, Scored, find_measure, strict_format
 from innersearch.types import ALL_GROUPS, MEAN_OF_GROUPS, Trajectory
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,47 @@ class Score:
     """Searches that only some of several fused engines answered."""
     f1_rule: str = "SQuAD"
     """By whose script F1 is; see `innersearch.metrics.F1_RULES`."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What else was measured, by name."""
+
+    def record(self) -> Record:
+        """The score as records have it."""
+        found = asdict(self)
+        return found if self.scores else {name: v for name, v in found.items() if name != "scores"}
 
 
-def score(trajectory: Trajectory, *, direct: bool) -> Score:
-    """Score a trajectory; a direct answer is all that stands after the last thought."""
-    text = transcript(trajectory)
-    answer = spoken(text).last if direct else last_answer(text)
-    golds = trajectory.question.golden_answers
+Measures = Mapping[str, Measure]
+ALWAYS = ("em", "cover_em", "f1")
+"""What is measured whatever is asked for."""
+
+
+def find_measures(names: Iterable[str]) -> dict[str, Measure]:
+    """The measures of some names, without those that are always measured.
+
+    Raises:
+        ConfigError: There is no measure of that name, or it is one of whole groups.
+    """
+    found: dict[str, Measure] = {}
+    for name in names:
+        measure = find_measure(name)
+        if isinstance(measure, GroupMeasure):
+            raise ConfigError(
+                f"{name!r} measures whole groups of samples: leave it out, and sample with -n for the "
+                "exact match of the majority"
+            )
+        if name not in ALWAYS:
+            found[name] = measure
+    return found
+
+
+def score(trajectory: Trajectory, *, direct: bool, measures: Measures | None = None) -> Score:
+    """Score a trajectory; a direct answer is all that stands after the last thought.
+
+    Raises:
+        ConfigError: A measure gives something else than a number from 0 to 1.
+    """
+    scored = Scored(trajectory, direct=direct)
+    answer, golds = scored.answer, scored.golds
     real = [call for call in trajectory.calls if call.engine]
     rule = f1_rule(trajectory.question.metadata)
     return Score(
@@ -59,7 +93,7 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         exact_match(answer, golds),
         cover_match(answer, golds),
         F1_RULES[rule](answer, golds),
-        strict_format(text),
+        strict_format(scored.text),
         len(trajectory.calls),
         len(real),
         sum(call.error is not None for call in real),
@@ -67,13 +101,17 @@ def score(trajectory: Trajectory, *, direct: bool) -> Score:
         trajectory.stop_reason.failed,
         sum(call.partial is not None for call in real),
         rule,
+        {name: _share(name, measure(scored)) for name, measure in (measures or {}).items()},
     )
 
 
-Record = dict[str, Any]
-
-METRICS = ("em", "cover_em", "f1")
-"""What every table has of greedy trajectories."""
+def _share(name: str, value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(
+            f"measure {name!r} gave {value:g}: scores of an evaluation are from 0 to 1, so that they "
+            "have intervals; take it for rewards, or scale it"
+        )
+    return float(value)
 
 
 def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[int]) -> dict[str, Any]:
@@ -81,12 +119,13 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
     groups = by_group(greedy)
     sizes = {group: len(members) for group, members in groups.items()}
     summary: dict[str, Any] = {"n": len(greedy), "weighting": "questions"}
-    for name in METRICS:
+    for name in ALWAYS:
         values = {group: [float(r[name]) for r in members] for group, members in groups.items()}
         summary[name] = {group: _json(mean_score(found)) for group, found in values.items()}
         if len(groups) > 1:
             summary[name][ALL_GROUPS] = _json(mean_score([v for part in values.values() for v in part]))
             summary.setdefault(MEANS, {})[name] = _json(mean_of_groups(values))
+    _summarise_more(summary, groups)
     summary["f1_rules"] = _f1_rules(groups)
     summary["format_rate"] = statistics.fmean(r["format"] for r in greedy)
     for name in ("searches", "calls", "failed"):
@@ -103,6 +142,21 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
 
 MEANS = "mean_of_groups"
 """The key of a summary for the means in which every group weighs the same."""
+
+
+def _summarise_more(summary: dict[str, Any], groups: Mapping[str, Sequence[Record]]) -> None:
+    """Put the other scores into a summary, each of the questions that have one."""
+    records = [record for members in groups.values() for record in members]
+    for name in dict.fromkeys(name for record in records for name in record.get("scores", ())):
+        values = {
+            group: [float(r["scores"][name]) for r in members if name in r.get("scores", ())]
+            for group, members in groups.items()
+        }
+        rows = {group: _json(mean_score(found)) for group, found in values.items()}
+        if len(groups) > 1:
+            rows[ALL_GROUPS] = _json(mean_score([v for found in values.values() for v in found]))
+            summary.setdefault(MEANS, {})[name] = _json(mean_of_groups(values))
+        summary.setdefault("scores", {})[name] = rows
 
 
 def _f1_rules(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:

@@ -29,6 +29,7 @@ class Greedy(TypedDict):
     question: NotRequired[str]
     golden_answers: NotRequired[list[str]]
     f1_rule: NotRequired[str]
+    scores: NotRequired[dict[str, Share]]
 
 
 class Sampled(TypedDict):
@@ -39,6 +40,20 @@ class Sampled(TypedDict):
     em: Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(min_length=1)]
     question: NotRequired[str]
     golden_answers: NotRequired[list[str]]
+
+
+class Judged(TypedDict):
+    """A line of judged.jsonl: what a judge said of one answer."""
+
+    id: Name
+    judge: Name
+    of: str
+    verdict: str | None
+    score: Share | None
+    error: str | None
+    calls: Count
+    tokens_in: Count
+    tokens_out: Count
 
 
 class Scored(TypedDict):
@@ -57,6 +72,7 @@ class Scored(TypedDict):
     unfinished: bool
     partial: NotRequired[Count]
     f1_rule: NotRequired[str]
+    scores: NotRequired[dict[str, Share]]
     canary: NotRequired[str]
 
 
@@ -80,6 +96,7 @@ class Repeated(TypedDict):
     format: Share
     searches: Amount
     unfinished: Count
+    scores: NotRequired[dict[str, Annotated[list[Share], Field(min_length=1)]]]
     canary: NotRequired[str]
 
 
@@ -142,3 +159,4 @@ class Shown(TypedDict):
     searches: Amount
     calls: NotRequired[Amount]
     pass_at_k: NotRequired[dict[str, dict[K, Estimated]]]
+    scores: NotRequired[dict[str, dict[str, Estimated]]]

@@ -117,6 +117,18 @@ def refused_parameter(sent: Mapping[str, Any], said: str) -> str | None:
     return min(places, key=places.__getitem__, default=None)
 
 
+def chat_address(url: str) -> str:
+    """The full address of a chat API, from that of its host, from a base, or from itself.
+
+    >>> chat_address("http://127.0.0.1:6001"), chat_address("https://api.example/openai/v2/")
+    ('http://127.0.0.1:6001/v1/chat/completions', 'https://api.example/openai/v2/chat/completions')
+    """
+    url = url.rstrip("/")
+    if url.endswith("/chat/completions"):
+        return url
+    return f"{url}/chat/completions" if url.count("/") > 2 else f"{url}/v1/chat/completions"
+
+
 def chat_body(
     model: str,
     messages: Sequence[Mapping[str, str]],

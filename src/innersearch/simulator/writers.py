@@ -17,7 +17,7 @@ from innersearch.grammar import TAGGED, closing
 from innersearch.grammar.control import harmless
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
-from innersearch.net.chat import Parameters, chat_body, complete, read_reply
+from innersearch.net.chat import Parameters, chat_address, chat_body, complete, read_reply
 from innersearch.net.client import Connections
 from innersearch.net.fetching import fetch_json
 from innersearch.net.keys import Key
@@ -174,7 +174,7 @@ class ChatWriter:
         """
         self.name = model
         calls = replace(calls or CallSettings(), in_flight=settings.max_batch)
-        self._completions = _Completions(_address(url), model, settings, calls)
+        self._completions = _Completions(chat_address(url), model, settings, calls)
         self.calls = Reliable(self._completions, calls)
 
     async def write(self, prompt: Prompt, stream: tuple[str | int, ...]) -> Output:
@@ -252,10 +252,3 @@ def _before_stop(text: str) -> str:
     ends = islice(re.finditer(closing(Kind.INFORMATION), text), _MENTIONS)
     befores = (text[: end.start()] for end in ends)
     return next((before for before in befores if spoken(before).whole is not None), text)
-
-
-def _address(url: str) -> str:
-    url = url.rstrip("/")
-    if url.endswith("/chat/completions"):
-        return url
-    return f"{url}/chat/completions" if url.count("/") > 2 else f"{url}/v1/chat/completions"

@@ -25,7 +25,7 @@ from innersearch.records import replace_text
 from innersearch.runs import Step
 from innersearch.stored import Record, finite, read_object, read_records
 from innersearch.trajectories import as_trajectory, read_trajectories
-from innersearch.types import Call, Question, Trajectory
+from innersearch.types import ALL_GROUPS, Call, Question, Trajectory
 from innersearch.view import plots
 from innersearch.view.costs import RUN_HEADS, report_rows
 from innersearch.view.tables import percent
@@ -100,6 +100,8 @@ def write_report(path: Path) -> Path:
             metrics=metrics,
             rows=rows,
             groups=_groups(rows),
+            names=list(dict.fromkeys(name for s in rows.values() for name in s.get("scores", {}))),
+            whole=_whole,
             cost_heads=RUN_HEADS,
             costs=report_rows(path, metrics),
             fidelity=_fidelity(recipe),
@@ -153,6 +155,12 @@ def _groups(rows: Mapping[str, Any]) -> dict[str, Any]:
     for summary in rows.values():
         groups |= {group: em for group, em in summary["em"].items() if group not in groups}
     return groups
+
+
+def _whole(summary: Mapping[str, Any], name: str) -> Any:
+    """A score of all questions, or of the only group; None where it was not measured."""
+    groups = summary.get("scores", {}).get(name, {})
+    return groups.get(ALL_GROUPS) or next(iter(groups.values()), None)
 
 
 def _figures(metrics: Sequence[Mapping[str, float]], rows: Mapping[str, Any]) -> Iterator[str]:

@@ -49,6 +49,7 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
     where it was sampled; then the mean of the groups.
     """
     scores = sorted(("em", "cover_em", "f1"), key=lambda name: name != first)
+    more = summary.get("scores", {})
     passes = summary.get("pass_at_k", {})
     computed = list(next(iter(passes.values()), {}))
     ks = [k for k in computed if k in _SHOWN or k == computed[-1]]
@@ -57,15 +58,18 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
             group,
             str(em["n"]),
             *(percent(summary[name][group]) for name in scores),
+            *(_of(found.get(group), em["n"]) for found in more.values()),
             *(percent(passes[group][k]) if k in passes.get(group, {}) else NOTHING for k in ks),
         ]
         for group, em in summary["em"].items()
     ]
     if means := summary.get("mean_of_groups"):
         cells = [str(means["em"]["n"]), *(percent(means[name]) for name in scores)]
+        cells += [_of(means.get(name), means["em"]["n"]) for name in more]
         of_k = means.get("pass_at_k", {})
         rows.append([MEAN_OF_GROUPS, *cells, *(percent(of_k[k]) if k in of_k else "" for k in ks)])
-    heads = ["%, 95 % interval", "n", *(_METRICS[name] for name in scores), *(f"pass@{k}" for k in ks)]
+    heads = ["%, 95 % interval", "n", *(_METRICS[name] for name in scores), *more]
+    heads += [f"pass@{k}" for k in ks]
     return (
         markdown(heads, rows)
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
@@ -75,9 +79,34 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
         + _unfinished_note(summary)
         + _weighting_note({"": summary})
         + _f1_note(summary)
+        + _judges_note(summary)
         + _sampled_note({"": summary})
         + _protocol_note(summary["settings"])
     )
+
+
+def _of(estimate: Mapping[str, float | None] | None, asked: float) -> str:
+    """An estimate, with its n where that is not the number of questions."""
+    if estimate is None:
+        return NOTHING
+    n = estimate["n"]
+    return percent(estimate) + (f" (n {n})" if n != asked else "")
+
+
+def _judges_note(summary: Summary) -> str:
+    """What judges said in words, and what it took."""
+    note = ""
+    for name, found in summary.get("judges", {}).items():
+        said = [f"{n} {verdict.replace('_', ' ')}" for verdict, n in found["verdicts"].items()]
+        said += [f"{found['failed']} failed"] * bool(found["failed"])
+        said += [f"{found['unread']} unreadable"] * bool(found["unread"])
+        lost = found["failed"] + found["unread"]
+        note += (
+            f"\n{cell(name)}: {', '.join(said)}; {found['calls']:,} calls, {found['tokens_in']:,} "
+            f"tokens in and {found['tokens_out']:,} out"
+        )
+        note += f"; the {lost} without a verdict have no score, --resume asks again" * bool(lost)
+    return note
 
 
 def _weighting_note(rows: Mapping[str, Summary]) -> str:
