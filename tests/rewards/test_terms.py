@@ -58,7 +58,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_recipes_have_the_rewards_they_had(path: Path) -> None:
-    from innersearch.assemble.sources import toml_of
+    from innersearch.assemble.recipes import toml_of
 
     recipe = Recipe.model_validate(toml_of(path))
     assert written(recipe.reward) == RECIPES[path.stem]
