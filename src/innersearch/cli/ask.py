@@ -40,12 +40,12 @@ def ask(
 
     Args:
         model: Model directory or hub id; `world` is the bundled model.
-        question: The question.
+        question: The question to be answered.
         policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
-        prompt: Prompt text; what the model expects by default.
-        temperature: 0 takes the most likely token each time.
-        max_new_tokens: Longest response.
-        seed: Of the random numbers, where the temperature is not 0.
+        prompt: Name of the prompt text; what the model expects by default.
+        temperature: Sampling temperature; 0 takes the most likely token each time.
+        max_new_tokens: Longest response, in tokens.
+        seed: Seed of the random numbers, where the temperature is not 0.
         options: Who answers the queries.
     """
     search = options.choice()

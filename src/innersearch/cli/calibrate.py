@@ -52,17 +52,17 @@ def calibrate_command(
 
     Args:
         model: Model directory.
-        data: Questions to calibrate on, as for eval.
-        signal: What tells that the model is unsure of its own information.
+        data: Questions to calibrate on: a file or directory, a fetched benchmark, or world:validation.
+        signal: Signal that tells when the model is unsure of its own information.
         call_rate: Wanted share of searches that are real.
-        em_loss: Or: exact match that may be lost against real searches only; 0.01 by default.
-        prompt: Prompt text; what the model expects by default.
-        groups: Only questions of these groups.
-        max_new_tokens: As for eval.
-        seed: As for eval.
+        em_loss: Exact match that may be lost for fewer searches; 0.01 where no call rate is given.
+        prompt: Name of the prompt text; what the model expects by default.
+        groups: Groups of questions that are asked; all by default.
+        max_new_tokens: Longest response in tokens; by default 128 for the world's model, else 4096.
+        seed: Seed of the random numbers.
         output: Directory of the evaluations; runs/calibrate-<model> by default.
-        resume: Go on with what is in that directory.
-        options: Which engine, as for eval.
+        resume: Go on with what is in the directory of the evaluations.
+        options: Which engine is searched.
     """
     from innersearch.evaluate.calibrate import Wanted
     from innersearch.evaluate.evaluation import Evaluation

@@ -37,9 +37,9 @@ def compare(
 
     Args:
         a: Directory of an evaluation.
-        b: Directory of another one.
-        resamples: Draws, for the intervals and for the randomisation test of p.
-        seed: Of the draws.
+        b: Directory of the evaluation that is held against it.
+        resamples: Number of draws, for the intervals and for the randomisation test of p.
+        seed: Seed of the draws.
         cluster: Field of the questions; those in which it is the same err together. One of the records,
             such as group or golden_answers, or of the questions' metadata, such as chain.0.
         output: Write the differences to this file, as JSON.

@@ -37,7 +37,7 @@ def ls(folder: Path | None = None) -> None:
         innersearch data ls ~/benchmarks
 
     Args:
-        folder: Where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
+        folder: Directory where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
     """
     folder = folder or catalogue.data_folder()
     rows = []
@@ -78,10 +78,10 @@ def get(
         innersearch data get browsecomp --from browse_comp_test_set.csv
 
     Args:
-        name: As `innersearch data ls` shows it.
-        source: A directory laid out as on the hub, a file, a dataset id OWNER/NAME on the hub, or an
-            http(s) address; where the benchmark was published by default.
-        output: Where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
+        name: Name of the benchmark, as `innersearch data ls` shows it.
+        source: Where it is taken from: a directory laid out as on the hub, a file, an id OWNER/NAME
+            on the hub, or an http(s) address; where the benchmark was published by default.
+        output: Directory where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
     """
     wanted = catalogue.find(name)
     folder = output or catalogue.data_folder()
@@ -103,8 +103,8 @@ def check_command(file: str, *, against: tuple[str, ...] = ()) -> None:
         innersearch data check nq_hotpotqa_train --against nq --against hotpotqa
 
     Args:
-        file: A file of questions, or a fetched benchmark by name.
-        against: Another one: which questions stand there too, the same or with eight words in a row.
+        file: File of questions, or a fetched benchmark by name.
+        against: Another file: which questions stand there too, the same or with eight words in a row.
     """
     path = question_file(file)
     questions, found = check(path)
@@ -179,13 +179,13 @@ def coverage(
         innersearch data coverage nq --engine remote:http://127.0.0.1:8000 --resume
 
     Args:
-        questions: As for --data of eval.
-        engine: What is searched, as for eval.
-        k: How many documents, several separated by commas.
-        groups: Only questions of these groups.
-        max_calls: Calls to search APIs at most; 0 for no limit.
+        questions: Questions: a file or directory, a fetched benchmark, or world:test.
+        engine: Engine that is searched, as for eval.
+        k: Numbers of documents that are looked at, separated by commas.
+        groups: Groups of questions that are asked; all by default.
+        max_calls: Number of calls to search APIs at most; 0 for no limit.
         output: Directory of the records; runs/coverage-<questions>-<engine> by default.
-        resume: Go on with what is in that directory.
+        resume: Go on with what is in the directory of the records.
     """
     from innersearch.cli.evaluate import default_folder
     from innersearch.evaluate.coverage import coverage as audit

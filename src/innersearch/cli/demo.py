@@ -62,11 +62,11 @@ def demo(
         innersearch demo --small
 
     Args:
-        output: Run directory.
-        small: Fewer steps and questions, for a quick look or for CI.
-        seed: Of the training run and of the sampled trajectories.
+        output: Directory of the run.
+        small: Take fewer steps and questions, for a quick look or for CI.
+        seed: Seed of the training run and of the sampled trajectories.
         resume: Go on with a demo that was interrupted.
-        install_seconds: What installing took, for the summary.
+        install_seconds: Seconds that installing took, for the summary.
     """
     # Not the lock of the run that it trains, which is taken and let go of in between.
     with held(output, "demo", ".demo.lock"):

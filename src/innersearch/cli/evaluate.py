@@ -64,14 +64,14 @@ def evaluate_command(
         sample_questions: Questions per group that are sampled; 0 takes all.
         policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
         dtype: What the weights are computed in; auto takes the type that they are stored in.
-        prompt: Prompt text; what the model expects by default.
+        prompt: Name of the prompt text; what the model expects by default.
         direct: Ask for the answer without search tags: the baseline.
-        groups: Only questions of these groups.
-        temperature: Of the sampled trajectories.
-        max_new_tokens: Longest response; 128 for the world's model and 4096 for others by default.
-        seed: Of the sampled trajectories.
+        groups: Groups of questions that are asked; all by default.
+        temperature: Sampling temperature of the n trajectories.
+        max_new_tokens: Longest response in tokens; by default 128 for the world's model, else 4096.
+        seed: Seed of the sampled trajectories.
         output: Directory of the records; runs/eval-<model>-<data> by default.
-        resume: Go on with what is in that directory.
+        resume: Go on with what is in the directory of the records.
         options: Who answers the queries.
         asked: Which questions, by which protocol, and how they are scored.
     """

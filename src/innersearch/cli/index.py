@@ -37,14 +37,15 @@ def index(
         innersearch index runs/wiki --verify
 
     Args:
-        corpus: A file (.jsonl, .tsv, .parquet and more, also packed) or a directory of its parts, with
-            {id, contents} or {id, title, text} rows; with --verify an index.
-        output: Directory of the index.
-        encoder: A model directory, or the address and model of an embeddings endpoint, URL#NAME.
-        kind: Of a dense index: exact up to 200,000 documents, else faiss flat or hnsw.
-        stemmer: Of a BM25 index: a Snowball language, or none.
-        spelling: Of a BM25 index: correct query words that no document has.
-        verify: Build nothing, but compare every byte of an index with what was built.
+        corpus: Corpus: a file (.jsonl, .tsv, .parquet and more, also packed) or a directory of parts,
+            with {id, contents} or {id, title, text} rows; with --verify an index.
+        output: Directory that the index is written to.
+        encoder: Encoder of a dense index: a model directory, or the address and model of an embeddings
+            endpoint, URL#NAME.
+        kind: Kind of a dense index: exact up to 200,000 documents, else faiss flat or hnsw.
+        stemmer: Stemmer of a BM25 index: a Snowball language, or none.
+        spelling: Correct query words that no document has, in a BM25 index.
+        verify: Build nothing and compare every byte of an index with what was built.
     """
     if verify:
         _verify(corpus, output)

@@ -32,21 +32,23 @@ class SearchOptions:
     """Who answers the queries of a model."""
 
     search: str = SELF
-    """self (its own memory), always, first:K, hybrid (its calibrated gate), or an engine."""
+    """Who answers the queries: self (the model's own memory), always (an engine), first:K, hybrid (the
+    gate that was calibrated for the model), or the name of an engine."""
     engine: str = ""
-    """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper."""
+    """Engine that is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as
+    serper; several, separated by commas, are fused."""
     k: Annotated[NonNegativeInt, Parameter(alias="-k")] = 0
     """Documents per search; 1 for the world's model and 3 for others by default."""
     max_searches: NonNegativeInt = 0
-    """Searches of a trajectory that are decided; the next one ends it. 4 by default."""
+    """Searches of a trajectory that are answered; the next one ends it. 4 by default."""
     cache: Path | None = None
-    """Keep all results in this file, and ask nothing twice."""
+    """File that keeps all results, so that nothing is asked twice."""
     offline: bool = False
     """Answer from the cache only."""
     max_calls: NonNegativeInt = 0
-    """Calls to search APIs at most; 0 for no limit."""
+    """Number of calls to search APIs at most; 0 for no limit."""
     max_usd: NonNegativeFloat = 0.0
-    """Their price at most, in US dollars; 0 for no limit."""
+    """Price of all calls to search APIs at most, in US dollars; 0 for no limit."""
     in_flight: NonNegativeInt = 0
     """Calls over the network under way at once; 32 by default."""
     per_second: NonNegativeFloat = 0.0

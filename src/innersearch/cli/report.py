@@ -21,7 +21,7 @@ def report(run: Path) -> None:
         innersearch report runs/ssrl-world
 
     Args:
-        run: Run directory.
+        run: Directory of the run.
     """
     from innersearch.view.report import write_report
 

@@ -43,9 +43,10 @@ def search(
         innersearch search serper "capital of Peru" --cache searches.sqlite
 
     Args:
-        engine: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as serper.
-        query: The query.
-        k: Documents at most.
+        engine: Engine that is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API
+            such as serper.
+        query: Query that it is asked.
+        k: Documents that are shown at most.
         cache: Keep the result in this file, or take it from there.
         offline: Answer from the cache only.
         full: Print documents whole; by default their first 500 characters.

@@ -45,14 +45,14 @@ def sim2real(
 
     Args:
         model: Model directory or hub id; `world` is the bundled model.
-        data: As for eval.
-        prompt: Prompt text; what the model expects by default.
-        groups: Only questions of these groups.
-        max_new_tokens: As for eval.
-        seed: As for eval.
+        data: Questions: a file or directory, a fetched benchmark, or world:test; see eval.
+        prompt: Name of the prompt text; what the model expects by default.
+        groups: Groups of questions that are asked; all by default.
+        max_new_tokens: Longest response in tokens; by default 128 for the world's model, else 4096.
+        seed: Seed of the random numbers.
         output: Directory of the evaluations; runs/sim2real-<model> by default.
-        resume: Go on with what is in that directory.
-        options: Which engine, as for eval; K takes the place of --search.
+        resume: Go on with what is in the directory of the evaluations.
+        options: Which engine is searched; K takes the place of --search.
     """
     # Imported late: help and errors should not wait for torch.
     from innersearch.evaluate.evaluation import Evaluation

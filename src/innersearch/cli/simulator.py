@@ -72,18 +72,18 @@ def collect(
             --engine serper --max-questions 2000 --output runs/pairs.jsonl     (one line)
 
     Args:
-        model: Policy: a model directory or hub id; `world` is the bundled model.
-        data: Questions, as for eval.
-        engine: What is searched, as for eval.
-        output: File of the pairs.
+        model: Policy that searches: a model directory or hub id; `world` is the bundled model.
+        data: Questions: a file or directory, a fetched benchmark, or world:train.
+        engine: Engine that is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API.
+        output: File of the pairs, JSON lines.
         k: Documents per page; 1 for the world's model and 5 for others by default.
-        pages: Pages per query.
+        pages: Pages of results that are kept per query.
         samples: Trajectories per question.
-        groups: Only questions of these groups.
+        groups: Groups of questions that are asked; all by default.
         max_questions: Questions at most, the first ones; 0 takes all.
-        max_new_tokens: As for eval.
-        seed: Of the trajectories.
-        resume: Go on with what is in that file.
+        max_new_tokens: Longest response in tokens; by default 96 for the world's model, else 3000.
+        seed: Seed of the trajectories.
+        resume: Go on with what is in the output file.
     """
     from innersearch.simulator.collecting import Collection
 
@@ -146,10 +146,10 @@ def label_command(
             --judge http://127.0.0.1:8000#Qwen2.5-72B-Instruct     (one line)
 
     Args:
-        pairs: File of pairs.
-        output: File of the labelled pairs.
+        pairs: File of the pairs that `collect` wrote.
+        output: File of the labelled pairs, JSON lines.
         judge: URL#NAME of a chat endpoint and its model, or a model directory; none labels by rule.
-        resume: Go on with what is in that file.
+        resume: Go on with what is in the output file.
     """
     found = list(read_pairs(pairs))
     with _alone(output):
@@ -214,11 +214,11 @@ def train(
     Args:
         model: Model directory or hub id; `world` is the bundled model.
         pairs: File of labelled pairs.
-        output: Directory of the simulator.
+        output: Directory that the simulator is written to.
         gold: Gold answers that the simulator is told: none, the first, or all.
-        words: Words per document that the prompt speaks of.
+        words: Words per document that the prompt asks for.
         held_out: Share of the questions that `measure` is to use; kept as held-out.jsonl in the output.
-        resume: Go on with what is in that directory.
+        resume: Go on with what is in the output directory.
         settings: How to train; the world's model has defaults of its own.
     """
     from innersearch.policy.loading import load_model, load_tokenizer
@@ -270,14 +270,15 @@ def measure(
         innersearch simulator measure http://127.0.0.1:8000#Qwen2.5-7B pairs.jsonl --mode prompted
 
     Args:
-        simulator: Directory, or URL#NAME of a chat endpoint and its model; `world` is the bundled model.
+        simulator: Directory of the simulator, or URL#NAME of a chat endpoint and its model; `world` is
+            the bundled model.
         pairs: File of labelled pairs; those held out when it was trained, by default.
-        mode: Whether it was tuned for this, or is any instruct model.
-        prompt: Prompt text; the simulator's own, or what the model expects, by default.
-        gold: Gold answers that it is told, where it is not tuned.
-        temperature: Of what it writes.
+        mode: Whether the simulator was tuned for this, or is any instruct model.
+        prompt: Name of the prompt text; the simulator's own, or what the model expects, by default.
+        gold: Gold answers that the simulator is told, where it is not tuned.
+        temperature: Sampling temperature of what the simulator writes.
         max_queries: Queries at most; 0 takes all.
-        max_new_tokens: Longest output.
+        max_new_tokens: Longest output of the simulator, in tokens.
         output: File of the figures; fidelity.json in the simulator's directory by default.
     """
     from innersearch.simulator.loading import open_simulator

@@ -31,8 +31,8 @@ def build(output: Path = Path("runs/world"), *, seed: int = BUNDLED_SEED, resume
         innersearch world build runs/other-world --seed 7
 
     Args:
-        output: Directory to write.
-        seed: Of names, facts, corpus and initial weights.
+        output: Directory that the world is written to.
+        seed: Seed of names, facts, corpus and initial weights.
         resume: Go on with a build that was interrupted.
     """
     from innersearch.world_making.build import build as build_world
@@ -54,7 +54,7 @@ def probe(model: str = NAME, *, split: Split = Split.TEST) -> None:
 
     Args:
         model: Model directory; `world` is the bundled model.
-        split: Whose facts.
+        split: Split of the world whose facts are asked for.
     """
     from innersearch.policy.loading import load_model, load_tokenizer
     from innersearch.world_making.probe import probe as probe_model

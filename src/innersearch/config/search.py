@@ -28,7 +28,7 @@ class NoiseSettings(Settings):
     end: float = Field(0.0, ge=0, le=1)
     """p at the last step."""
     base: float = Field(4.0, gt=1)
-    """Of the exponential curve: how late the noise comes."""
+    """Base of the exponential curve: the higher, the later the noise comes."""
     competent: float = Field(0.9, gt=0, le=1)
     """Running EM at which the competence curve reaches its end."""
     distractors: Literal["lower", "other", "removed"] = "lower"
@@ -88,9 +88,9 @@ class SearchSettings(Settings):
     offline: bool = False
     """Answer from the cache only."""
     max_calls: int = Field(0, ge=0)
-    """Calls to paid engines at most; 0: no limit."""
+    """Number of calls to paid engines at most; 0: no limit."""
     max_usd: float = Field(0.0, ge=0)
-    """Their price at most, in US dollars; 0: no limit."""
+    """Price of all calls to paid engines at most, in US dollars; 0: no limit."""
 
     @field_validator("router")
     @classmethod

@@ -23,11 +23,11 @@ class SimulatorSettings(Settings):
     """Gold answers that the simulator is told: none, the first one as published, or all aliases. A tuned
     simulator keeps the prompt, words and gold that it was trained with."""
     temperature: float = Field(0.8, ge=0)
-    """Of what it writes."""
+    """Sampling temperature of what the simulator writes."""
     max_new_tokens: int = Field(600, ge=1)
-    """Longest output, for all documents of a search."""
+    """Longest output for all documents of a search, in tokens."""
     max_batch: int = Field(128, ge=1)
-    """Searches that it writes at once."""
+    """Searches that the simulator writes for at once."""
     seed: int = Field(0, ge=0)
     """The same query, question, label and seed give the same documents."""
 
@@ -52,7 +52,7 @@ class TuningSettings(Settings):
     numbered: bool = True
     """Whether documents are written as `Doc 1: …`; the world's single sentences are not."""
     seed: int = Field(0, ge=0)
-    """Of the choice and the order of pairs."""
+    """Seed of the choice and the order of pairs."""
 
     @model_validator(mode="after")
     def _adapters_take_adamw(self) -> TuningSettings:
