@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import (
@@ -122,6 +124,34 @@ def test_tokens_are_drawn_from_the_model_s_distribution() -> None:
     chi_square = ((counts - expected) ** 2 / expected)[likely].sum()
     # 99.9 % quantile of chi-square with at most 39 degrees of freedom.
     assert chi_square < 72.1
+
+
+WIDE = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_one_pass_for_everybody_gives_the_bits_of_separate_passes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, architecture = ARCHITECTURES[name]
+    torch.manual_seed(5)
+    model, passes = architecture(config(**SIZES | WIDE)).eval(), 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    model.register_forward_pre_hook(count)
+    wanted = [replace(r, max_new_tokens=4 + 3 * n % 8) for n, r in enumerate(requests(64))]
+    sampling = Sampling(max_new_tokens=12, seed=3)
+    together = run(TransformersPolicy(model, [], max_batch=16), wanted, sampling)
+    steps, passes = passes, 0
+    assert model.config._attn_implementation == "sdpa"
+    monkeypatch.setattr(type(model), "_supports_attention_backend", False)
+    assert run(TransformersPolicy(model, [], max_batch=16), wanted, sampling) == together
+    # Who joins takes no pass of his own: only the end, when nobody waits any more, is ragged.
+    tokens = sum(len(c.token_ids) for c in together)
+    assert steps <= tokens / 16 + 12 < passes
 
 
 def test_greedy_equals_generate() -> None:

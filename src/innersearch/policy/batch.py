@@ -11,6 +11,9 @@ tokens come in multiples of 16, and attention is plain matrix products, since th
 differently from thread to thread. This has limits. PyTorch has another kernel for products of less than
 400 multiplications, so heads must have 25 numbers or more; and three threads or more may cut a large
 activation anywhere.
+
+Where a model lets its attention be replaced, one pass computes what follows every sequence, newcomers
+included (`policy.packed`); elsewhere newcomers take passes of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -28,7 +32,9 @@ from transformers import PreTrainedModel
 
 from innersearch.errors import ModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
-from innersearch.policy.cache import TILE, Extension, Kept, Prefill, SlotCache, tiled
+from innersearch.policy.cache import TILE, Extension, Paused, Prefill, SlotCache, mask_of, tiled
+from innersearch.policy.drawing import entropies, invert
+from innersearch.policy.packed import Newcomer, PackedPass, packs
 from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
 
@@ -43,13 +49,7 @@ class _Running(NamedTuple):
     request: Request
 
 
-class _Paused(NamedTuple):
-    token_ids: list[int]
-    """The tokens whose keys and values are kept."""
-    kept: Kept
-
-
-_Newcomer = TypeVar("_Newcomer", tuple[int, Request], tuple[int, Request, _Paused])
+_Newcomer = TypeVar("_Newcomer", tuple[int, Request], tuple[int, Request, Paused])
 
 
 class Batch:
@@ -67,11 +67,12 @@ class Batch:
         config = model.config.get_text_config()
         device = model.device
         self.exact = device.type == "cpu"
+        self.packs = packs(model)
         self.heads = config.num_attention_heads
         self.end_ids = torch.tensor(sorted(end_ids), device=device)
         self.context = config.max_position_embeddings
         self.running: list[_Running] = []
-        self.paused: dict[str, _Paused] = {}
+        self.paused: dict[str, Paused] = {}
         columns = min(sampling.max_new_tokens, self.context)
 
         def table(dtype: torch.dtype, *shape: int) -> torch.Tensor:
@@ -108,9 +109,9 @@ class Batch:
         """
         request.room(self.context)
 
-    def admit(self, newcomers: Sequence[tuple[int, Request]]) -> None:
-        """Give slots to sequences, and compute what precedes their next token."""
-        resumed: list[tuple[int, Request, _Paused]] = []
+    def advance(self, newcomers: Sequence[tuple[int, Request]]) -> None:
+        """Give slots to newcomers, and compute what follows the last token of every sequence."""
+        resumed: list[tuple[int, Request, Paused]] = []
         fresh: list[tuple[int, Request]] = []
         for ticket, request in newcomers:
             before = self.paused.pop(request.sequence or "", None)
@@ -118,10 +119,46 @@ class Batch:
                 fresh.append((ticket, request))
             else:
                 resumed.append((ticket, request, before))
-        logits = [self.logits] if self.size else []
-        logits += [self._prefill(part) for part in self._parts(fresh)]
-        logits += [self._resume(part) for part in self._parts(resumed)]
+        if self.packs and not torch.is_autocast_enabled("cpu"):
+            # Both in one pass, with the sequences that run.
+            parts = zip_longest(self._parts(fresh), self._parts(resumed), fillvalue=())
+            first, *more = [*parts] or [((), ())]
+            logits = [self._packed(self.size, *first), *(self._packed(0, *part) for part in more)]
+        else:
+            logits = [self._decode()] if self.size else []
+            logits += [self._prefill(part) for part in self._parts(fresh)]
+            logits += [self._resume(part) for part in self._parts(resumed)]
         self.logits = torch.cat(logits)
+
+    def _packed(
+        self,
+        running: int,
+        fresh: Sequence[tuple[int, Request]],
+        resumed: Sequence[tuple[int, Request, Paused]],
+    ) -> torch.Tensor:
+        """Logits that follow the sequences in the first slots, and the prompts of newcomers."""
+        rows = torch.arange(running)
+        last, positions = self.tokens[rows, self.counts[:running] - 1], self.positions[:running]
+        chosen = list(range(running))
+        newcomers: dict[object, Newcomer] = {}
+        for slot, (_, request) in zip(self._enlist(fresh).tolist(), fresh, strict=True):
+            # Each distinct prompt is computed once.
+            newcomer = newcomers.setdefault(request.prompt_ids, Newcomer([], 0, request.prompt_ids))
+            newcomer.slots.append(slot)
+            chosen.append(running + list(newcomers).index(request.prompt_ids))
+        slots = self._enlist([(ticket, request) for ticket, request, _ in resumed]).tolist()
+        for slot, (_, request, before) in zip(slots, resumed, strict=True):
+            shared = self._restore(slot, request, before)
+            chosen.append(running + len(newcomers))
+            newcomers[slot] = Newcomer([slot], shared, request.prompt_ids[shared:])
+        step = PackedPass(self.cache, last, positions, list(newcomers.values()))
+        return step.logits(self.model)[chosen]
+
+    def _restore(self, slot: int, request: Request, before: Paused) -> int:
+        """Fill a slot with what was computed of a prompt before; how many tokens that is."""
+        shared = before.shared_with(request.prompt_ids)
+        self.cache.restore(slot, before.kept, shared)
+        return shared
 
     def _parts(self, newcomers: Sequence[_Newcomer]) -> Iterator[Sequence[_Newcomer]]:
         """Newcomers in groups of which one pass holds no more than `_SCORES` attention scores."""
@@ -182,15 +219,12 @@ class Batch:
         positions = steps.expand(len(ids), -1)
         return self._forward(ids, lengths, positions)[sources]
 
-    def _resume(self, newcomers: Sequence[tuple[int, Request, _Paused]]) -> torch.Tensor:
+    def _resume(self, newcomers: Sequence[tuple[int, Request, Paused]]) -> torch.Tensor:
         """Logits after each prompt, of which the part that was computed before is restored."""
         slots = self._enlist([(ticket, request) for ticket, request, _ in newcomers])
         starts, rest = [], []
         for slot, (_, request, before) in zip(slots.tolist(), newcomers, strict=True):
-            shared = min(
-                _common_prefix(before.token_ids, request.prompt_ids), len(request.prompt_ids) - 1
-            )
-            self.cache.restore(slot, before.kept, shared)
+            shared = self._restore(slot, request, before)
             starts.append(shared)
             rest.append(request.prompt_ids[shared:])
         tokens, lengths = self._pad(rest)
@@ -199,7 +233,9 @@ class Batch:
         # What padding writes behind the last token is overwritten before anything attends to it.
         positions = positions.clamp(max=self.context - 1)
         self.cache.start_extend(Extension(slots, positions))
-        return self._forward(tokens, lengths, positions, self._mask(positions))
+        return self._forward(
+            tokens, lengths, positions, mask_of(positions, self.cache.width, self.model.dtype)
+        )
 
     def _pad(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         device = self.model.device
@@ -234,10 +270,7 @@ class Batch:
         return sdpa_kernel(SDPBackend.MATH) if self.exact else nullcontext()
 
     def _mask(self, positions: torch.Tensor) -> torch.Tensor:
-        """Additive mask (rows, 1, queries, width): each query sees all up to its own position."""
-        reach = torch.arange(self.cache.width, device=positions.device) <= positions[..., None]
-        mask = torch.zeros(reach.shape, dtype=self.model.dtype, device=positions.device)
-        return mask.masked_fill_(~reach, torch.finfo(mask.dtype).min)[:, None]
+        return mask_of(positions, self.cache.width, self.model.dtype)
 
     def sample(self) -> list[Finished]:
         """Draw one token for every sequence and retire those that ended."""
@@ -254,7 +287,7 @@ class Batch:
         drawn = self._draw(probabilities, self.uniforms[rows, counts])
         self.tokens[rows, counts] = drawn
         self.logprobs[rows, counts] = logprobs[rows, drawn]
-        self.entropies[rows, counts] = _entropies(probabilities, logprobs)
+        self.entropies[rows, counts] = entropies(probabilities, logprobs)
         self.counts[: self.size] += 1
         self.positions[: self.size] += 1
         ended = torch.isin(drawn, self.end_ids)
@@ -266,7 +299,7 @@ class Batch:
         greedy = self.temperatures[: self.size] == 0
         if bool(greedy.all()):
             return probabilities.argmax(-1)
-        drawn = _invert(probabilities, uniforms)
+        drawn = invert(probabilities, uniforms)
         return probabilities.argmax(-1).where(greedy, drawn) if bool(greedy.any()) else drawn
 
     def _stopped(self, candidates: torch.Tensor) -> torch.Tensor:
@@ -284,6 +317,13 @@ class Batch:
         keep = self.size - len(finished)
         gaps = done[:keep].nonzero()[:, 0]
         movers = (~done[keep:]).nonzero()[:, 0] + keep
+        if len(movers):
+            self._move(movers, gaps)
+        del self.running[keep:]
+        return finished
+
+    def _move(self, movers: torch.Tensor, gaps: torch.Tensor) -> None:
+        """Let the last sequences close the gaps that others left."""
         for table in (
             self.uniforms,
             self.tokens,
@@ -296,11 +336,9 @@ class Batch:
             self.temperatures,
         ):
             table[gaps] = table[movers]
-        self.cache.move(movers, gaps)
+        self.cache.move(movers, gaps, int(self.positions[gaps].max()))
         for gap, mover in zip(gaps.tolist(), movers.tolist(), strict=True):
             self.running[gap] = self.running[mover]
-        del self.running[keep:]
-        return finished
 
     def _collect(self, row: int, finish: Finish) -> Finished:
         count = int(self.counts[row])
@@ -321,12 +359,12 @@ class Batch:
             return
         # The last token has not been through the model yet.
         known = [*request.prompt_ids, *token_ids[:-1]]
-        self.paused[request.sequence] = _Paused(known, self.cache.keep(row, len(known)))
+        self.paused[request.sequence] = Paused(known, self.cache.keep(row, len(known)))
         if len(self.paused) > _KEPT * self.cache.slots:
             del self.paused[next(iter(self.paused))]
 
-    def decode(self) -> None:
-        """Compute the logits that follow the token just drawn."""
+    def _decode(self) -> torch.Tensor:
+        """Logits that follow the last token of each sequence."""
         rows = torch.arange(self.size, device=self.model.device)
         last = self.tokens[rows, self.counts[: self.size] - 1]
         # Further rows write to the beginning of free slots, where whoever comes next writes as well.
@@ -341,27 +379,4 @@ class Batch:
                 past_key_values=self.cache,
                 use_cache=True,
             ).logits
-        self.logits = logits[: self.size, -1]
-
-
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
-        if mine != theirs:
-            return index
-    return min(len(one), len(other))
-
-
-def _entropies(probabilities: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
-    terms = probabilities * logprobs.clamp_min(-1e4)
-    # Of a single row the threads would each sum a part.
-    return -terms.expand(max(2, len(terms)), -1).sum(-1)[: len(terms)]
-
-
-def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The token at which the cumulative distribution passes each uniform number; never one of
-    probability zero.
-    """
-    cumulative = probabilities.cumsum(-1)
-    total = cumulative[:, -1]
-    targets = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
+        return logits[: self.size, -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,21 @@ TILE = 16
 
 Kept = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of one sequence outside of the cache, each (heads, length, width), per layer."""
+
+
+class Paused(NamedTuple):
+    """A sequence that stopped and may go on."""
+
+    token_ids: list[int]
+    """The tokens whose keys and values are kept."""
+    kept: Kept
+
+    def shared_with(self, prompt: Sequence[int]) -> int:
+        """Tokens of a prompt that need not be computed again; its last one always is."""
+        alike = zip(self.token_ids, prompt, strict=False)
+        shared = next((n for n, (one, other) in enumerate(alike) if one != other), None)
+        shorter = min(len(self.token_ids), len(prompt))
+        return min(shorter if shared is None else shared, len(prompt) - 1)
 
 
 class Prefill(NamedTuple):
@@ -39,6 +55,13 @@ def tiled(tokens: int) -> int:
     return -(-tokens // TILE) * TILE
 
 
+def mask_of(positions: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask (rows, 1, queries, width): each query sees all up to its own position."""
+    beyond = torch.arange(width, device=positions.device) > positions[..., None]
+    mask = torch.zeros(beyond.shape, dtype=dtype, device=positions.device)
+    return mask.masked_fill_(beyond, torch.finfo(dtype).min)[:, None]
+
+
 class SlotCache(Cache):
     """Preallocated keys and values, shape (slots, heads, length, width) per layer.
 
@@ -57,17 +80,19 @@ class SlotCache(Cache):
         self.positions = torch.empty(0, dtype=torch.long)
         self.rows = self.positions
         self.width = 0
+        self.handed_over = False
+        """Whether layers are handed nothing, because the pass reads and writes slots itself."""
 
     def start_prefill(self, prefill: Prefill, length: int) -> None:
         """The next pass computes prompts of up to `length` tokens."""
         self.prefill, self.extension = prefill, None
-        self._reserve(length)
+        self.reserve(length)
 
     def start_extend(self, extension: Extension) -> None:
         """The next pass computes further tokens of some slots."""
         self.prefill, self.extension = None, extension
         self.width = tiled(int(extension.positions.max()) + 1)
-        self._reserve(self.width)
+        self.reserve(self.width)
 
     def start_decode(self, positions: torch.Tensor) -> None:
         """The next pass computes one token for each of the first `len(positions)` slots."""
@@ -75,13 +100,14 @@ class SlotCache(Cache):
         self.positions = positions
         self.rows = torch.arange(len(positions), device=positions.device)
         self.width = tiled(int(positions.max()) + 1)
-        self._reserve(self.width)
+        self.reserve(self.width)
 
-    def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
-        """Copy whole slots, to close gaps that finished sequences left."""
-        for layer in self.slot_layers:
-            layer.keys[targets] = layer.keys[sources]
-            layer.values[targets] = layer.values[sources]
+    def move(self, sources: torch.Tensor, targets: torch.Tensor, length: int) -> None:
+        """Copy the first `length` tokens of slots, to close gaps that finished sequences left."""
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            for layer in self.slot_layers:
+                layer.keys[target, :, :length] = layer.keys[source, :, :length]
+                layer.values[target, :, :length] = layer.values[source, :, :length]
 
     def keep(self, slot: int, length: int) -> Kept:
         """A copy of the first `length` tokens of a slot."""
@@ -92,12 +118,13 @@ class SlotCache(Cache):
 
     def restore(self, slot: int, kept: Kept, length: int) -> None:
         """Fill a slot with the first `length` tokens of what was kept."""
-        self._reserve(length)
+        self.reserve(length)
         for layer, (keys, values) in zip(self.slot_layers, kept, strict=True):
             layer.keys[slot, :, :length] = keys[:, :length]
             layer.values[slot, :, :length] = values[:, :length]
 
-    def _reserve(self, length: int) -> None:
+    def reserve(self, length: int) -> None:
+        """See to it that slots hold `length` tokens."""
         if length <= self.length:
             return
         self.length = max(-(-length // _GROWTH) * _GROWTH, self.length * 3 // 2)
@@ -132,6 +159,20 @@ class _SlotLayer(CacheLayerMixin):
             new[:, :, : old.shape[2]] = old
             setattr(self, name, new)
 
+    def put(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        sources: torch.Tensor,
+        slots: torch.Tensor,
+        columns: torch.Tensor,
+    ) -> None:
+        """Write token `sources[i]` of a single row to column `columns[i]` of slot `slots[i]`."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        self.keys[slots, :, columns] = keys[0].transpose(0, 1)[sources]
+        self.values[slots, :, columns] = values[0].transpose(0, 1)[sources]
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,6 +180,8 @@ class _SlotLayer(CacheLayerMixin):
         if torch.is_autocast_enabled(device):
             # As attention is going to read them: rotary positions leave keys in float32.
             key_states = key_states.to(torch.get_autocast_dtype(device))
+        if self.cache.handed_over:
+            return key_states, value_states
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         cache = self.cache

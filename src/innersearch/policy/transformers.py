@@ -27,8 +27,8 @@ from innersearch.policy.loading import context_of, demand_vocabulary, end_ids
 from innersearch.types import Sampling
 
 _SHARE, _PATIENCE = 8, 4
-"""Newcomers are admitted together: an eighth of the running sequences, or whoever waited 4 tokens.
-A pass for each single one would cost as much as a token of the whole batch."""
+"""Where newcomers take passes of their own they are admitted together: an eighth of the running
+sequences, or whoever waited 4 tokens. A pass for each would cost as much as a token of all others."""
 _HOPS = 16
 """Turns of the event loop between two tokens; an answer passes through about eight on its way from an
 engine to the next request, and without work one takes some microseconds."""
@@ -147,21 +147,20 @@ class _Queue:
 
     @torch.inference_mode()
     def step(self) -> list[Finished]:
-        """One token for every running sequence, after newcomers have joined."""
+        """One token for every running sequence, and for newcomers that have joined."""
         self.broken = True
-        self._admit()
-        finished = self.batch.sample()
-        if self.batch.size:
-            self.batch.decode()
+        self.batch.advance(self._newcomers())
+        finished = self.batch.sample() if self.batch.size else []
         self.broken = False
         return finished
 
-    def _admit(self) -> None:
+    def _newcomers(self) -> list[tuple[int, Request]]:
         ready = min(self.batch.free, len(self.fresh) + len(self.resumed))
         self.patience = self.patience - 1 if ready else _PATIENCE
-        if ready and (ready * _SHARE >= self.batch.size or self.patience <= 0):
-            self.batch.admit([(self.resumed or self.fresh).popleft() for _ in range(ready)])
+        if self.batch.packs or ready * _SHARE >= self.batch.size or self.patience <= 0:
             self.patience = _PATIENCE
+            return [(self.resumed or self.fresh).popleft() for _ in range(ready)]
+        return []
 
 
 class _Session:
