@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 
-from innersearch.grammar import closing, opening, scan
+from innersearch.grammar import Grammar, scan
 from innersearch.rewards.scored import Scored
 from innersearch.rewards.terms import measure
 from innersearch.types import Kind
 
-_ACTIONS = (Kind.SEARCH, Kind.ANSWER)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _LONGEST_ANSWER = 10
 _REFUSALS = re.compile(
@@ -41,33 +40,33 @@ def _was_cut(scored: Scored) -> bool:
 @measure("balanced")
 def balanced(scored: Scored) -> float:
     """Whether each tag that was opened was closed, and no other one (DeepResearcher)."""
-    text = "".join(scored.replies)
-    blocks = scan(text)
+    grammar = scored.grammar
+    own = [kind for kind in grammar.tags if kind is not Kind.INFORMATION]
+    loose = {Kind.TEXT, Kind.THINK} - grammar.opaque
     stray = any(
-        closing(kind) in block.content(text)
-        for block in blocks
-        if block.kind in (Kind.TEXT, Kind.THINK)
-        for kind in (Kind.THINK, *_ACTIONS)
+        grammar.closing(kind) in block.content(scored.text)
+        for block in scored.blocks
+        if block.kind in loose
+        for kind in own
     )
-    return float(all(block.closed for block in blocks) and not stray)
+    return float(not stray and all(b.closed for b in scored.blocks if b.kind in own))
 
 
 @measure("one_action")
 def one_action(scored: Scored) -> float:
     """Whether every reply is thoughts and then one action, with nothing between (ASearcher's gate)."""
-    replies = scored.replies
-    if replies and _was_cut(scored):
-        replies = replies[:-1]
-    return float(all(map(_is_one_action, replies)) and bool(scored.replies))
+    replies = scored.replies[:-1] if _was_cut(scored) else scored.replies
+    whole = all(_is_one_action(reply, scored.grammar) for reply in replies)
+    return float(whole and bool(scored.replies))
 
 
-def _is_one_action(reply: str) -> bool:
-    blocks = [b for b in scan(reply) if b.kind is not Kind.TEXT or b.content(reply).strip()]
+def _is_one_action(reply: str, grammar: Grammar) -> bool:
+    blocks = [b for b in scan(reply, grammar) if b.kind is not Kind.TEXT or b.content(reply).strip()]
     return (
         bool(blocks)
         and all(block.closed and block.content(reply).strip() for block in blocks)
         and all(block.kind is Kind.THINK for block in blocks[:-1])
-        and blocks[-1].kind in _ACTIONS
+        and blocks[-1].kind in grammar.reads
     )
 
 
@@ -93,34 +92,21 @@ def violates_strictly(scored: Scored) -> float:
     it (R1-Searcher, Qwen).
     """
     answer = scored.answer or ""
-    markers = (f(kind) for kind in (Kind.SEARCH, Kind.INFORMATION) for f in (opening, closing))
+    markers = [*scored.grammar.tags[Kind.INFORMATION], *scored.grammar.tags.get(Kind.SEARCH, ())]
     faults = "assistant" in scored.text.lower() or len(answer.split()) > _LONGEST_ANSWER
     return float(violates(scored) or faults or any(marker in answer for marker in markers))
 
 
 def _is_malformed(scored: Scored) -> bool:
-    text = scored.text
-    last = text.rfind(opening(Kind.SEARCH))
-    waits = (
-        last >= 0
-        and closing(Kind.INFORMATION) not in text[last:]
-        and opening(Kind.ANSWER) not in text[last:]
-    )
-    if waits:
-        # The search that a limit cut off has no documents, and nothing could be written after it.
-        text = text[:last]
-    counts = {f(kind): text.count(f(kind)) for kind in Kind for f in (opening, closing)}
-    pairs = (
-        (opening(Kind.SEARCH), closing(Kind.SEARCH)),
-        (
-            opening(Kind.INFORMATION),
-            closing(Kind.INFORMATION),
-        ),
-    )
-    marks = {counts[tag] for pair in pairs for tag in pair}
-    if len(marks) > 1 or counts[opening(Kind.THINK)] > 1:
+    """As the released counts of tags and markers have it, but for trajectories that a limit ended."""
+    grammar, text, cut = scored.grammar, scored.text, _was_cut(scored)
+    last = scored.blocks[-1] if scored.blocks else None
+    if last and last.kind is Kind.SEARCH and (last.closed or cut):
+        # Nobody answered this query, and nothing could be written after it.
+        text, cut = text[: last.start], True
+    marks = [*grammar.tags[Kind.INFORMATION], *grammar.tags.get(Kind.SEARCH, ())]
+    thought, *ends = (*grammar.tags[Kind.THINK], *grammar.tags[Kind.ANSWER])
+    if len({text.count(mark) for mark in marks}) > 1 or text.count(thought) > 1:
         return True
-    if waits or _was_cut(scored):
-        return any(counts[closing(k)] > 1 for k in (Kind.THINK, Kind.ANSWER))
-    ends = (closing(Kind.THINK), opening(Kind.ANSWER), closing(Kind.ANSWER))
-    return any(counts[tag] != 1 for tag in ends)
+    counts = [text.count(end) for end in ends]
+    return any(count > 1 for count in counts) if cut else counts != [1, 1, 1]

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from itertools import cycle
 
-from innersearch.grammar import closing, opening, scan
+from innersearch.grammar import TAGS, Grammar, closing, opening, scan
 from innersearch.rewards.scored import Scored
 from innersearch.rewards.terms import measure
 from innersearch.types import Kind
@@ -38,9 +38,9 @@ _BANNED = {
 _ALLOWED = {tag for kind in _BANNED for tag in (opening(kind), closing(kind))}
 
 
-def strict_format(text: str) -> float:
+def strict_format(text: str, grammar: Grammar = TAGS) -> float:
     """1.0 if `text` is a well-formed trajectory from its first to its last character, else 0.0."""
-    blocks = scan(text)
+    blocks = scan(text, grammar)
     if any(not b.closed or (b.kind is Kind.TEXT and b.content(text).strip()) for b in blocks):
         return 0.0
     tagged = [b for b in blocks if b.kind is not Kind.TEXT]
@@ -49,14 +49,15 @@ def strict_format(text: str) -> float:
         return 0.0
     if kinds.count(Kind.THINK) > _MAX_THOUGHTS:
         return 0.0
-    expected = cycle((Kind.THINK, Kind.SEARCH, Kind.INFORMATION))
-    if any(kind is not next(expected) for kind in kinds[:-1]):
+    asks = set(grammar.reads) - {Kind.ANSWER}
+    expected = cycle(({Kind.THINK}, asks, {Kind.INFORMATION}))
+    if any(kind not in next(expected) for kind in kinds[:-1]):
         return 0.0
-    return float(all(_is_filled(b.kind, b.content(text)) for b in tagged))
+    return float(all(_is_filled(b.kind, b.content(text), grammar) for b in tagged))
 
 
-def _is_filled(kind: Kind, content: str) -> bool:
-    if not content.strip() or any(tag in content for tag in _ALLOWED):
+def _is_filled(kind: Kind, content: str, grammar: Grammar) -> bool:
+    if not content.strip() or any(tag in content for tag in grammar.markup):
         return False
     return kind is not Kind.SEARCH or len(content.strip().splitlines()) == 1
 
@@ -109,7 +110,7 @@ def _searches_are_answered(tags: list[str]) -> bool:
 
 @measure("format:strict")
 def _strict(scored: Scored) -> float:
-    return strict_format(scored.text)
+    return strict_format(scored.text, scored.grammar)
 
 
 @measure("format:graded")
@@ -119,16 +120,16 @@ def _graded(scored: Scored) -> float:
 
 @measure("format:one-thought")
 def _one_thought(scored: Scored) -> float:
-    return one_thought(scored.text)
+    return one_thought(scored.text, scored.grammar)
 
 
-def one_thought(text: str) -> float:
+def one_thought(text: str, grammar: Grammar = TAGS) -> float:
     """1.0 if one thought ends before one answer, else 0.0; what the prompt began need not begin here.
 
     As released (reward_server_llama_stage1.py), searches are not looked at: `retrieved` rewards those.
     """
-    opened, closed = text.count(opening(Kind.THINK)), text.count(closing(Kind.THINK))
-    first, last = text.find(opening(Kind.ANSWER)), text.find(closing(Kind.ANSWER))
-    if opened > 1 or closed != 1 or not 0 <= text.find(closing(Kind.THINK)) < first < last:
+    thought, closes = grammar.tags[Kind.THINK]
+    first, last = grammar.tags[Kind.ANSWER]
+    if text.count(thought) > 1 or any(text.count(tag) != 1 for tag in (closes, first, last)):
         return 0.0
-    return float(text.count(opening(Kind.ANSWER)) == text.count(closing(Kind.ANSWER)) == 1)
+    return float(text.find(closes) < text.find(first) < text.find(last))

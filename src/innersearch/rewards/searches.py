@@ -13,9 +13,10 @@ SUPPORTING = "supporting_documents"
 
 @measure("searched")
 def searched(scored: Scored) -> float:
-    """Whether the policy wrote a query, whoever answered it."""
+    """Whether the policy asked for anything, whoever answered it."""
+    asks = set(scored.grammar.reads) - {Kind.ANSWER}
     return float(
-        any(b.kind is Kind.SEARCH and b.closed and b.content(scored.text).strip() for b in scored.blocks)
+        any(b.kind in asks and b.closed and b.content(scored.text).strip() for b in scored.blocks)
     )
 
 
