@@ -20,6 +20,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+EVAL = [
+    *("eval", "world", "--data", "world:test", "--search", "always"),
+    *("--groups", "one_hop_common", "--subset", "1"),
+]
+QUESTION = "Who employs Gemey?"
+"""The one that this asks."""
 _DEPTH = 3
 """How deep an argument is looked into."""
 
@@ -96,19 +102,15 @@ def main() -> None:
     sys.path.insert(0, str(root / "src"))
     from innersearch.cli import main as run
 
-    with tempfile.TemporaryDirectory() as folder:
-        one = Path(folder) / "one.jsonl"
-        question = "Who employs the person who taught Jirara?"
-        one.write_text('{"id": "1", "question": "' + question + '", "golden_answers": ["Coltek"]}\n')
-        walk = Walk(root, question)
-        threading.setprofile(walk)
-        sys.setprofile(walk)
-        try:
-            arguments = ["eval", "world", "--data", str(one), "--search", "always"]
-            status = run([*arguments, "--output", str(Path(folder) / "out")])
-        finally:
-            sys.setprofile(None)
-            threading.setprofile(None)
+    walk = Walk(root, QUESTION)
+    threading.setprofile(walk)
+    sys.setprofile(walk)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            status = run([*EVAL, "--output", f"{folder}/out"])
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
     report(walk, order(root))
     sys.exit(status)
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 from cyclopts.validators import Number
 
 from innersearch.assemble.models import conventions_named, conventions_of, model_path
-from innersearch.assemble.plans import open_plan
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
-from innersearch.config import SearchSettings, SimulatorSettings, TuningSettings
+from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.locks import locked
 from innersearch.records import write_json
@@ -33,10 +31,6 @@ from innersearch.simulator.pairs import (
     write_pairs,
     written_pairs,
 )
-
-if TYPE_CHECKING:
-    from innersearch.simulator.collecting import Collection
-    from innersearch.types import Question
 
 app = App(name="simulator", help_format="plaintext", help="Models that play the search engine.")
 
@@ -85,48 +79,17 @@ def collect(
         seed: Seed of the trajectories.
         resume: Go on with what is in the output file.
     """
+    from innersearch.assemble.collecting import collect_pairs
     from innersearch.simulator.collecting import Collection
 
     questions = load_questions(data, groups)[: max_questions or None]
     collection = Collection(pages, samples, max_new_tokens, seed)
     with _alone(output):
         _demand_new(output, resume=resume)
-        _collect(model_path(model), engine, k, questions, output, collection)
+        with Display() as display:
+            path, show = model_path(model), display.update
+            collect_pairs(path, engine, k, questions, output, collection, show)
     _print_counts(output)
-
-
-def _collect(
-    path: str, engine: str, k: int, questions: Sequence[Question], output: Path, collection: Collection
-) -> None:
-    """Collect with what the model expects where nothing is given."""
-    from innersearch import prompts
-    from innersearch.identity import of_model, of_texts
-    from innersearch.policy.loading import load_tokenizer
-    from innersearch.simulator.collecting import collect
-    from innersearch.simulator.origin import demand_same_origin, without_last_question
-
-    tokenizer = load_tokenizer(path)
-    usual = conventions_of(tokenizer)
-    prompt, chosen = usual.real, {**usual.search, "k": k or usual.page}
-    settings = SearchSettings(router="always", engine=engine, **chosen)
-    length = collection.max_new_tokens or usual.page_tokens
-    collection = replace(collection, max_new_tokens=length)
-    plan = open_plan(settings)
-    made_of = of_model(path, tokenizer) | of_texts(prompts.render(prompt, "{question}"))
-    made_of |= {"engine": plan.identity, "settings": asdict(collection)}
-    demand_same_origin(output, made_of, path)
-    done = without_last_question(output, questions)
-    todo = [question for question in questions if question.id not in done]
-    with Display() as display:
-        collect(
-            path,
-            prompt,
-            plan,
-            todo,
-            collection,
-            partial(write_pairs, output),
-            lambda n: display.update("collecting", n, len(todo)),
-        )
 
 
 @app.command(name="label")
@@ -285,7 +248,7 @@ def measure(
     from innersearch.simulator.measure import fidelity, imitate
     from innersearch.view.tables import fidelity_table
 
-    path = simulator if simulator.startswith(("http://", "https://")) else model_path(simulator)
+    path = model_path(simulator)
     settings = SimulatorSettings(
         mode=mode,
         prompt=prompt or conventions_named(simulator).simulator_prompt,

@@ -19,6 +19,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from typing_extensions import TypedDict
 
+from innersearch.config.names import engine_names
 from innersearch.errors import RunError
 from innersearch.evaluate.stored import Shown
 from innersearch.records import replace_text
@@ -126,8 +127,9 @@ def _fidelity(recipe: Mapping[str, Any]) -> Record:
     """What `innersearch simulator measure` found out about the simulator of a run, if anything:
     `queries`, and `rows` of a name, a value and an interval.
     """
-    kind, _, place = recipe.get("search", {}).get("engine", "").partition(":")
-    found = _optional(Path(place) / "fidelity.json", _Figures) if kind == "simulated" and place else {}
+    named = engine_names(recipe.get("search", {}).get("engine", ""))
+    place = named[0].place if len(named) == 1 and named[0].kind == "simulated" else ""
+    found = _optional(Path(place) / "fidelity.json", _Figures) if place else {}
     if not found:
         return {}
     rows = []
