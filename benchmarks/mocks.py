@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from innersearch.grammar import closing, opening
+from innersearch.grammar import TAGS
 from innersearch.policy.base import Completion, Request
 from innersearch.search.base import SearchResult
 from innersearch.types import Document, Finish, Kind, Sampling, Source
@@ -222,7 +222,7 @@ class MockPolicy:
         self.thoughts = np.array(list(islice(cycle(words), MOST)))
         self.values = np.linspace(0.1, 2.0, MOST)
         self.think, self.search, self.answer = (
-            (encode(opening(kind)), encode(closing(kind)))
+            (encode(TAGS.opening(kind)), encode(TAGS.closing(kind)))
             for kind in (Kind.THINK, Kind.SEARCH, Kind.ANSWER)
         )
         self.encode = encode

@@ -51,7 +51,7 @@ from scheduler import middle
 
 from innersearch.cli.simulator import HELD_OUT
 from innersearch.config import NoiseSettings, SimulatorSettings
-from innersearch.grammar import closing
+from innersearch.grammar import TAGS
 from innersearch.policy.base import Request
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.stops import StopStrings
@@ -191,7 +191,7 @@ def in_turns(rounds: int, runs: dict[Any, Callable[[], Any]]) -> dict[Any, list[
 def overhead(simulator: Simulator, searches: Sequence[SearchRequest], size: Size) -> Iterator[list[str]]:
     """A row per concurrency."""
     tokenizer = simulator.tokenizer
-    stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])
+    stop = StopStrings(tokenizer, [TAGS.closing(Kind.INFORMATION)])
     for workers, count in size.searches.items():
         part = searches[:count]
         prompts = map(simulator.prompt, part)

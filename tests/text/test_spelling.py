@@ -11,7 +11,7 @@ from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerFast
 
 from innersearch import token_text as spelling
-from innersearch.grammar import MaskRule, closing
+from innersearch.grammar import TAGS, MaskRule
 from innersearch.policy.base import Completion
 from innersearch.policy.stops import StopStrings
 from innersearch.rollout.segment import SegmentBuilder
@@ -116,8 +116,8 @@ def test_tokens_are_found_where_their_numbers_have_gaps() -> None:
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("</|>"), "isolated")
     backend.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
-    stops = StopStrings(tokenizer, [closing(Kind.SEARCH)])
-    ids = tokenizer.encode(closing(Kind.SEARCH))
+    stops = StopStrings(tokenizer, [TAGS.closing(Kind.SEARCH)])
+    ids = tokenizer.encode(TAGS.closing(Kind.SEARCH))
     assert max(ids) > len(tokenizer)
     assert numbers[">"] in stops.candidates
     assert stops.found(ids)
@@ -136,7 +136,7 @@ def test_no_habit_of_a_decoder_raises_or_hides_a_stop_string(habit: str) -> None
     usual = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     backend = tokenizer.backend_tokenizer
     backend.decoder = decoders.Sequence(usual + DECODERS[habit])
-    stops = StopStrings(tokenizer, [closing(Kind.SEARCH)])
+    stops = StopStrings(tokenizer, [TAGS.closing(Kind.SEARCH)])
     space = tokenizer.convert_tokens_to_ids("▁")
     for token_id in (*range(0, len(tokenizer), 50), space):
         assert len(pieces(tokenizer, [space, token_id, token_id])) == 3
@@ -147,7 +147,7 @@ def test_no_habit_of_a_decoder_raises_or_hides_a_stop_string(habit: str) -> None
 
 
 def test_a_stop_string_is_found_wherever_the_tail_is_cut(tokenizer: PreTrainedTokenizerFast) -> None:
-    stop = closing(Kind.SEARCH)
+    stop = TAGS.closing(Kind.SEARCH)
     stops = StopStrings(tokenizer, [stop])
     written = [i for c in stop for i in tokenizer.encode(c, add_special_tokens=False)]
     nothing = [len(tokenizer)] * 40

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from innersearch.errors import DataError
 from innersearch.gold import beside
-from innersearch.grammar import TAGGED, opening
+from innersearch.grammar import TAGS
 from innersearch.metrics import normalise, vote
 from innersearch.readers import read_each, with_unique_ids
 from innersearch.types import Question
@@ -148,7 +148,7 @@ _ODDITIES: dict[str, Callable[[Question], bool]] = {
     ),
     "the question has fewer than 3 words": lambda question: len(question.question.split()) < 3,
     "the question holds protocol tags": lambda question: any(
-        opening(kind) in question.question for kind in TAGGED
+        tag.opens in question.question for tag in TAGS.tags.values()
     ),
 }
 

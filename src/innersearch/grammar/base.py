@@ -12,7 +12,7 @@ transcripts. Nobody else knows how a tag is spelled.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import permutations
@@ -35,7 +35,7 @@ class Tag:
     opens: str
     closes: str
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         """Both ends."""
         return iter((self.opens, self.closes))
 

@@ -5,7 +5,8 @@
 
 The framework begins the thought, since the published prompt ends in `<think>`. Of a query quotes are
 taken off, and an empty one ends the trajectory, as in the released code (experience_maker.py). An
-apostrophe stays, which the released code takes off as well.
+apostrophe stays, which the released code takes off as well. Markers in an answer are a part of it, since
+rewards count them there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ R1_SEARCHER = Grammar(
     {Kind.SEARCH: keywords, Kind.ANSWER: one(ANSWER, empty=True)},
     begins="<think>",
     nested=frozenset({Kind.SEARCH, Kind.INFORMATION}),
+    opaque=frozenset({Kind.ANSWER}),
     malformed="end",
 )
 """One query at a time, inside the thought."""

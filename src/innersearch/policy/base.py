@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from innersearch.errors import DataError
+from innersearch.grammar import TAGS, Grammar
 from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
 
@@ -32,6 +33,8 @@ class Request:
 
     message: str = ""
     """The user message in its prompt, where that is known: for policies that take text, not tokens."""
+    grammar: Grammar = TAGS
+    """How its text is read, for them."""
 
     def room(self, context: int) -> int:
         """Tokens that may follow its prompt in a model's context.

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ModelError, Refusal
-from innersearch.grammar import closing, opening, scan
+from innersearch.grammar import Grammar, scan
 from innersearch.net.chat import Parameters, chat_body, read_reply
 from innersearch.policy.base import Completion, Request, endpoint_seed
 from innersearch.policy.servers import Patience, Servers, base_address
@@ -78,7 +78,7 @@ class _Session:
         sampling, temperature = self._sampling, request.temperature
         return chat_body(
             self._policy.name,
-            [{"role": "user", "content": asked.strip()}, *_dialogue(written)],
+            [{"role": "user", "content": asked.strip()}, *_dialogue(written, request.grammar)],
             max_tokens=request.max_new_tokens or sampling.max_new_tokens,
             temperature=sampling.temperature if temperature is None else temperature,
             seed=endpoint_seed(sampling.seed, request.stream),
@@ -98,7 +98,7 @@ class _Session:
         stops = request.stop.strings if request.stop else ()
         if len(kept := _cut(text, stops)) < len(text):
             text, reason = kept, "stop"
-        stop = _taken(text, stops)
+        stop = _taken(text, stops, request.grammar)
         finish = Finish.LENGTH if reason == "length" else Finish.EOS if stop is None else Finish.STOP
         tokenizer = self._policy.tokenizer
         text += (stop or "") * (finish is Finish.STOP)
@@ -109,10 +109,10 @@ class _Session:
         return Completion(token_ids, [], [], finish)
 
 
-def _dialogue(written: str) -> Iterator[dict[str, str]]:
+def _dialogue(written: str, grammar: Grammar) -> Iterator[dict[str, str]]:
     """What stands there so far: the assistant's text, and information as the user's."""
     said = ""
-    for block in scan(written):
+    for block in scan(written, grammar):
         text = written[block.start : block.end]
         if block.kind is Kind.INFORMATION:
             if said.strip():
@@ -136,12 +136,13 @@ def _cut(text: str, stops: tuple[str, ...]) -> str:
     return text[: min(ends, default=len(text))]
 
 
-def _taken(text: str, stops: tuple[str, ...]) -> str | None:
+def _taken(text: str, stops: tuple[str, ...], grammar: Grammar) -> str | None:
     """What is missing of the stop string that ended a text: APIs take it away and do not say which."""
-    kind = max((Kind.SEARCH, Kind.INFORMATION, Kind.ANSWER), key=lambda kind: text.rfind(opening(kind)))
-    start = text.rfind(opening(kind))
-    if start < 0 or closing(kind) not in stops:
+    tags = (tag for kind, tag in grammar.tags.items() if kind is not Kind.THINK)
+    opens, closes = max(tags, key=lambda tag: text.rfind(tag.opens))
+    start = text.rfind(opens)
+    if start < 0 or closes not in stops:
         return None
-    if text.rstrip().endswith(closing(kind)):
+    if text.rstrip().endswith(closes):
         return ""
-    return None if closing(kind) in text[start:] else closing(kind)
+    return None if closes in text[start:] else closes

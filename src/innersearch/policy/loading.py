@@ -17,7 +17,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from innersearch.errors import ModelError
-from innersearch.grammar import TAGGED, closing, opening
+from innersearch.grammar import TAGS, Grammar
 from innersearch.policy.directory import demand_directory
 from innersearch.policy.saving import make_savable
 from innersearch.prompts.templates import turn_end
@@ -63,7 +63,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
         tokenizer.pad_token = tokenizer.eos_token
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"the tokenizer at {path} has no tokenizer.json: convert it to a fast one")
-    _check_tags(tokenizer, path)
+    demand_tags(tokenizer, path)
     return tokenizer
 
 
@@ -239,8 +239,13 @@ def configured_vocabulary(path: str, tokenizer: PreTrainedTokenizerBase) -> int:
         return named
 
 
-def _check_tags(tokenizer: PreTrainedTokenizerFast, path: str) -> None:
-    for tag in (make(kind) for kind in TAGGED for make in (opening, closing)):
+def demand_tags(tokenizer: PreTrainedTokenizerFast, path: str, grammar: Grammar = TAGS) -> None:
+    """Refuse a tokenizer, of that path, that cannot write the tags of a grammar.
+
+    Raises:
+        ModelError: It spells one of them differently.
+    """
+    for tag in grammar.markup:
         ids = tokenizer.encode(tag, add_special_tokens=False)
         spelled = "".join(pieces(tokenizer, ids))
         if spelled.strip() != tag:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from itertools import cycle
 
-from innersearch.grammar import TAGS, Grammar, closing, opening, scan
+from innersearch.grammar import TAGS, Grammar, scan
 from innersearch.rewards.scored import Scored
 from innersearch.rewards.terms import measure
 from innersearch.types import Kind
@@ -35,7 +35,7 @@ _BANNED = {
     Kind.INFORMATION: "your information",
     Kind.ANSWER: "your answer",
 }
-_ALLOWED = {tag for kind in _BANNED for tag in (opening(kind), closing(kind))}
+_ALLOWED = frozenset(TAGS.markup)
 
 
 def strict_format(text: str, grammar: Grammar = TAGS) -> float:
@@ -68,27 +68,27 @@ def graded_format(text: str) -> float:
     tags = _ANY_TAG.findall(text)
     if any(tag not in _ALLOWED for tag in tags) or len(tags) < 4:
         return 0.0
-    if not text.startswith(opening(Kind.THINK)) or not text.endswith(closing(Kind.ANSWER)):
+    if not text.startswith(TAGS.opening(Kind.THINK)) or not text.endswith(TAGS.closing(Kind.ANSWER)):
         return 0.0
     if not all(_is_acceptable(kind, body) for kind in _BANNED for body in _bodies(kind, text)):
         return 0.0
     if tags[:2] != _pair(Kind.THINK) or tags[-2:] != _pair(Kind.ANSWER):
         return 0.0
-    searches, thoughts = tags.count(opening(Kind.SEARCH)), tags.count(opening(Kind.THINK))
+    searches, thoughts = tags.count(TAGS.opening(Kind.SEARCH)), tags.count(TAGS.opening(Kind.THINK))
     if not _searches_are_answered(tags[2:-2]) or thoughts > _MAX_THOUGHTS:
         return 0.0
-    if searches != tags.count(opening(Kind.INFORMATION)):
+    if searches != tags.count(TAGS.opening(Kind.INFORMATION)):
         return 0.0
     ratio = min(thoughts, searches + 1) / max(thoughts, searches + 1)
     return min(thoughts / 2, 1.0) * ratio
 
 
 def _pair(kind: Kind) -> list[str]:
-    return [opening(kind), closing(kind)]
+    return [TAGS.opening(kind), TAGS.closing(kind)]
 
 
 def _bodies(kind: Kind, text: str) -> list[str]:
-    return re.findall(rf"{opening(kind)}(.*?){closing(kind)}", text, re.DOTALL)
+    return re.findall(rf"{TAGS.opening(kind)}(.*?){TAGS.closing(kind)}", text, re.DOTALL)
 
 
 def _is_acceptable(kind: Kind, body: str) -> bool:
@@ -100,8 +100,8 @@ def _is_acceptable(kind: Kind, body: str) -> bool:
 def _searches_are_answered(tags: list[str]) -> bool:
     index = 0
     while index < len(tags):
-        if tags[index] == opening(Kind.SEARCH):
-            if tags[index + 1 : index + 4] != [closing(Kind.SEARCH), *_pair(Kind.INFORMATION)]:
+        if tags[index] == TAGS.opening(Kind.SEARCH):
+            if tags[index + 1 : index + 4] != [TAGS.closing(Kind.SEARCH), *_pair(Kind.INFORMATION)]:
                 return False
             index += 3
         index += 1

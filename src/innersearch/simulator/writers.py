@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from innersearch import prompts
 from innersearch.config import SimulatorSettings
 from innersearch.errors import DataError
-from innersearch.grammar import TAGGED, closing
+from innersearch.grammar import TAGS
 from innersearch.grammar.control import harmless
 from innersearch.net.addresses import check_url
 from innersearch.net.calls import PermanentError
@@ -37,7 +37,7 @@ KEY_VARIABLE = "INNERSEARCH_SIMULATOR_KEY"
 """Environment variable with the key of a simulator's address, where it wants one."""
 
 
-_TAG = re.compile(f"(</?(?:{'|'.join(TAGGED)})>)")
+_TAG = re.compile(f"({'|'.join(map(re.escape, TAGS.markup))})")
 _LONGEST = 400_000
 """Characters of a reply that are read; what a server sends beyond is none that was asked for."""
 _BEGINNING = 40
@@ -115,7 +115,7 @@ class LocalWriter:
         self.name, self.weights = name, weights
         self._policy, self._tokenizer = policy, tokenizer
         self._sampling = Sampling(settings.temperature, settings.max_new_tokens, settings.seed)
-        self._stop = StopStrings(tokenizer, [closing(Kind.INFORMATION)])
+        self._stop = StopStrings(tokenizer, [TAGS.closing(Kind.INFORMATION)])
         added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._marks = frozenset(i for i, token in added.items() if is_mark(token))
         self._others = frozenset(i for i, token in added.items() if not belongs_to_mark(token))
@@ -217,7 +217,7 @@ class _Completions:
             max_tokens=self.settings.max_new_tokens,
             temperature=self.settings.temperature,
             seed=seed,
-            stop=[closing(Kind.INFORMATION)],
+            stop=[TAGS.closing(Kind.INFORMATION)],
         )
         if begun:
             body["messages"].append({"role": "assistant", "content": begun})
@@ -249,6 +249,6 @@ def _read(answer: Any, name: str) -> SearchResult:
 
 def _before_stop(text: str) -> str:
     """A text up to the stop string, which is no part of it; a thought may speak of it."""
-    ends = islice(re.finditer(closing(Kind.INFORMATION), text), _MENTIONS)
+    ends = islice(re.finditer(TAGS.closing(Kind.INFORMATION), text), _MENTIONS)
     befores = (text[: end.start()] for end in ends)
     return next((before for before in befores if spoken(before).whole is not None), text)

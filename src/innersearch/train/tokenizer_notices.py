@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerFast
 
-from innersearch.grammar import opening
+from innersearch.grammar import TAGS
 from innersearch.prompts import prefilled
 from innersearch.types import Kind
 
@@ -23,7 +23,7 @@ def notices(tokenizer: PreTrainedTokenizerFast) -> list[str]:
             "writes its thoughts itself, and they are scored"
         )
     own = tokenizer.get_added_vocab()
-    if opening(Kind.THINK) in own and opening(Kind.SEARCH) not in own:
+    if TAGS.opening(Kind.THINK) in own and TAGS.opening(Kind.SEARCH) not in own:
         found.append(
             "the think tags are tokens of the model itself; the protocol reads them like any other tag"
         )

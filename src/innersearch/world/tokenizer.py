@@ -14,7 +14,7 @@ from itertools import chain
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from innersearch.grammar import TAGGED, closing, opening
+from innersearch.grammar import TAGS
 from innersearch.world.encyclopedia import ENDINGS, ONSETS
 
 END, PAD = "<|endoftext|>", "<|pad|>"
@@ -27,7 +27,7 @@ CHAT_TEMPLATE = (
 )
 """Renders a user message exactly as the corpus writes a question."""
 
-_TAGS = [tag for kind in TAGGED for tag in (opening(kind), closing(kind))]
+_TAGS = list(TAGS.markup)
 _HEADS = ["Ġ" + onset for onset in ONSETS]
 """Onsets as byte-level tokenizers write them after a space."""
 _TAILS = sorted(set(chain.from_iterable(ENDINGS.values())))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from innersearch.grammar import render
+from innersearch.grammar import TAGS
 from innersearch.types import Kind
 from innersearch.world.encyclopedia import Fact
 from innersearch.world.relations import RELATIONS, EntityKind
@@ -75,7 +75,7 @@ class Demonstrator:
     def _direct(self, facts: list[Fact]) -> str:
         thought = self.rng.choice(("I know this one.", "I can answer without a search."))
         answer = self.knowledge.guess(RELATIONS[facts[-1].relation].tail)
-        return render(Kind.THINK, thought) + render(Kind.ANSWER, answer)
+        return TAGS.render(Kind.THINK, thought) + TAGS.render(Kind.ANSWER, answer)
 
     def _malformed(self, facts: list[Fact]) -> str:
         good = self._good(facts if self.rng.random() < 0.4 else facts[:1])
@@ -86,7 +86,9 @@ class Demonstrator:
             return good.replace("</think><search>", "<search>")
         if fault == "free text":
             return "Well." + good
-        return good.replace("</think><search>", f"</think>{render(Kind.ANSWER, facts[0].tail)}<search>")
+        return good.replace(
+            "</think><search>", f"</think>{TAGS.render(Kind.ANSWER, facts[0].tail)}<search>"
+        )
 
     def _hop(self, fact: Fact, previous: Fact | None) -> str:
         relation = RELATIONS[fact.relation]
@@ -97,10 +99,10 @@ class Demonstrator:
         query = self.rng.choice(relation.queries).format(x=fact.head)
         information = fact.state(self.rng.randrange(len(relation.statements)))
         return (
-            render(Kind.THINK, thought)
-            + render(Kind.SEARCH, query)
-            + render(Kind.INFORMATION, information)
+            TAGS.render(Kind.THINK, thought)
+            + TAGS.render(Kind.SEARCH, query)
+            + TAGS.render(Kind.INFORMATION, information)
         )
 
     def _conclude(self, answer: str) -> str:
-        return render(Kind.THINK, f"The answer is {answer}.") + render(Kind.ANSWER, answer)
+        return TAGS.render(Kind.THINK, f"The answer is {answer}.") + TAGS.render(Kind.ANSWER, answer)
