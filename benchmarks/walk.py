@@ -3,10 +3,10 @@
     python benchmarks/walk.py [--source DIR]          a table of rooms, and `N rooms, M climbs`
 
 Evaluates one question of the embedded world with `--search always` and traces the calls of functions
-that are given the question: its text, task, query, documents or trajectory, or what holds one of them. A
-room is passed where such a call enters it from another room; a climb is such a call from a room to one
-above it in the order of `tests/test_shape.py`. Calls that are given no question are counted apart.
-`types`, which holds what is passed, is no room to pass. `--source` traces another checkout.
+that are given the question: its text, task, query, documents or trajectory, or what holds one of them.
+The rooms are listed in the order in which the question first gets there; a climb is a step to a room
+above the one before it in the order of `tests/test_shape.py`. `types`, which holds what is passed, is no
+room to pass. `--source` traces another checkout.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 import sys
 import tempfile
 import threading
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -116,21 +117,18 @@ def main() -> None:
 
 
 def report(walk: Walk, rooms: list[str]) -> None:
-    """Print the pairs of rooms in the order in which they are first taken."""
-    place = {room: number for number, room in enumerate(rooms)}
-
-    def climbs(pairs: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
-        return [pair for pair in pairs if place.get(pair[1], 0) > place.get(pair[0], 0)]
-
+    """Print the calls by which the question gets from room to room, and the rooms in that order."""
+    place = {room: number for number, room in reversed([*enumerate(rooms)])}
     for number, ((before, after), call) in enumerate(walk.first.items(), 1):
-        up = "climb" if (before, after) in climbs(walk.first) else ""
-        print(f"{number:2d} {before:>12} → {after:<12} {up:5s} {call}")
-    for before, after in climbs(walk.every):
-        print(f"up without a question: {before} → {after}: {walk.every[before, after]}")
-    passed = sorted({room for pair in walk.first for room in pair}, key=lambda room: -place.get(room, 0))
+        print(f"{number:2d} {before:>12} → {after:<12} {call}")
+    passed = list(dict.fromkeys(room for pair in walk.first for room in pair))
+    climbs = sum(place.get(b, 0) > place.get(a, 0) for a, b in pairwise(passed))
     every = {room for pair in walk.every for room in pair}
-    print(f"of all calls: {len(every)} rooms, {len(climbs(walk.every))} climbs")
-    print(f"{len(passed)} rooms, {len(climbs(walk.first))} climbs: {' '.join(passed)}")
+    upward = [pair for pair in walk.every if place.get(pair[1], 0) > place.get(pair[0], 0)]
+    for before, after in upward:
+        print(f"upward call: {before} → {after}: {walk.every[before, after]}")
+    print(f"of all calls: {len(every)} rooms, {len(upward)} pairs of rooms with calls upwards")
+    print(f"{len(passed)} rooms, {climbs} climbs: {' '.join(passed)}")
 
 
 if __name__ == "__main__":
