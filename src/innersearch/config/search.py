@@ -24,9 +24,9 @@ class NoiseSettings(Settings):
     curve: Literal["exponential", "linear", "constant", "competence"] = "exponential"
     """How p goes from start to end; constant stays at end."""
     start: float = Field(0.0, ge=0, le=1)
-    """p before the first step."""
+    """Probability p of a noisy result before the first step."""
     end: float = Field(0.0, ge=0, le=1)
-    """p at the last step."""
+    """Probability p of a noisy result at the last step."""
     base: float = Field(4.0, gt=1)
     """Base of the exponential curve: the higher, the later the noise comes."""
     competent: float = Field(0.9, gt=0, le=1)

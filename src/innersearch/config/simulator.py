@@ -29,7 +29,7 @@ class SimulatorSettings(Settings):
     max_batch: int = Field(128, ge=1)
     """Searches that the simulator writes for at once."""
     seed: int = Field(0, ge=0)
-    """The same query, question, label and seed give the same documents."""
+    """Seed of the simulator: the same query, question, label and seed give the same documents."""
 
 
 class TuningSettings(Settings):

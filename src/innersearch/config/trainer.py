@@ -32,7 +32,7 @@ class LoraSettings(Settings):
     rank: int = Field(0, ge=0)
     """Rank of the adapters; 0 trains all weights."""
     alpha: int = Field(0, ge=0)
-    """Their scale is alpha / rank; 0 takes twice the rank."""
+    """Scale of the adapters times their rank; 0 takes twice the rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of their input that is dropped; rollouts are sampled without."""
     targets: tuple[str, ...] = ("all-linear",)
@@ -138,7 +138,7 @@ class VerlSettings(Settings):
     """How verl lays a run out over a Ray cluster."""
 
     nodes: int = Field(1, ge=1)
-    """Machines."""
+    """Number of machines."""
     gpus_per_node: int = Field(8, ge=1)
     """GPUs of each."""
     workers: int = Field(8, ge=1)
