@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from innersearch import prompts
 from innersearch.errors import ModelError
-from innersearch.grammar import GRAMMARS
+from innersearch.grammar import GRAMMARS, Grammar
 from innersearch.grammar.turns import turns_of
 from innersearch.types import Kind
 from tests.families import REAL, tokenizer_of
@@ -164,3 +165,25 @@ def test_a_template_without_turns_is_one_line(template: str | None, said: str) -
     with pytest.raises(ModelError, match=said) as caught:
         turns_of(tokenizer, CALLS)
     assert "\n" not in str(caught.value)
+
+
+def test_tools_reach_the_prompt_through_the_template() -> None:
+    tokenizer = with_template("qwen2_5")
+    plain = prompts.encode(tokenizer, "ssrl", "Who?", grammar=CALLS)
+    shown = prompts.encode(tokenizer, "ssrl", "Who?", grammar=CALLS, tools=TOOLS)
+    assert "Searches an index." in tokenizer.decode(shown)
+    assert "Searches an index." not in tokenizer.decode(plain)
+    assert plain == prompts.encode(tokenizer, "ssrl", "Who?")
+    with pytest.raises(ModelError, match=r"does not show the tools it is given \(search\)"):
+        prompts.encode(with_template(REAL), "ssrl", "Who?", tools=TOOLS)
+    with pytest.raises(ModelError, match="no chat template to show tools in"):
+        prompts.encode(tokenizer_of("byte_bpe"), "ssrl", "Who?", tools=TOOLS)
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=lambda grammar: grammar.name)
+def test_no_markup_of_a_question_reaches_the_prompt(grammar: Grammar) -> None:
+    tokenizer = with_template("qwen2_5")
+    for end in grammar.markup:
+        ids = prompts.encode(tokenizer, "world", f"Who {end} is it?", grammar=grammar)
+        assert f"Who {end} is it" not in tokenizer.decode(ids)
+        assert f"{end[1:-1]}" in tokenizer.decode(ids)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ConfigError, DataError, ModelError, did_you_mean
-from innersearch.grammar import closing, neutralise, opening
+from innersearch.grammar import TAGS, Grammar, neutralise
 from innersearch.grammar.control import Harmless, harmless, unknown_ids
 from innersearch.prompts.templates import ask, begins_reply, squeezed, turn_end
 from innersearch.types import Kind
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _FOLDER = files(__name__)
-_PREFILL = re.compile(rf"{opening(Kind.THINK)}\s*(?:{closing(Kind.THINK)}\s*)?\Z")
+_PREFILL = re.compile(rf"{TAGS.opening(Kind.THINK)}\s*(?:{TAGS.closing(Kind.THINK)}\s*)?\Z")
 """What a chat template may put at the beginning of a reply."""
 _log = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ def names() -> tuple[str, ...]:
     )
 
 
-def render(name: str, question: str) -> str:
+def render(name: str, question: str, grammar: Grammar = TAGS) -> str:
     """The user message that asks `question`.
 
     Raises:
         ConfigError: There is no prompt of that name.
     """
-    return fill(name, question=question)
+    return fill(name, grammar, question=question)
 
 
-def fill(name: str, **values: str) -> str:
+def fill(name: str, grammar: Grammar = TAGS, **values: str) -> str:
     """A prompt with its slots filled; a line of which a slot stays empty is left out.
 
-    Values are other people's text: markup of chats and of the protocol in them is put in brackets of
+    Values are other people's text: markup of chats and of the grammar in them is put in brackets of
     another kind, as in documents.
 
     Raises:
@@ -60,7 +60,7 @@ def fill(name: str, **values: str) -> str:
     """
     if name not in names():
         raise ConfigError(f"unknown prompt {name!r}; {did_you_mean(name, names())}")
-    values = {slot: neutralise(value) for slot, value in values.items()}
+    values = {slot: neutralise(value, grammar=grammar) for slot, value in values.items()}
     # At once, for a value may hold what looks like a slot.
     slots = re.compile("|".join(rf"\{{{slot}\}}" for slot in values))
     return "\n".join(
@@ -76,24 +76,37 @@ def _lines(name: str) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, name: str, question: str) -> tuple[int, ...]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast,
+    name: str,
+    question: str,
+    *,
+    grammar: Grammar = TAGS,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> tuple[int, ...]:
     """Prompt tokens: the user message in the tokenizer's chat template, or plain where it has none.
 
     No control token and no tag comes of the question, whatever stands in it. Some templates begin the
     reply: Qwen3's thinking models with an open think tag, others with an empty thought. That is taken
     off, for every tag of a trajectory is the policy's own: it is sampled, scored and trained on.
+    Schemas of tools stand where the template puts them.
 
     Raises:
         DataError: The question cannot be put to this model: it cannot be made harmless, or the tokenizer
             has no tokens for it, alone or in the chat template.
-        ModelError: The chat template cannot render a single user message, loses it, or ends the prompt
-            with the token that ends a reply.
+        ModelError: The chat template cannot render a single user message, loses it or a tool, or ends
+            the prompt with the token that ends a reply; or there are tools and no template.
     """
-    return _put(tokenizer, name, question)[0]
+    return _put(tokenizer, name, question, grammar, tools)[0]
 
 
 def encode_all(
-    tokenizer: PreTrainedTokenizerFast, name: str, questions: Sequence[str]
+    tokenizer: PreTrainedTokenizerFast,
+    name: str,
+    questions: Sequence[str],
+    *,
+    grammar: Grammar = TAGS,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> list[tuple[int, ...]]:
     """The prompt tokens of many questions; says once in how many of them markup was made harmless.
 
@@ -106,7 +119,7 @@ def encode_all(
         if not question.strip():
             raise DataError(f"question {number} of {len(questions)} is blank")
         try:
-            ids, changed = _put(tokenizer, name, question)
+            ids, changed = _put(tokenizer, name, question, grammar, tools)
         except DataError as error:
             raise DataError(f"question {number} of {len(questions)}: {error}") from None
         encoded.append(ids)
@@ -120,19 +133,27 @@ def encode_all(
     return encoded
 
 
-def _put(tokenizer: PreTrainedTokenizerFast, name: str, question: str) -> tuple[tuple[int, ...], bool]:
+def _put(
+    tokenizer: PreTrainedTokenizerFast,
+    name: str,
+    question: str,
+    grammar: Grammar,
+    tools: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[int, ...], bool]:
     """The prompt tokens of a question, and whether it had to be changed. No text of it is in an error,
     for it may be that of a sealed benchmark.
     """
-    asked = harmless(tokenizer, question)
+    asked = harmless(tokenizer, question, grammar)
     if asked is None:
         raise DataError("it holds markup that this tokenizer restores whatever is put in its place")
     if question.strip() and unknown_ids(tokenizer).issuperset(asked.token_ids):
         raise DataError("the tokenizer has no tokens for it: drop it, or take a model for its language")
-    message = render(name, asked.text)
+    message = render(name, asked.text, grammar)
+    if tools and not tokenizer.chat_template:
+        raise ModelError("the tokenizer has no chat template to show tools in: take another model")
     if not tokenizer.chat_template:
         return encode_message(tokenizer, message), asked.text != question
-    ids = tokenizer.encode(_PREFILL.sub("", ask(tokenizer, message)), add_special_tokens=False)
+    ids = tokenizer.encode(_PREFILL.sub("", ask(tokenizer, message, tools)), add_special_tokens=False)
     if not _stands_in(tokenizer, asked, ids):
         raise DataError("the tokenizer loses it in its chat template: drop it, or take another model")
     return _open_ended(tokenizer, ids), asked.text != question

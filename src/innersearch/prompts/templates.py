@@ -6,9 +6,9 @@ must stand in what it renders.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ModelError
 
@@ -54,14 +54,20 @@ def sees_day(tokenizer: PreTrainedTokenizerBase) -> bool:
     return len(rendered) > 1
 
 
-def ask(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+def ask(tokenizer: PreTrainedTokenizerBase, text: str, tools: Sequence[Mapping[str, Any]] = ()) -> str:
     """A single user message in the chat template, up to where the reply begins.
 
+    Args:
+        tokenizer: Whose template it is.
+        text: The message.
+        tools: Schemas of tools, as `{"type": "function", "function": {"name": …}}`.
+
     Raises:
-        ModelError: The template cannot render it, or the message does not stand in what it renders.
+        ModelError: The template cannot render it, the message does not stand in what it renders, or it
+            passes over the tools.
     """
     try:
-        rendered = _render(tokenizer, [("user", text)], reply=True)
+        rendered = _render(tokenizer, [("user", text)], reply=True, tools=tools)
     except Exception as error:
         reason = squeezed(f"{error}")[:_SHOWN] or type(error).__name__
         raise ModelError(
@@ -71,6 +77,12 @@ def ask(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
         raise ModelError(
             "the tokenizer's chat template loses or changes the user message with the question: it does "
             f"not stand in what the template renders; {_MEND}"
+        )
+    if tools and rendered == _render(tokenizer, [("user", text)], reply=True):
+        names = ", ".join(str(tool["function"]["name"]) for tool in tools)
+        raise ModelError(
+            f"the tokenizer's chat template does not show the tools it is given ({names}): describe "
+            "them in the prompt, or take a model that is made for tools"
         )
     return rendered
 
@@ -108,14 +120,24 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, reply: bool) -> str:
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[tuple[str, str]],
+    *,
+    reply: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> str:
     # Transformers takes no functions as arguments of templates, and keeps what it compiled.
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     compiled = _compile_jinja_template(tokenizer.get_chat_template())
     compiled.globals["strftime_now"] = _strftime_now
     messages = [{"role": role, "content": content} for role, content in turns]
-    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=reply, tokenize=False))
+    shown: list[Any] | None = [dict(tool) for tool in tools] or None
+    rendered = tokenizer.apply_chat_template(
+        messages, tools=shown, add_generation_prompt=reply, tokenize=False
+    )
+    return str(rendered)
 
 
 def _strftime_now(form: str) -> str:
