@@ -12,13 +12,14 @@ import pytest
 from innersearch.cli import main
 from innersearch.errors import ConfigError
 from innersearch.evaluate.compare import compare, read_evaluation
+from innersearch.evaluate.protocols import Choices, Protocol
 from innersearch.evaluate.run import EvalSettings, demand_scores
-from innersearch.evaluate.scores import find_measures, score
+from innersearch.evaluate.scores import find_measures, score, summarise
 from innersearch.sealed import CANARY
 from innersearch.stored import read_lines
 from innersearch.types import Question
 from innersearch.view.report import write_report
-from innersearch.view.tables import difference_table
+from innersearch.view.tables import difference_table, evaluation_table
 from tests.evaluate.test_judge import fair, judging
 from tests.scoring import trajectory_of
 
@@ -106,3 +107,16 @@ def test_scores_go_from_the_command_line_to_every_table(capsys: pytest.CaptureFi
     page = write_report(Path("run")).read_text()
     assert f"<td>{key}</td>" in page
     assert "<td>f1_set</td>" in page
+
+
+def test_a_benchmark_may_report_any_measure_first() -> None:
+    mine = Protocol("mine", ("frames",), 0, "f1_set", "ssrl", 512, k=3, max_searches=4, max_tokens=500)
+    given = Choices(data="", prompt=None, max_new_tokens=0, subset=None, metrics=("answered",))
+    assert replace(given, protocol=mine).record["metrics"] == ("answered", "f1_set")
+    assert replace(given, protocol=replace(mine, metric="em")).record["metrics"] == ("answered",)
+    assert "metrics" not in replace(given, metrics=()).record
+    one = trajectory_of("<answer>the sea sea</answer>", golds=["Sea"])
+    scored = score(one, direct=False, measures=find_measures(("answered", "f1_set")))
+    summary = summarise([{"group": "a", **scored.record()}], [], []) | {"settings": {}}
+    heads = evaluation_table(summary, first="f1_set").splitlines()[0].replace(" ", "").split("|")
+    assert heads[2:-1] == ["n", "f1_set", "EM", "coverEM", "F1", "answered"]

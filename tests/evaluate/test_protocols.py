@@ -10,6 +10,7 @@ from innersearch.cli.options import SearchOptions
 from innersearch.cli.protocols import ProtocolOptions
 from innersearch.data.catalogue import BENCHMARKS
 from innersearch.evaluate.protocols import PROTOCOLS, draw, protocol
+from innersearch.evaluate.scores import ALWAYS
 from innersearch.intervals import generator, mean_of_groups
 from innersearch.prompts import names
 from innersearch.stored import read_json, read_lines
@@ -39,7 +40,7 @@ def test_protocols_name_what_exists() -> None:
     for preset in PROTOCOLS.values():
         assert set(preset.sets) <= set(BENCHMARKS)
         assert preset.prompt in names()
-        assert preset.metric in ("em", "cover_em", "f1")
+        assert preset.metric in ALWAYS
 
 
 def test_the_subset_is_500_of_each_set_and_all_of_bamboogle() -> None:

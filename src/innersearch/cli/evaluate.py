@@ -83,7 +83,7 @@ def evaluate_command(
     used = used.counted(rows)
     choices = {"direct": direct, "samples": n, "sample_questions": sample_questions, "dtype": dtype}
     limits = {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    given, real = {**used.record, **choices, **limits, **asked.scores}, used.only_real
+    given, real = {**used.record, **choices, **limits}, used.only_real
     evaluation = Evaluation(model, rows, used.prompt, given, resume=resume, real=real, policy=policy)
     _run(evaluation, used, output or _named(model, data, asked.protocol, options), n)
 

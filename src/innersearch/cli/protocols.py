@@ -29,11 +29,6 @@ class ProtocolOptions:
     and judges, judge:URL#MODEL or judge:PROTOCOL:URL#MODEL with simpleqa (by default), frames or
     browsecomp; several are separated by commas: --metrics f1_set,judge:https://HOST/v1#MODEL."""
 
-    @property
-    def scores(self) -> dict[str, tuple[str, ...]]:
-        """The scores, as values of `EvalSettings`."""
-        return {"metrics": tuple(filter(None, map(str.strip, self.metrics.split(","))))}
-
     def choices(
         self,
         data: str,
@@ -58,5 +53,6 @@ class ProtocolOptions:
             groups=groups,
             direct=direct,
             skip_long=self.skip_long,
+            metrics=tuple(filter(None, map(str.strip, self.metrics.split(",")))),
         )
         return follow(given, self.protocol) if self.protocol else given

@@ -26,6 +26,7 @@ from innersearch.assemble.choices import SearchChoice
 from innersearch.config import SearchSettings
 from innersearch.data.catalogue import find
 from innersearch.errors import ConfigError
+from innersearch.evaluate.scores import ALWAYS
 from innersearch.extensions import Offers
 from innersearch.types import Question
 
@@ -43,7 +44,7 @@ class Protocol:
     subset: int
     """Questions of each set; 0 takes all."""
     metric: str
-    """What is reported first."""
+    """What is reported first: em, cover_em, f1 or any other measure."""
     prompt: str
     max_new_tokens: int
     """Longest response; documents do not count."""
@@ -133,6 +134,8 @@ class Choices:
     """Ask for the answer without search tags."""
     skip_long: bool = False
     """Leave out questions that are too long."""
+    metrics: tuple[str, ...] = ()
+    """Scores beside those that are always there."""
     protocol: Protocol | None = None
     departures: str = ""
 
@@ -165,7 +168,12 @@ class Choices:
     def record(self) -> dict[str, Any]:
         """What the settings of the evaluation keep of the protocol."""
         named = {"protocol": self.protocol.name if self.protocol else "", "departures": self.departures}
-        return named | ({"skip_long": True} if self.skip_long else {})
+        asked = self.metrics if self.metric in (*ALWAYS, *self.metrics) else (*self.metrics, self.metric)
+        return (
+            named
+            | ({"skip_long": True} if self.skip_long else {})
+            | ({"metrics": asked} if asked else {})
+        )
 
     @property
     def only_real(self) -> bool:

@@ -48,8 +48,9 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
     """One evaluation, a line per group: greedy scores, that of `first` before the others, and pass@k
     where it was sampled; then the mean of the groups.
     """
-    scores = sorted(("em", "cover_em", "f1"), key=lambda name: name != first)
     more = summary.get("scores", {})
+    scores = sorted(("em", "cover_em", "f1", *more), key=lambda name: name != first)
+    found = {name: more.get(name) or summary[name] for name in scores}
     passes = summary.get("pass_at_k", {})
     computed = list(next(iter(passes.values()), {}))
     ks = [k for k in computed if k in _SHOWN or k == computed[-1]]
@@ -57,18 +58,17 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
         [
             group,
             str(em["n"]),
-            *(percent(summary[name][group]) for name in scores),
-            *(_of(found.get(group), em["n"]) for found in more.values()),
+            *(_of(found[name].get(group), em["n"]) for name in scores),
             *(percent(passes[group][k]) if k in passes.get(group, {}) else NOTHING for k in ks),
         ]
         for group, em in summary["em"].items()
     ]
     if means := summary.get("mean_of_groups"):
-        cells = [str(means["em"]["n"]), *(percent(means[name]) for name in scores)]
-        cells += [_of(means.get(name), means["em"]["n"]) for name in more]
+        n = means["em"]["n"]
+        cells = [str(n), *(_of(means.get(name), n) for name in scores)]
         of_k = means.get("pass_at_k", {})
         rows.append([MEAN_OF_GROUPS, *cells, *(percent(of_k[k]) if k in of_k else "" for k in ks)])
-    heads = ["%, 95 % interval", "n", *(_METRICS[name] for name in scores), *more]
+    heads = ["%, 95 % interval", "n", *(_METRICS.get(name, name) for name in scores)]
     heads += [f"pass@{k}" for k in ks]
     return (
         markdown(heads, rows)
