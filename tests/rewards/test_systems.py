@@ -280,6 +280,15 @@ def test_only_documents_that_came_count_as_retrieved(calls: list[Call], retrieve
     assert measured("retrieved", trajectory_of(made_up, calls=calls)) == retrieved
 
 
+def test_augmented_answers_are_a_measure_of_their_own() -> None:
+    one = trajectory_of("<answer>the big sea</answer>", golds=["Sea"])
+    assert measured("f1_set", one) == 0.5
+    assert measured("f1_set_augmented", one) == 0.0
+    for named in ("Big Sea", ["Lake", "Big Sea"]):
+        question = replace(one.question, metadata={"augmented_answers": named})
+        assert measured("f1_set_augmented", replace(one, question=question)) == pytest.approx(0.8)
+
+
 def test_recall_is_of_the_documents_that_any_call_returned() -> None:
     question = Question("q", "Who?", (), {SUPPORTING: ["d0", "d1", "d9", "d8"]})
     one = replace(trajectory_of("x", calls=[call(1), call(2)]), question=question)

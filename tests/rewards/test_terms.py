@@ -107,6 +107,8 @@ def test_unknown_measures_are_named_with_the_nearest() -> None:
         rubric("formt:strict")
     with pytest.raises(ConfigError, match="cannot be turned round"):
         rubric("not:majority")
+    with pytest.raises(ConfigError, match="judges score finished evaluations"):
+        Rubric([Term("judge:http://127.0.0.1:1#m")])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ from innersearch.metrics import cover_match, cover_words, exact_match, set_f1, t
 from innersearch.rewards.scored import Scored
 from innersearch.rewards.terms import measure
 
+AUGMENTED = "augmented_answers"
+"""Where the metadata of a question name further answers."""
+
 
 @measure("em", needs_gold=True)
 def em(scored: Scored) -> float:
@@ -35,6 +38,13 @@ def f1(scored: Scored) -> float:
 def f1_set(scored: Scored) -> float:
     """F1 over sets of words (DeepResearcher, ASearcher)."""
     return set_f1(scored.answer, scored.golds)
+
+
+@measure("f1_set_augmented")
+def f1_set_augmented(scored: Scored) -> float:
+    """The same against the answers that the question's metadata name as `augmented_answers`."""
+    found = scored.trajectory.question.metadata.get(AUGMENTED) or ()
+    return set_f1(scored.answer, found if isinstance(found, list | tuple) else [found])
 
 
 @measure("answered")

@@ -20,9 +20,10 @@ a placeholder, so that no document can score.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import cycle
 
-from innersearch.grammar import TAGS, Grammar, scan
+from innersearch.grammar import TAGS, Block, Grammar, scan
 from innersearch.rewards.scored import Scored
 from innersearch.rewards.terms import measure
 from innersearch.types import Kind
@@ -40,7 +41,10 @@ _ALLOWED = frozenset(TAGS.markup)
 
 def strict_format(text: str, grammar: Grammar = TAGS) -> float:
     """1.0 if `text` is a well-formed trajectory from its first to its last character, else 0.0."""
-    blocks = scan(text, grammar)
+    return _is_strict(text, grammar, scan(text, grammar))
+
+
+def _is_strict(text: str, grammar: Grammar, blocks: Sequence[Block]) -> float:
     if any(not b.closed or (b.kind is Kind.TEXT and b.content(text).strip()) for b in blocks):
         return 0.0
     tagged = [b for b in blocks if b.kind is not Kind.TEXT]
@@ -110,7 +114,7 @@ def _searches_are_answered(tags: list[str]) -> bool:
 
 @measure("format:strict")
 def _strict(scored: Scored) -> float:
-    return strict_format(scored.text, scored.grammar)
+    return _is_strict(scored.text, scored.grammar, scored.blocks)
 
 
 @measure("format:graded")

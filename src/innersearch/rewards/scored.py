@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from innersearch.grammar import TAGS, Block, Grammar, last_answer, scan
+from innersearch.grammar import TAGS, Block, Grammar, scan
 from innersearch.grammar.transcript import transcript
 from innersearch.thoughts import spoken
 from innersearch.types import Call, Kind, Source, Trajectory
@@ -39,7 +39,11 @@ class Scored:
     @cached_property
     def answer(self) -> str | None:
         """The answer of the policy, or None."""
-        return spoken(self.text).last if self._direct else last_answer(self.text, self.grammar)
+        if self._direct:
+            return spoken(self.text).last
+        answers = (b for b in reversed(self.blocks) if b.kind is Kind.ANSWER and b.closed)
+        last = next(answers, None)
+        return last and last.content(self.text).strip()
 
     @property
     def golds(self) -> Sequence[str]:

@@ -29,5 +29,6 @@ def retrieved(scored: Scored) -> float:
 @measure("pool_recall", needs_gold=True)
 def pool_recall(scored: Scored) -> float:
     """Share of the supporting documents that any call returned; 0 where the question names none."""
-    wanted = scored.trajectory.question.metadata.get(SUPPORTING) or ()
-    return recall({document.id for call in scored.calls for document in call.documents}, set(wanted))
+    named = scored.trajectory.question.metadata.get(SUPPORTING) or ()
+    wanted = set(map(str, named if isinstance(named, list | tuple) else [named]))
+    return recall({document.id for call in scored.calls for document in call.documents}, wanted)

@@ -86,6 +86,10 @@ def find_measure(name: str) -> Measure | GroupMeasure:
         if isinstance(other, GroupMeasure):
             raise ConfigError(f"{name!r} is no measure: that of a group cannot be turned round")
         return Named(name, lambda scored: 1.0 - other(scored), needs_gold(other))
+    if name.startswith("judge:"):
+        raise ConfigError(
+            f"{name!r} is no measure of rewards: judges score finished evaluations, with --metrics"
+        )
     found = _OFFERS.get(name)
     if isinstance(found, GroupMeasure):
         return found

@@ -62,7 +62,9 @@ def reward_curve(metrics: Metrics) -> str:
             low, high = [v - m for v, m in pairs], [v + m for v, m in pairs]
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     title = "Training reward ± 1 standard error, and its parts"
-    axes.set(xlabel="optimizer step", ylim=(0, 1.02), title=title)
+    rewards = _points(metrics, "reward/mean")[1]
+    bottom, top = min(0.0, min(rewards, default=0.0)), max(1.0, max(rewards, default=1.0))
+    axes.set(xlabel="optimizer step", ylim=(1.05 * bottom, top + 0.02), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes, loc="best")
     return _svg(figure)
