@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
+from typing import Any, Never
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +19,7 @@ from innersearch.grammar import (
     ANSWER,
     GRAMMARS,
     Grammar,
+    Malformed,
     MaskRule,
     Scanner,
     Tag,
@@ -27,6 +31,7 @@ from innersearch.grammar import (
     one,
     scan,
 )
+from innersearch.grammar.checking import check_grammar
 from innersearch.grammar.injection import encode_document
 from innersearch.grammar.tags import tag
 from innersearch.policy.stops import StopStrings
@@ -210,3 +215,36 @@ def test_grammars_are_found_by_name_and_as_they_are(monkeypatch: pytest.MonkeyPa
     assert grammar_of("outside") is OUTSIDE
     with pytest.raises(ConfigError, match="unknown grammar 'r1-seacher'; did you mean 'r1-searcher'"):
         grammar_of("r1-seacher")
+
+
+@every
+def test_every_grammar_passes_the_check_for_authors(grammar: Grammar) -> None:
+    check_grammar(grammar)
+
+
+def raises(content: str) -> Never:
+    raise ValueError(content)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"begins": "[told]"}, "begins with a thought or with plain text, given '[told]'"),
+        ({"reads": {Kind.SEARCH: one("search")}}, "an answer is read"),
+        ({"reads": {Kind.ANSWER: one(ANSWER)}}, "something can be asked for"),
+        ({"reads": {Kind.SEARCH: raises, Kind.ANSWER: one(ANSWER)}}, "returns Malformed, and raises"),
+        ({"reads": {Kind.SEARCH: one(ANSWER), Kind.ANSWER: one(ANSWER)}}, "is for answers alone"),
+        (
+            {"reads": {Kind.SEARCH: lambda _: (), Kind.ANSWER: one(ANSWER)}},
+            "returns actions or Malformed",
+        ),
+        (
+            {"reads": {Kind.SEARCH: lambda _: Malformed("a\nb"), Kind.ANSWER: one(ANSWER)}},
+            "says why, in one line",
+        ),
+    ],
+)
+def test_the_check_says_what_is_wrong(fault: dict[str, Any], said: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(said)) as caught:
+        check_grammar(replace(OUTSIDE, **fault))
+    assert "\n" not in str(caught.value)
