@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,8 +21,6 @@ from innersearch.errors import RunError
 from innersearch.locks import locked
 from innersearch.records import write_json
 from innersearch.simulator.pairs import (
-    Pair,
-    label,
     read_pairs,
     split,
     useful_pages,
@@ -36,8 +32,6 @@ app = App(name="simulator", help_format="plaintext", help="Models that play the 
 
 HELD_OUT = "held-out.jsonl"
 """The pairs in a simulator's directory that it was not trained on."""
-_PART = 256
-"""Pairs that are judged between two writes to disk."""
 
 
 @app.command
@@ -114,44 +108,17 @@ def label_command(
         judge: URL#NAME of a chat endpoint and its model, or a model directory; none labels by rule.
         resume: Go on with what is in the output file.
     """
+    from innersearch.simulator.labelling import label_by_model, label_by_rule
+
     found = list(read_pairs(pairs))
     with _alone(output):
         _demand_new(output, resume=resume)
         if judge:
-            _judge(found, judge, output)
+            with Display() as display:
+                label_by_model(found, judge, output, display.update)
         else:
-            labels = label(found)
-            write_pairs(output, islice(labels, _labelled(output, found, "the rule"), None))
+            label_by_rule(found, output)
     _print_counts(output)
-
-
-def _labelled(output: Path, found: Sequence[Pair], judge: str) -> int:
-    """How many of the pairs are labelled already, by the same judge."""
-    from innersearch.simulator.origin import demand_same_origin, demand_same_pairs
-
-    demand_same_origin(output, {"judge": judge}, judge)
-    labelled = list(written_pairs(output))
-    demand_same_pairs(output, labelled, found)
-    return len(labelled)
-
-
-def _judge(found: Sequence[Pair], name: str, output: Path) -> None:
-    from innersearch.simulator.loading import open_writer
-    from innersearch.simulator.pairs import judge
-
-    async def run(display: Display) -> None:
-        writer = open_writer(name, SimulatorSettings(mode="prompted", temperature=0, max_new_tokens=8))
-        try:
-            pairs = found[_labelled(output, found, getattr(writer, "weights", "") or writer.name) :]
-            for start in range(0, len(pairs), _PART):
-                part = pairs[start : start + _PART]
-                write_pairs(output, await asyncio.gather(*(judge(pair, writer) for pair in part)))
-                display.update("judging", start + len(part), len(pairs))
-        finally:
-            await writer.close()
-
-    with Display() as display:
-        asyncio.run(run(display))
 
 
 @app.command
