@@ -218,6 +218,7 @@ def _entry(trajectory: Trajectory, origin: str) -> Record:
             "kind": span.kind,
             "source": span.source,
             "text": span.text,
+            "call": span.call_id,
             "masked": not segment.loss_mask[span.start],
         }
         for segment in trajectory.segments
