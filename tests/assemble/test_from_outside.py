@@ -99,7 +99,10 @@ from innersearch.data.catalogue import Benchmark
 from innersearch.evaluate.protocols import Protocol
 
 SET = Benchmark("riddles", "https://x.example", {"test": "r.jsonl"}, {"test": 2}, "test", "MIT")
-HOW = Protocol("riddling", ("riddles",), 0, "f1", "ssrl", 64, k=2, max_searches=3, max_tokens=99)
+HOW = Protocol("riddling", ("riddles",), 0, "needles", "world", 64, k=2, max_searches=3, max_tokens=99)
+
+def needles(scored):
+    return 0.25 if scored.answer is None or "needle" not in scored.answer else 1.0
 """
 MODEL = """
 from pathlib import Path
@@ -219,8 +222,18 @@ def test_questions(install: Install) -> None:
     assert len(load_questions("few:2,world:test")) > 2
 
 
-def test_a_benchmark_and_how_it_is_asked(install: Install, tmp_path: Path, monkeypatch) -> None:
-    install("riddling", BENCHMARK, benchmarks="riddles = SET", protocols="riddling = HOW")
+def test_a_benchmark_with_a_metric_of_its_own(
+    install: Install,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    offers = {
+        "benchmarks": "riddles = SET",
+        "protocols": "riddling = HOW",
+        "measures": "needles = needles",
+    }
+    install("riddling", BENCHMARK, **offers)
     assert catalogue.find("riddles").n == 2
     assert "riddles" in [benchmark.name for benchmark in catalogue.benchmarks()]
     assert protocol("riddling").sizes() == {"riddles": 2}
@@ -228,6 +241,10 @@ def test_a_benchmark_and_how_it_is_asked(install: Install, tmp_path: Path, monke
     row = {"question": "What has an eye?", "golden_answers": ["a needle"]}
     (tmp_path / "riddles.jsonl").write_text(json.dumps(row) + "\n")
     assert load_questions("riddles")[0].golden_answers == ("a needle",)
+    assert main(["eval", "world", "--protocol", "riddling", "--output", str(tmp_path / "out")]) == 0
+    head, line = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| ")][:2]
+    assert head.split("|")[3].strip() == "needles"
+    assert line.split("|")[3].strip().startswith("25.0")
 
 
 def test_a_model_and_what_it_expects(install: Install) -> None:
