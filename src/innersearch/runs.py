@@ -29,7 +29,8 @@ from typing_extensions import TypedDict
 from innersearch import openmp
 from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
-from innersearch.config.reward import recorded, written
+from innersearch.config.recipe import of_today
+from innersearch.config.reward import written
 from innersearch.errors import DataError, RunError
 from innersearch.identity import known_by_content
 from innersearch.records import begun, keep_lines, write_json
@@ -59,8 +60,6 @@ _HOW_ONLY = frozenset(
     for name in ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s", "max_error_rate")
 )
 """Settings that say how engines are called, and not what is found: a run can go on with others."""
-_RENAMED = {"trainer.engine": "trainer.kind"}
-"""Settings that had another name in recipes that were written before."""
 _PACKAGES = (
     *("innersearch", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy"),
     *("verl", "ray", "vllm"),
@@ -163,9 +162,8 @@ class Run:
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run (no recipe.json): give another --output")
         # Settings that came later had their defaults.
-        there = dotted(recorded(read_object(self.recipe, Settings)))
-        before = dotted(Recipe().model_dump(mode="json"))
-        before |= {_RENAMED.get(key, key): value for key, value in there.items()}
+        there = dotted(of_today(read_object(self.recipe, Settings)))
+        before = dotted(Recipe().model_dump(mode="json")) | there
         now = dotted(recipe.model_dump(mode="json"))
         # A model that was moved is the same: whoever goes on compares it by its content.
         free = _HOW_ONLY | ({"model"} if known_by_content(self.path) else set())

@@ -137,9 +137,9 @@ def test_old_tables_in_a_recipe_give_the_new_ones(
 
 def old_record() -> dict[str, Any]:
     old = {"answer": "em", "no_search_penalty": 0.0, "no_answer_penalty": 0.0}
-    return Recipe().model_dump(mode="json") | {
-        "reward": old | {"format": "strict", "format_weight": 0.1}
-    }
+    record = Recipe().model_dump(mode="json")
+    record["trainer"]["engine"] = record["trainer"].pop("kind")
+    return record | {"reward": old | {"format": "strict", "format_weight": 0.1}}
 
 
 def test_runs_from_before_go_on_with_the_same_reward_and_no_other(tmp_path: Path) -> None:

@@ -14,6 +14,14 @@ from innersearch.config.search import SearchSettings
 from innersearch.config.trainer import GuardSettings, SamplingSettings, TrainerSettings, VerlSettings
 
 
+def of_today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe.json under the names of today; those of earlier versions had others."""
+    values, trainer = recorded(values), values.get("trainer")
+    if isinstance(trainer, Mapping) and "engine" in trainer:
+        values["trainer"] = {"kind" if key == "engine" else key: v for key, v in trainer.items()}
+    return values
+
+
 class Recipe(Settings):
     """One training run."""
 
@@ -42,7 +50,7 @@ class Recipe(Settings):
     @classmethod
     def recorded(cls, values: Any) -> Self:
         """The recipe of a recipe.json, also of an earlier version."""
-        return cls.model_validate(recorded(values) if isinstance(values, Mapping) else values)
+        return cls.model_validate(of_today(values) if isinstance(values, Mapping) else values)
 
     @field_validator("name")
     @classmethod
