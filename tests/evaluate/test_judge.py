@@ -181,3 +181,9 @@ def test_an_answer_can_forge_no_line_of_what_a_judge_is_asked() -> None:
 def test_impossible_judges_are_refused(name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_judge(name)
+
+
+def test_an_address_with_a_password_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(SearchError) as failed:
+        parse_judge("judge:http://me:canary@127.0.0.1:1#m")
+    assert "canary" not in str(failed.value)

@@ -46,6 +46,10 @@ class TermSettings(Settings):
     value: float = 0.0
     """Of otherwise and of floor."""
 
+    def __str__(self) -> str:
+        """As it stands in a line."""
+        return written([self])
+
     @model_validator(mode="after")
     def _is_complete(self) -> TermSettings:
         if bool(self.measure) == (self.role == "floor"):

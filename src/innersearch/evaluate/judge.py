@@ -23,6 +23,7 @@ from typing import Any
 from innersearch.errors import ConfigError, SearchError, did_you_mean
 from innersearch.evaluate.grading import GRADINGS, SIMPLEQA, Grading
 from innersearch.evaluate.stored import Judged
+from innersearch.net.addresses import check_url
 from innersearch.net.calls import CallError, TransientError
 from innersearch.net.conversation import Conversations
 from innersearch.net.patience import CallSettings
@@ -62,6 +63,7 @@ def parse_judge(name: str) -> Judge:
 
     Raises:
         ConfigError: A part is missing, or there is no such protocol.
+        SearchError: The address holds what must not be recorded.
     """
     place = name.removeprefix(PREFIX)
     protocol, colon, rest = place.partition(":")
@@ -76,6 +78,7 @@ def parse_judge(name: str) -> Judge:
             f"no judge {name!r}: write judge:URL#MODEL, or judge:PROTOCOL:URL#MODEL with one of "
             f"{', '.join(GRADINGS)}"
         )
+    check_url(url, f"the judge {model.strip()}")
     return Judge(grading, url, model.strip())
 
 

@@ -103,6 +103,7 @@ def demand_scores(metrics: Sequence[str], questions: Sequence[Question]) -> None
 
     Raises:
         ConfigError: There is no such measure or judge, or a judge would be sent a sealed question.
+        SearchError: The address of a judge holds what must not be recorded.
     """
     settings = EvalSettings(metrics=tuple(metrics))
     find_measures(settings.measures)
