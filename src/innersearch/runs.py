@@ -182,7 +182,7 @@ class Run:
         step = latest.step if latest else self.verl_step()
         for records in (self.metrics, self.trajectories):
             keep_lines(records, Step, lambda record: record["step"] <= step)
-        self._kept().clear(latest)
+        self.kept().clear(latest)
 
     def verl_step(self) -> int:
         """The step of verl's latest checkpoint, which verl writes down once it is complete; else 0.
@@ -199,12 +199,13 @@ class Run:
             )
         return int(text)
 
-    def _kept(self) -> Checkpoints:
+    def kept(self) -> Checkpoints:
+        """The checkpoints, with the records they go with."""
         return Checkpoints(self.checkpoints, (self.metrics, self.trajectories))
 
     def complete(self) -> list[Checkpoint]:
         """All complete checkpoints, oldest first."""
-        return self._kept().complete()
+        return self.kept().complete()
 
     def latest(self) -> Checkpoint | None:
         """The checkpoint to resume from: the newest that is not damaged.
@@ -212,11 +213,11 @@ class Run:
         Raises:
             RunError: All are.
         """
-        return self._kept().latest()
+        return self.kept().latest()
 
     def best(self) -> Checkpoint | None:
         """The checkpoint with the highest average reward of those that are not damaged."""
-        return self._kept().best()
+        return self.kept().best()
 
     def demand_same_order(self, steps: int) -> None:
         """Check that what is left to do of `steps` goes on in the order in which it began.
@@ -225,7 +226,7 @@ class Run:
             RunError: The newest checkpoint is of a version that took the questions in another order.
         """
         newest = max(self.complete(), default=None)
-        if newest and newest.step < steps and not self._kept().vouched(newest):
+        if newest and newest.step < steps and not self.kept().vouched(newest):
             raise RunError(
                 f"{newest.path} was written by an earlier version, which took the questions in another "
                 "order: end the run with that version, or start anew with another --output"
@@ -237,7 +238,7 @@ class Run:
         It lies in the folder with the number of optimizer `updates` so far, which is that of the step
         where there is one update per step.
         """
-        self._kept().mark_complete(step, score, updates)
+        self.kept().mark_complete(step, score, updates)
 
 
 def _shown(key: str, settings: Mapping[str, Any]) -> str:

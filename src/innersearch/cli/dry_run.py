@@ -74,7 +74,7 @@ def settings_rows(settings: Recipe, given: Mapping[str, Any]) -> list[list[str]]
 
 def _flat(recipe: Recipe, *, given: bool = False) -> dict[str, Any]:
     """All values by dotted names, or only those that were given; a reward is one line."""
-    values = recipe.model_dump(exclude_unset=given)
+    values = recipe.model_dump(exclude_unset=given, exclude={"stage"})
     return dotted(values | ({"reward": written(recipe.reward)} if "reward" in values else {}))
 
 

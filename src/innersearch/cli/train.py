@@ -22,11 +22,14 @@ from innersearch.cli.options import announce_calls
 from innersearch.cli.progress import Display, describe
 from innersearch.config import Recipe
 from innersearch.config.reward import demand_terms, instead_of
+from innersearch.config.stages import StageSettings
 from innersearch.errors import ConfigError
 from innersearch.rewards import Rubric
+from innersearch.rollout.episode import SearchPlan
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
+from innersearch.stored import read_json
 from innersearch.types import Question
 
 app = App(name="train", help_format="plaintext")
@@ -91,6 +94,7 @@ def train(
         innersearch train recipes/ssrl.toml --model ~/models/Qwen2.5-1.5B-Instruct --data nq.jsonl
         innersearch train recipes/search-r1-world.toml
         innersearch train recipes/ssrl-world.toml --resume
+        innersearch train recipes/rejection-world.toml
         innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl --dry-run
         innersearch train recipes/ssrl.toml --trainer verl --model ~/models/Qwen2.5-7B --data nq.jsonl
         accelerate launch -m innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl
@@ -108,23 +112,101 @@ def train(
     if recipe.suffix != ".toml":
         raise ConfigError(f"{recipe} is no recipe: give a .toml file, for example one of recipes/")
     path = output or Path("runs") / settings.name
-    labelled = Rubric.of(settings.reward).needs_gold
-    questions = load_questions(settings.data, settings.groups, labelled=labelled)
     resolved = settings.model_copy(update={"model": model_path(settings.model)})
     if trainer is not None:
         chosen = settings.trainer.model_copy(update={"kind": trainer})
         resolved = resolved.model_copy(update={"trainer": chosen})
-    questions = _fitting(resolved, questions)
+    if resolved.stage and show:
+        raise ConfigError("--print shows a run without stages: start it, or print a recipe of one stage")
+    if resolved.stage and dry_run:
+        return _dry_run_of_stages(recipe, resolved, path, resume=resume)
+    if resolved.stage:
+        return _train_stages(resolved, path, resume=resume)
+    questions = _fitting(resolved, _questions(resolved))
     if dry_run and resolved.trainer.kind == "verl":
         raise ConfigError("--dry-run shows a run of TRL: look at verl's with --trainer verl --print")
     if dry_run:
-        _dry_run(recipe, settings, questions, path, resume=resume)
-    elif resolved.trainer.kind == "verl":
+        return _dry_run(recipe, settings, questions, path, resume=resume)
+    if resolved.trainer.kind == "verl":
         _train_with_verl(resolved, questions, path, resume=resume, show=show)
     elif show:
         raise ConfigError("--print shows how verl would be started: add --trainer verl")
     else:
         _train_with_trl(resolved, questions, path, resume=resume)
+    return None
+
+
+def _questions(recipe: Recipe) -> list[Question]:
+    labelled = Rubric.of(recipe.reward).needs_gold
+    return load_questions(recipe.data, recipe.groups, labelled=labelled)
+
+
+def _demand_stages(recipe: Recipe) -> dict[str, list[Question]]:
+    """The questions of each stage that has some, where nothing speaks against any stage."""
+    from innersearch.train.imitation import demand_learnable
+
+    asked: dict[str, list[Question]] = {}
+    for stage, values in zip(recipe.stage, recipe.stages(), strict=True):
+        if stage.kind == "sft":
+            demand_learnable(stage, values)
+        if stage.kind == "rl" or stage.samples:
+            asked[stage.name] = _fitting(values, _questions(values))
+    return asked
+
+
+def _dry_run_of_stages(file: Path, recipe: Recipe, path: Path, *, resume: bool) -> None:
+    from innersearch.train.stages import folder_name
+
+    asked = _demand_stages(recipe)
+    for number, (stage, values) in enumerate(zip(recipe.stage, recipe.stages(), strict=True), 1):
+        stdout.print(f"stage {number}: {stage.name} ({stage.kind})\n")
+        if stage.kind == "rl":
+            folder = path / folder_name(number, stage)
+            _dry_run(file, values, asked[stage.name], folder, resume=resume)
+
+
+def _train_stages(recipe: Recipe, path: Path, *, resume: bool) -> None:
+    from innersearch.train.stages import train_stages
+
+    asked = _demand_stages(recipe)
+
+    def train_one(stage: StageSettings, values: Recipe, folder: Path) -> Run:
+        stderr.print(f"stage {folder.name}")
+        questions = asked.get(stage.name, [])
+        if stage.kind == "sft":
+            return _learn(stage, values, questions, folder, resume=resume)
+        if values.trainer.kind == "verl":
+            return _train_with_verl(values, questions, folder, resume=resume, show=False)
+        return _train_with_trl(values, questions, folder, resume=resume)
+
+    run = train_stages(recipe, path, train_one, resume=resume)
+    stdout.print(f"model   {run.model}")
+
+
+def _learn(
+    stage: StageSettings, recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool
+) -> Run:
+    from innersearch.train.imitation import KEPT, learn
+
+    def plan() -> SearchPlan:
+        engine = _open_engine(recipe, questions, path)
+        return SearchPlan(engine, recipe.search.rule, recipe.search)
+
+    with Display() as display:
+        display.update(stage.name, 0, 1)
+        run = learn(
+            stage,
+            recipe,
+            questions,
+            path,
+            plan=plan if recipe.search.rule.asks and stage.samples else None,
+            resume=resume,
+            on_step=lambda step, steps, loss: display.update(
+                stage.name, step, steps, f"loss {loss:.3f}"
+            ),
+        )
+    stdout.print("kept    {kept:,} of {trajectories:,} trajectories".format(**read_json(path / KEPT)))
+    return run
 
 
 def _fitting(recipe: Recipe, questions: list[Question]) -> list[Question]:
@@ -151,7 +233,7 @@ def _dry_run(
     stdout.print(dry_run(recipe, settings, questions, path, resume=resume))
 
 
-def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool) -> None:
+def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool) -> Run:
     from innersearch.policy.loading import load_tokenizer
     from innersearch.train import processes
     from innersearch.train.run import train as run_training
@@ -175,9 +257,9 @@ def _train_with_trl(recipe: Recipe, questions: Sequence[Question], path: Path, *
             resume=resume,
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )
-    if ANOTHER:
-        return
-    _say_where(run, write_report(run.path))
+    if not ANOTHER:
+        _say_where(run, write_report(run.path))
+    return run
 
 
 def _open_engine(recipe: Recipe, questions: Sequence[Question], path: Path) -> Engine:
@@ -193,7 +275,7 @@ def _open_engine(recipe: Recipe, questions: Sequence[Question], path: Path) -> E
 
 def _train_with_verl(
     recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool, show: bool
-) -> None:
+) -> Run:
     from innersearch.train.verl import launch
     from innersearch.train.verl.cluster import check_keys, demand_verl
     from innersearch.view.report import write_report
@@ -208,7 +290,7 @@ def _train_with_verl(
         stdout.print(" \\\n  ".join(map(shlex.quote, arguments)), soft_wrap=True)
         demand_verl()
         check_keys(launch.overrides(recipe, Run(path)))
-        return
+        return Run(path)
     if recipe.search.rule.asks:
         _announce(recipe)
     with Display() as display:
@@ -222,6 +304,7 @@ def _train_with_verl(
             observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
         )
     _say_where(run, write_report(run.path))
+    return run
 
 
 def _announce(recipe: Recipe) -> None:

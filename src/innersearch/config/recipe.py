@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from innersearch.config.base import Settings
 from innersearch.config.prompt import PromptSettings
 from innersearch.config.reward import SSRL, MaskSettings, Reward, recorded
 from innersearch.config.search import SearchSettings
+from innersearch.config.stages import StageSettings, merged
 from innersearch.config.trainer import GuardSettings, SamplingSettings, TrainerSettings, VerlSettings
 
 
@@ -46,11 +47,41 @@ class Recipe(Settings):
     trainer: TrainerSettings = TrainerSettings()
     verl: VerlSettings = VerlSettings()
     guard: GuardSettings = GuardSettings()
+    stage: tuple[StageSettings, ...] = ()
+    """[[stage]] tables, trained one after another, each from the model of the one before."""
 
     @classmethod
     def recorded(cls, values: Any) -> Self:
         """The recipe of a recipe.json, also of an earlier version."""
         return cls.model_validate(of_today(values) if isinstance(values, Mapping) else values)
+
+    def stages(self) -> list[Recipe]:
+        """The recipe of every stage; that of a recipe without stages is itself.
+
+        Raises:
+            ValueError: A stage has a value that no recipe can have.
+        """
+        if not self.stage:
+            return [self]
+        shared = self.model_dump(exclude={"stage"})
+        return [self._staged(number, shared) for number in range(len(self.stage))]
+
+    def _staged(self, number: int, shared: Mapping[str, Any]) -> Recipe:
+        stage = self.stage[number]
+        try:
+            return Recipe.model_validate(merged(shared, stage.recipe))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            said = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"stage {number + 1} {stage.name!r}, {place}: {said}") from error
+
+    @model_validator(mode="after")
+    def _stages_are_recipes(self) -> Self:
+        if len({stage.name for stage in self.stage} - {""}) < len(self.stage):
+            raise ValueError("every [[stage]] needs a name of its own")
+        self.stages()
+        return self
 
     @field_validator("name")
     @classmethod

@@ -65,6 +65,8 @@ def train(
         SearchError: Too many searches failed.
         CollapseError: The guard stopped the run; `path`/model holds the best checkpoint.
     """
+    if recipe.stage:
+        raise ConfigError("the recipe has stages: train it with innersearch.train.stages.train_stages")
     processes.join()
     with processes.first_holds(path, "run"):
         return _train(recipe, questions, path, engine, observer, resume=resume)

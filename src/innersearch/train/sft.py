@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 
-from innersearch.checkpoints import Checkpoints
+from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import ConfigError, DataError, installing
 from innersearch.identity import demand_same, keep, of_model, of_pairs, of_texts, use_day
@@ -36,7 +36,11 @@ from innersearch.train.trl.saving import NamedDraws, SavesPlainly
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from trl import SFTConfig, SFTTrainer
 
-_IGNORED = -100
+IGNORED = -100
+"""The target where no token is learnt."""
+
+Row = dict[str, list[int]]
+"""`input_ids` of a sequence and their `labels`: the same, or `IGNORED`."""
 
 OnStep = Callable[[int, int, float], None]
 """Called with the step, the number of steps and the loss."""
@@ -102,19 +106,9 @@ def _tune(
     if (output / TRAINED).is_file():
         return output
     rows = [row(tokenizer, pair, simulator, numbered=settings.numbered) for pair in chosen]
-    torch.manual_seed(settings.seed)
-    trainer = _trainer(model, tokenizer, rows, settings, output / "checkpoints", on_step)
     checkpoints = Checkpoints(output / "checkpoints")
     latest = checkpoints.latest() if going_on else None
-    checkpoints.clear(latest)
-    trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
-    trained: Any = trainer.model
-    if settings.lora:
-        trained = trained.merge_and_unload()
-    # The trainer switches it off, and it would stay off for whoever loads the model.
-    trained.config.use_cache = True
-    trained.save_pretrained(output)
-    tokenizer.save_pretrained(output)
+    fit(model, tokenizer, rows, settings, checkpoints, latest, output, on_step)
     kept = {"prompt", "words", "gold"}
     record = {
         "settings": simulator.model_dump(include=kept),
@@ -126,9 +120,38 @@ def _tune(
     return output
 
 
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[Row],
+    settings: TuningSettings,
+    checkpoints: Checkpoints,
+    latest: Checkpoint | None,
+    output: Path,
+    on_step: OnStep,
+    *,
+    logged: int = 5,
+) -> None:
+    """Train `model` on rows, from a checkpoint if there is one, and write it to `output`.
+
+    The loss is told every `logged` steps.
+    """
+    torch.manual_seed(settings.seed)
+    trainer = _trainer(model, tokenizer, rows, settings, checkpoints, on_step, logged)
+    checkpoints.clear(latest)
+    trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
+    trained: Any = trainer.model
+    if settings.lora:
+        trained = trained.merge_and_unload()
+    # The trainer switches it off, and it would stay off for whoever loads the model.
+    trained.config.use_cache = True
+    trained.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+
+
 def row(
     tokenizer: PreTrainedTokenizerFast, pair: Pair, simulator: SimulatorSettings, *, numbered: bool
-) -> dict[str, list[int]]:
+) -> Row:
     """Tokens of prompt, documents and end of sequence, and the targets of the loss."""
     label: Label = "useful" if pair.label == "useful" else "noisy"
     gold = gold_answers(SearchRequest(pair.query, pair.question), simulator)
@@ -137,16 +160,17 @@ def row(
     before = list(encode_prompt(tokenizer, prompt))
     written = as_text(pair.documents, numbered=numbered)
     ids = [*tokenizer.encode(written, add_special_tokens=False), tokenizer.eos_token_id]
-    return {"input_ids": before + ids, "labels": [_IGNORED] * len(before) + ids}
+    return {"input_ids": before + ids, "labels": [IGNORED] * len(before) + ids}
 
 
 def _trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    rows: Sequence[dict[str, list[int]]],
+    rows: Sequence[Row],
     settings: TuningSettings,
-    output: Path,
+    checkpoints: Checkpoints,
     on_step: OnStep,
+    logged: int,
 ) -> SFTTrainer:
     on_gpu = torch.cuda.is_available()
     optimizer = None
@@ -158,7 +182,7 @@ def _trainer(
     trainer = _Trainer(
         model=model,
         args=SFTConfig(
-            output_dir=str(output),
+            output_dir=str(checkpoints.folder),
             # The epochs are laid end to end, in the order of each.
             num_train_epochs=1,
             train_sampling_strategy="sequential",
@@ -173,7 +197,7 @@ def _trainer(
             dataloader_pin_memory=on_gpu,
             seed=settings.seed,
             data_seed=settings.seed,
-            logging_steps=5,
+            logging_steps=logged,
             save_strategy="steps",
             save_steps=max(1, len(rows) // settings.batch),
             report_to="none",
@@ -183,7 +207,7 @@ def _trainer(
         processing_class=tokenizer,
         peft_config=_adapters(settings.lora) if settings.lora else None,
         optimizers=(optimizer, None),
-        callbacks=[NamedDraws(settings.seed), _Marks(Checkpoints(output)), _Report(on_step)],
+        callbacks=[NamedDraws(settings.seed), _Marks(checkpoints), _Report(on_step)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
