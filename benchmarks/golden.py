@@ -48,11 +48,12 @@ from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.records import to_json
 from innersearch.rewards import Rubric
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.routing.router import parse_router
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
+from innersearch.tools.search import SearchTool
 from innersearch.types import Document, Finish, Question, Sampling, Source, StopReason, Trajectory
 from innersearch.world.bundled import BUNDLED
 from innersearch.world.encyclopedia import Encyclopedia, Split
@@ -86,12 +87,12 @@ def world_policy() -> Policy:
     return TransformersPolicy.of(load_model(str(BUNDLED)), world_tokenizer(), 64)
 
 
-def plan_of(case: Case, engine: Engine | None) -> SearchPlan | None:
+def plan_of(case: Case, engine: Engine | None) -> SearchTool:
     """Who answers the queries of a case: an engine of ours, or the one that its settings name."""
     if case.search is None:
-        return None
+        return SearchTool.itself()
     settings = SearchSettings(**{"max_error_rate": 1.0} | case.search)
-    return SearchPlan(engine, parse_router(settings.router), settings) if engine else open_plan(settings)
+    return SearchTool(engine, parse_router(settings.router), settings) if engine else open_plan(settings)
 
 
 def rolled_out(
@@ -107,7 +108,7 @@ def rolled_out(
     sampling = Sampling(temperature, case.tokens, seed=3)
     rule, plan = MaskRule(**case.mask), plan_of(case, engine)
     wanted = [Task(question, ids, question.id, repetition) for question, ids, repetition in tasks]
-    with Rollout(policy, tokenizer, sampling, score, rule, plan=plan, in_flight=64) as rollout:
+    with Rollout(policy, tokenizer, sampling, score, rule, search=plan, in_flight=64) as rollout:
         return [json.loads(to_json(STORED, t)) for t in rollout.run(wanted)]
 
 

@@ -44,6 +44,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, parameters
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
+from innersearch.tools.search import SearchTool
 from innersearch.types import Sampling
 from innersearch.view.tables import markdown
 
@@ -143,8 +144,8 @@ def beside_vllm(path: str, options: argparse.Namespace) -> str:
     tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
     rows = []
     for name, settings in WAYS.items():
-        plan = settings and open_plan(settings)
-        with Rollout(policy, tokenizer, sampling, plan=plan, in_flight=2 * options.slots) as rollout:
+        plan = open_plan(settings) if settings else SearchTool.itself()
+        with Rollout(policy, tokenizer, sampling, search=plan, in_flight=2 * options.slots) as rollout:
             pairs = []
             for number in range(options.rounds + 1):
                 mine, requests = ours(policy, rollout, tasks)
@@ -170,11 +171,11 @@ def without_model(options: argparse.Namespace) -> str:
     tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
     rows, places = [], []
     for name, settings in WAYS.items():
-        plan = settings and open_plan(settings)
+        plan = open_plan(settings) if settings else SearchTool.itself()
         record = recorded.Remembering(policy)
         with (
             recorded.stand_in(policy, record, options.slots) as engine,
-            Rollout(record, tokenizer, sampling, plan=plan, in_flight=2 * options.slots) as rollout,
+            Rollout(record, tokenizer, sampling, search=plan, in_flight=2 * options.slots) as rollout,
         ):
             written = rollout.run(tasks)
             rollout.policy = engine

@@ -33,17 +33,19 @@ from transformers import PreTrainedTokenizerFast
 
 from innersearch import prompts
 from innersearch.config import SearchSettings
-from innersearch.grammar import MaskRule
+from innersearch.grammar import TAGS, MaskRule
 from innersearch.policy.base import Request
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
+from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.rollout.episode import SearchPlan, Stops, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.observation import STYLES, observation
 from innersearch.rollout.run import Rollout
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.routing.router import always
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
+from innersearch.tools.search import SearchTool
 from innersearch.types import Finish, Kind, Sampling, Source
 from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
 from innersearch.world.encyclopedia import Encyclopedia, Split
@@ -90,10 +92,10 @@ class SlowEngine:
 
 
 def ours(
-    policy: TransformersPolicy, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan, tasks: list[Task]
+    policy: TransformersPolicy, tokenizer: PreTrainedTokenizerFast, plan: SearchTool, tasks: list[Task]
 ) -> Loop:
     rollout = Rollout(
-        policy, tokenizer, Sampling(1.0, LENGTH), plan=plan, in_flight=2 * policy.max_batch
+        policy, tokenizer, Sampling(1.0, LENGTH), search=plan, in_flight=2 * policy.max_batch
     )
 
     def run(seed: int) -> list[list[int]]:
@@ -109,11 +111,11 @@ def ours(
 def barrier(
     policy: TransformersPolicy,
     tokenizer: PreTrainedTokenizerFast,
-    plan: SearchPlan,
+    plan: SearchTool,
     tasks: list[Task],
     threads: int,
 ) -> Loop:
-    stop, style = Stops.of(tokenizer, plan).query, STYLES[SETTINGS.style]
+    stop, style = StopStrings(tokenizer, TAGS.stops), STYLES[SETTINGS.style]
 
     async def search(queries: Sequence[str]) -> list[SearchResult]:
         places = asyncio.Semaphore(threads)
@@ -180,7 +182,7 @@ def compare(model_path: str, names: Sequence[str]) -> Iterator[str]:
         for batch in BATCHES:
             policy = TransformersPolicy(model, end_ids(model, tokenizer), max_batch=batch)
             engine = SlowEngine(index, latency) if latency else index
-            plan = SearchPlan(engine, always(), SETTINGS)
+            plan = SearchTool(engine, always(), SETTINGS)
             cells = rates(
                 {
                     "ours": ours(policy, tokenizer, plan, tasks),

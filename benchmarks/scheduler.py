@@ -47,10 +47,11 @@ from mocks import (
 
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Request
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.rollout.scheduler import in_order
 from innersearch.routing.router import always
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling
 from innersearch.world.bundled import BUNDLED
 
@@ -72,9 +73,9 @@ def ours(in_flight: int) -> Schedule:
 
     async def run(work: Work, policy: MockPolicy, engine: MockEngine) -> int:
         settings = SearchSettings(router="always", k=K, max_searches=8)
-        plan = SearchPlan(engine, always(), settings)
+        plan = SearchTool(engine, always(), settings)
         sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS)
-        rollout = Rollout(policy, policy.tokenizer, sampling, plan=plan, in_flight=in_flight)
+        rollout = Rollout(policy, policy.tokenizer, sampling, search=plan, in_flight=in_flight)
         prompt = tuple(policy.thoughts[:PROMPT].tolist())
         question = Question("q", "Who founded Coltek?", ("Belira",))
         tasks = (Task(question, prompt, str(number)) for number in range(len(work.tokens)))

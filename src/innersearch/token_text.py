@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,16 +49,21 @@ def pieces(
             any more comes out with it.
     """
     speller = Speller(tokenizer)
+    whole = speller.whole
     found: list[str] = []
-    held = ""
+    held, inside = "", False
     for token_id in token_ids[:-1] if ended else token_ids:
+        if not inside and (known := whole(token_id)) is not None:
+            found.append(known)
+            continue
         broken, text = speller.add(token_id)
+        inside = speller.inside
         if broken:
             found[-1] = held + broken
             held = ""
         held += text
-        found.append("" if speller.inside else held)
-        held = held if speller.inside else ""
+        found.append("" if inside else held)
+        held = held if inside else ""
     if held:
         found[-1] = held
     return [*found, speller.end()] if ended else found
@@ -91,6 +96,13 @@ class Speller:
         self._utf8 = codecs.getincrementaldecoder("utf-8")(self._table.errors)
         self._before: tuple[int, ...] = ()
         self._begun = False
+
+    @property
+    def whole(self) -> Callable[[int], str | None]:
+        """What a token adds where no character is begun, if that is the same everywhere and it ends
+        inside none; else None. A speller need not be told of such tokens.
+        """
+        return self._table.whole
 
     @property
     def inside(self) -> bool:
@@ -142,7 +154,22 @@ class _Table:
         self.errors = "replace" if self.byte_level else _each_byte.__name__
         self._has_bytes = "ByteFallback" in kinds
         self._known: dict[int, bytes | None] = {}
+        self._whole: dict[int, str | None] = {}
         self._added: dict[tuple[tuple[int, ...], int], str] = {}
+
+    def whole(self, token_id: int) -> str | None:
+        """The text of a token that adds the same wherever no character is begun; None for others."""
+        try:
+            return self._whole[token_id]
+        except KeyError:
+            return self._whole.setdefault(token_id, self._spelled_whole(token_id))
+
+    def _spelled_whole(self, token_id: int) -> str | None:
+        raw = self.raw(token_id) if self.byte_level else None
+        try:
+            return None if raw is None else raw.decode()
+        except UnicodeDecodeError:
+            return None
 
     def raw(self, token_id: int) -> bytes | None:
         """The bytes of a token that stands for bytes; empty without text, None where it is text."""

@@ -16,7 +16,7 @@ from innersearch.evaluate.scores import summarise
 from innersearch.metrics import exact_match
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.rollout.episode import Tally
+from innersearch.rollout.tally import Tally
 from innersearch.search.base import SearchResult, used_up
 from innersearch.stored import read_lines
 from innersearch.view.tables import evaluation_table

@@ -40,7 +40,7 @@ def roll(
 ) -> tuple[list[Trajectory], list[Asked]]:
     with LocalServer(answer) as server:
         policy = ChatPolicy(server.url, "closed", tokenizer(), patience=QUICK)
-        with Rollout(policy, tokenizer(), Sampling(0.0, 60), plan=plan(router, index())) as rollout:
+        with Rollout(policy, tokenizer(), Sampling(0.0, 60), search=plan(router, index())) as rollout:
             return rollout.run(tasks(600)), server.asked
 
 

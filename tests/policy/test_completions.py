@@ -65,8 +65,8 @@ def test_trajectories_are_those_of_the_model_itself(router: str, tmp_path: Path)
     searching = None if router == "self" else plan(router, index())
     with server() as one, server() as two:
         policy = open_policy(f"http:{one.url},{two.url}", str(BUNDLED), tokenizer(), max_batch=16)
-        evaluate(policy, tokenizer(), QUESTIONS, tmp_path / "remote", SETTINGS, plan=searching)
-    evaluate(local(), tokenizer(), QUESTIONS, tmp_path / "local", SETTINGS, plan=searching)
+        evaluate(policy, tokenizer(), QUESTIONS, tmp_path / "remote", SETTINGS, search=searching)
+    evaluate(local(), tokenizer(), QUESTIONS, tmp_path / "local", SETTINGS, search=searching)
     pairs = [read_lines(tmp_path / name / "trajectories.jsonl") for name in ("remote", "local")]
     for theirs, ours in zip(*pairs, strict=True):
         [theirs], [ours] = theirs["segments"], ours["segments"]
@@ -257,7 +257,9 @@ def test_a_server_that_writes_on_after_a_stop_is_cut_there() -> None:
     policies, found = (calm, lambda _: local()), []
     for policy in policies:
         with Deaf(local(), tokenizer()) as deaf:
-            rollout = Rollout(policy(deaf), tokenizer(), Sampling(0.0, 60), plan=plan("always", index()))
+            rollout = Rollout(
+                policy(deaf), tokenizer(), Sampling(0.0, 60), search=plan("always", index())
+            )
             with rollout:
                 found.append(rollout.run(tasks(150)))
     for theirs, ours in zip(*found, strict=True):
@@ -349,7 +351,7 @@ def test_a_stop_string_that_a_server_took_away_is_noticed() -> None:
         return Answer(body)
 
     with server(spoil=trim) as one:
-        rollout = Rollout(remote(one), tokenizer(), Sampling(0.0, 80), plan=plan("always", index()))
+        rollout = Rollout(remote(one), tokenizer(), Sampling(0.0, 80), search=plan("always", index()))
         with rollout, pytest.raises(ModelError, match="took them away"):
             rollout.run(tasks(600))
 
@@ -373,7 +375,7 @@ def test_names_of_policies() -> None:
 
 def test_what_a_policy_does_not_tell_is_no_signal() -> None:
     with server() as one, pytest.raises(ConfigError, match="min-prob"):
-        Rollout(remote(one), tokenizer(), Sampling(), plan=plan("gate:entropy:0.1", index()))
+        Rollout(remote(one), tokenizer(), Sampling(), search=plan("gate:entropy:0.1", index()))
 
 
 def test_a_prompt_without_room_is_refused_here() -> None:

@@ -85,7 +85,7 @@ def test_greedy_trajectories_are_those_of_the_transformers_policy(
     found = []
     for policy in (policies(place, address), TransformersPolicy.of(model(), tokenizer())):
         path = tmp_path / type(policy).__name__
-        evaluate(policy, tokenizer(), QUESTIONS, path, SETTINGS, plan=searching)
+        evaluate(policy, tokenizer(), QUESTIONS, path, SETTINGS, search=searching)
         found.append([record["segments"][0] for record in read_lines(path / "trajectories.jsonl")])
     same = [theirs["token_ids"] == ours["token_ids"] for theirs, ours in zip(*found, strict=True)]
     # The sums of another engine may tip a tie.

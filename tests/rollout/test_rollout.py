@@ -21,7 +21,7 @@ from innersearch.grammar import MaskRule
 from innersearch.policy.base import Completion, Request
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.rollout.scheduler import AHEAD, in_order
 from innersearch.rollout.segment import SegmentBuilder
@@ -29,6 +29,7 @@ from innersearch.routing.router import parse_router
 from innersearch.routing.signals import SIGNALS, Own
 from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
+from innersearch.tools.search import SearchTool
 from innersearch.types import (
     Call,
     Document,
@@ -118,10 +119,10 @@ class Scripted:
         pass
 
 
-def plan(router: str, engine: Engine | None = None, **changes: Any) -> SearchPlan:
+def plan(router: str, engine: Engine | None = None, **changes: Any) -> SearchTool:
     chosen = {"k": 1, "style": "plain", "max_searches": 9, "max_error_rate": 1.0} | changes
     settings = SearchSettings(router=router, **chosen)
-    return SearchPlan(engine or Late(longest_s=0.0), parse_router(router), settings)
+    return SearchTool(engine or Late(longest_s=0.0), parse_router(router), settings)
 
 
 def tasks(every: int = 75, repetitions: int = 1) -> list[Task]:
@@ -133,7 +134,7 @@ def tasks(every: int = 75, repetitions: int = 1) -> list[Task]:
 
 
 def rollout(
-    search: SearchPlan | None,
+    search: SearchTool | None,
     temperature: float = 1.0,
     *,
     tokens: int = BUDGET,
@@ -142,11 +143,12 @@ def rollout(
 ) -> Rollout:
     policy = TransformersPolicy(model(), end_ids(model(), tokenizer()), max_batch=max_batch)
     sampling = Sampling(temperature, tokens, seed=3)
-    return Rollout(policy, tokenizer(), sampling, plan=search, in_flight=in_flight)
+    search = search or SearchTool.itself()
+    return Rollout(policy, tokenizer(), sampling, search=search, in_flight=in_flight)
 
 
 def roll(
-    search: SearchPlan | None,
+    search: SearchTool | None,
     temperature: float = 1.0,
     wanted: Sequence[Task] | None = None,
     **limits: int,
@@ -478,8 +480,15 @@ def test_a_time_out_of_the_engine_is_not_taken_for_the_trajectory_s() -> None:
     def answer(query: str) -> SearchResult:
         raise TimeoutError("the engine's own")
 
-    with pytest.raises(TimeoutError, match="the engine's own"):
-        roll(plan("always", Scripted(answer)))
+    asked = 0
+    for trajectory in roll(plan("always", Scripted(answer), timeout_s=3600)):
+        assert trajectory.stop_reason is not StopReason.TIMEOUT
+        asked += len(trajectory.calls)
+        assert all(call.error == "TimeoutError" for call in trajectory.calls)
+        assert all(content(span) == "Search unavailable." for span in injected(trajectory))
+    assert asked > 10
+    with pytest.raises(SearchError, match=r"of 20 searches failed, more than .*TimeoutError"):
+        roll(plan("always", Scripted(answer), max_error_rate=0.2), wanted=tasks(30))
 
 
 def test_failed_and_empty_searches_are_read_as_such() -> None:

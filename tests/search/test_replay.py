@@ -55,7 +55,7 @@ def run(
         QUESTIONS,
         path,
         SETTINGS,
-        plan=search,
+        search=search,
         resume=resume,
     )
     return {"summary": summary} | {name: list(read_lines(path / name)) for name in FILES}

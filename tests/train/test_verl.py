@@ -35,12 +35,13 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import read_questions
 from innersearch.records import write_json
 from innersearch.rewards import Rubric
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.routing.router import parse_router
 from innersearch.runs import Run
 from innersearch.search.base import SearchResult
 from innersearch.stored import read_json, read_lines
+from innersearch.tools.search import SearchTool
 from innersearch.train.tasks import encode_prompts
 from innersearch.train.trl.segments import to_columns
 from innersearch.train.verl import launch, settings
@@ -112,12 +113,12 @@ def trajectory(*segments: Segment, reward: float = 0.7, error: str | None = None
 def rolled_out(recipe: Recipe, tasks: int) -> list[Trajectory]:
     """Trajectories of the bundled model, as every other trainer gets them."""
     tokenizer, model = load_tokenizer(str(BUNDLED)), load_model(str(BUNDLED))
-    plan = None
+    search = SearchTool.itself()
     if recipe.search.router != "self":
         from innersearch.assemble.engines import open_engine
 
         engine = open_engine(recipe.search)
-        plan = SearchPlan(engine, parse_router(recipe.search.router), recipe.search)
+        search = SearchTool(engine, parse_router(recipe.search.router), recipe.search)
     prompts = encode_prompts(tokenizer, recipe, QUESTIONS, 512)
     rollout = Rollout(
         TransformersPolicy(model, end_ids(model, tokenizer)),
@@ -125,7 +126,7 @@ def rolled_out(recipe: Recipe, tasks: int) -> list[Trajectory]:
         Sampling(1.0, 96, recipe.seed),
         Rubric.of(recipe.reward).score,
         MaskRule(),
-        plan=plan,
+        search=search,
     )
     with rollout:
         return rollout.run([Task(QUESTIONS[i], prompts[i], f"1/{i}", 0, 1) for i in range(tasks)])
@@ -426,7 +427,7 @@ def test_relative_paths_begin_where_the_run_was_started(tmp_path, monkeypatch) -
     with pytest.raises(SearchError):
         Worker.open(tmp_path, tokenizer, policy, 64)
     worker = Worker.open(tmp_path, tokenizer, policy, 64, started_in=tmp_path)
-    [found] = asyncio.run(worker.rollout.plan.engine.search(["Bulak"], 1))
+    [found] = asyncio.run(worker.rollout.search.engine.search(["Bulak"], 1))
     assert found.documents[0].title == "Nemie"
 
 

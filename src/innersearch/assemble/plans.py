@@ -6,15 +6,15 @@ from pathlib import Path
 
 from innersearch.assemble.engines import check_engine, open_engine
 from innersearch.config import SearchSettings
-from innersearch.rollout.episode import SearchPlan
+from innersearch.tools.search import SearchTool
 
 
 def open_plan(
     settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
-) -> SearchPlan:
+) -> SearchTool:
     """Engine and router of some settings."""
     engine = open_engine(settings, budget_file, max_outage_s=max_outage_s)
-    return SearchPlan(engine, settings.rule, settings)
+    return SearchTool(engine, settings.rule, settings)
 
 
 def demand_engine(settings: SearchSettings) -> None:

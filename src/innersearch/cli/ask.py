@@ -55,6 +55,7 @@ def ask(
     from innersearch.policy.loading import load_tokenizer
     from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
+    from innersearch.tools.search import SearchTool
     from innersearch.types import Question, Sampling
     from innersearch.view.terminal import print_trajectory
 
@@ -67,7 +68,9 @@ def ask(
     task = Task(Question("ask", question, ()), prompt_ids, "ask", message=message)
     sampling = Sampling(temperature, max_new_tokens, seed)
     answering = chosen.open(path, tokenizer, max_batch=1)
-    plan = open_plan(search.settings(path, conventions), max_outage_s=15.0) if search else None
-    with Rollout(answering, tokenizer, sampling, plan=plan) as rollout:
+    answers = SearchTool.itself()
+    if search:
+        answers = open_plan(search.settings(path, conventions), max_outage_s=15.0)
+    with Rollout(answering, tokenizer, sampling, search=answers) as rollout:
         [trajectory] = rollout.run([task])
     print_trajectory(trajectory, stdout)

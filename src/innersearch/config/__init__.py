@@ -7,6 +7,7 @@ A recipe is a TOML file; any value can be overridden on the command line by its 
 from innersearch.config.prompt import PromptSettings
 from innersearch.config.recipe import Recipe
 from innersearch.config.reward import MaskSettings, TermSettings
+from innersearch.config.rollout import RolloutSettings
 from innersearch.config.search import NoiseSettings, SearchSettings
 from innersearch.config.simulator import SimulatorSettings, TuningSettings
 from innersearch.config.trainer import (
@@ -24,6 +25,7 @@ __all__ = [
     "NoiseSettings",
     "PromptSettings",
     "Recipe",
+    "RolloutSettings",
     "SamplingSettings",
     "SearchSettings",
     "SimulatorSettings",

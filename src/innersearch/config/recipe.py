@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from innersearch.config.base import Settings
 from innersearch.config.prompt import PromptSettings
 from innersearch.config.reward import SSRL, MaskSettings, Reward, recorded
+from innersearch.config.rollout import RolloutSettings
 from innersearch.config.search import SearchSettings
 from innersearch.config.stages import StageSettings, merged
 from innersearch.config.trainer import GuardSettings, SamplingSettings, TrainerSettings, VerlSettings
@@ -43,6 +44,7 @@ class Recipe(Settings):
     reward: Reward = SSRL
     """What a trajectory is worth: [[reward]] tables, or a line such as 0.9*em + 0.1*format:strict."""
     mask: MaskSettings = MaskSettings()
+    rollout: RolloutSettings = RolloutSettings()
     sampling: SamplingSettings = SamplingSettings()
     trainer: TrainerSettings = TrainerSettings()
     verl: VerlSettings = VerlSettings()

@@ -104,7 +104,7 @@ class Evaluation:
             self.questions,
             folder,
             self.settings,
-            plan=partial(open_plan, search, budget_file) if search else None,
+            search=partial(open_plan, search, budget_file) if search else None,
             resume=self.resume,
             progress=lambda what, done, total, note="": progress(begin + what, done, total, note),
         )

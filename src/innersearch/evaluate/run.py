@@ -37,11 +37,12 @@ from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, begun, claim, keep_lines, to_json, write_json
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import versions
 from innersearch.sealed import any_sealed, is_sealed, seal_record, unseal_record
 from innersearch.stored import read_records, read_unique
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def evaluate(
     path: Path,
     settings: EvalSettings,
     *,
-    plan: SearchPlan | Callable[[], SearchPlan] | None = None,
+    search: SearchTool | Callable[[], SearchTool] | None = None,
     resume: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def evaluate(
         questions: The questions.
         path: Directory of the records.
         settings: How to evaluate.
-        plan: Who answers queries, or what opens them once `path` is held, for what they open may lie
+        search: Who answers queries, or what opens them once `path` is held, for what they open may lie
             there; without it the policy searches its own memory.
         resume: Go on with what is in `path`.
         progress: Told how far it is.
@@ -150,7 +151,7 @@ def evaluate(
         begun(path, resume=resume, what="evaluation")
         use_day(path)
         policy = policy() if callable(policy) else policy
-        return _evaluate(policy, tokenizer, questions, path, settings, plan, progress, resume=resume)
+        return _evaluate(policy, tokenizer, questions, path, settings, search, progress, resume=resume)
 
 
 def _evaluate(
@@ -159,7 +160,7 @@ def _evaluate(
     questions: Sequence[Question],
     path: Path,
     settings: EvalSettings,
-    plan: SearchPlan | Callable[[], SearchPlan] | None,
+    search: SearchTool | Callable[[], SearchTool] | None,
     progress: Progress,
     *,
     resume: bool,
@@ -168,12 +169,13 @@ def _evaluate(
     prompt_ids = {q.id: ids for q, ids in zip(questions, encoded, strict=True)}
     asked = len(questions)
     questions, left_out = _with_room(questions, prompt_ids, policy, settings)
-    plan = plan() if callable(plan) else plan
-    identity = _identity(policy, questions, settings) | ({"search": plan.identity} if plan else {})
+    search = (search() if callable(search) else search) or SearchTool.itself()
+    of_search = {"search": search.identity} if search.engine else {}
+    identity = _identity(policy, questions, settings) | of_search
     model = _of_model(policy, tokenizer)
     identity["model"] = name_of(path, model, policy.name)
     demand_same_model(path, model, policy.name, "evaluation")
-    made_of = model | _of_questions(settings, questions, prompt_ids, plan)
+    made_of = model | _of_questions(settings, questions, prompt_ids, search)
     otherwise, later = "was written with other settings, questions or model", {"dtype": "float32"}
     if claim(path, identity, resume=resume, what="evaluation", otherwise=otherwise, later=later):
         demand_same(path, made_of, policy.name, "evaluation")
@@ -183,7 +185,7 @@ def _evaluate(
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
     with_records = _Records(path, settings, prompt_ids, progress)
     in_flight = 2 * settings.max_batch
-    with Rollout(policy, tokenizer, sampling, plan=plan, in_flight=in_flight) as greedy:
+    with Rollout(policy, tokenizer, sampling, search=search, in_flight=in_flight) as greedy:
         with_records.run("greedy", greedy, questions, 1)
         if settings.samples:
             sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
@@ -201,7 +203,7 @@ def _evaluate(
     ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     summary: dict[str, Any] = {"model": policy.name, "settings": settings.record()}
     summary["retokenised"] = "tokens" not in policy.provides
-    summary |= {"search": plan.identity} if plan else {}
+    summary |= of_search
     if (parameters := getattr(policy, "parameters", None)) and parameters.left_out:
         summary["not_taken"] = parameters.left_out
     summary |= {"left_out": {"ids": left_out, "of": asked}} if settings.skip_long else {}
@@ -252,10 +254,10 @@ def _of_questions(
     settings: EvalSettings,
     questions: Sequence[Question],
     prompt_ids: dict[str, tuple[int, ...]],
-    plan: SearchPlan | None,
+    search: SearchTool,
 ) -> Parts:
     asked = of_prompts(settings.prompt, prompt_ids.values()) | {"questions": fingerprint(questions)}
-    return asked | ({"engine": dict(plan.engine.identity)} if plan else {})
+    return asked | ({"engine": dict(search.engine.identity)} if search.engine else {})
 
 
 def _demand_of(path: Path, ids: Collection[str]) -> None:

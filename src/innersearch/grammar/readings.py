@@ -45,6 +45,15 @@ def json_call(tools: Mapping[str, str], most: int = 1, *, inputs: int = 3) -> Re
     return partial(_json_calls, dict(tools), most, inputs)
 
 
+def most_inputs(reading: Reading) -> int:
+    """Inputs that a block may ask for; a reading of others that takes several says so in `most`."""
+    if isinstance(reading, partial) and reading.func is _separated:
+        return int(reading.args[-1])
+    if isinstance(reading, partial) and reading.func is _json_calls:
+        return int(reading.args[-1]) * int(reading.args[-2])
+    return int(getattr(reading, "most", 1))
+
+
 def _one(tool: str, content: str, *, empty: bool) -> tuple[Action, ...] | Malformed:
     return (Action(tool, (content,)),) if content or empty else Malformed(Reason.EMPTY)
 

@@ -82,6 +82,8 @@ class Completion:
     entropies: list[float]
     """Entropy of each sampling distribution in nats; empty if the policy does not tell."""
     finish: Finish
+    versions: list[int] | None = None
+    """The optimizer step whose weights sampled each token, where the policy tells."""
 
 
 class Finished(NamedTuple):

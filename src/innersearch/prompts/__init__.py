@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from innersearch.errors import ConfigError, DataError, ModelError, did_you_mean
 from innersearch.grammar import TAGS, Grammar, neutralise
 from innersearch.grammar.control import Harmless, harmless, unknown_ids
-from innersearch.prompts.templates import ask, begins_reply, squeezed, turn_end
+from innersearch.prompts.templates import ask, begins_reply, conversation, squeezed, turn_end
 from innersearch.types import Kind
 
 if TYPE_CHECKING:
@@ -191,6 +191,20 @@ def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, 
     # Some tokenizers put an end behind every text, and what follows an end is another text.
     starts = (n for n in range(len(full)) if full[n : n + len(bare)] == bare)
     return tuple(full[: next(starts, 0)] + bare)
+
+
+def encode_turns(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]]
+) -> tuple[int, ...]:
+    """The tokens of a conversation, by role and content, and of whatever comes before a reply.
+
+    Raises:
+        ModelError: As `encode`.
+    """
+    if not tokenizer.chat_template:
+        return encode_message(tokenizer, "\n".join(content for _, content in turns))
+    rendered = _PREFILL.sub("", conversation(tokenizer, turns))
+    return _open_ended(tokenizer, tokenizer.encode(rendered, add_special_tokens=False))
 
 
 def _open_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[int, ...]:

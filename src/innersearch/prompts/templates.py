@@ -87,6 +87,23 @@ def ask(tokenizer: PreTrainedTokenizerBase, text: str, tools: Sequence[Mapping[s
     return rendered
 
 
+def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]]) -> str:
+    """Roles and contents in the chat template, up to where the reply begins; plain without one.
+
+    Raises:
+        ModelError: The template cannot render them.
+    """
+    if not tokenizer.chat_template:
+        return "\n".join(content for _, content in turns) + "\n"
+    try:
+        return _render(tokenizer, turns, reply=True)
+    except Exception as error:
+        reason = squeezed(f"{error}")[:_SHOWN] or type(error).__name__
+        raise ModelError(
+            f"the tokenizer's chat template cannot render a conversation: {reason}; {_MEND}"
+        ) from error
+
+
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The token with which the chat template ends a reply; None without one, or without a template."""
     if not tokenizer.chat_template:

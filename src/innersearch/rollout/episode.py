@@ -1,52 +1,38 @@
 """Episodes: one question, rolled out to a trajectory by one coroutine.
 
-The policy writes until it closes a query to which the router listens. Who writes the information is
-decided there: the engine, whose documents are appended as injected text; the policy, which just goes
-on; or the policy first and the engine where it was unsure, in which case its own information is
-rolled back. Where the router never listens, self-search is one uninterrupted generation.
+The policy writes until it closes a block that asks for something. What it asks for is done by tools, all
+of a reply at once, and what comes back is appended as injected text, or put into a new prompt, as the
+context says. Where no tool listens, the reply is one uninterrupted generation.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
 
-from innersearch.config import SearchSettings
-from innersearch.errors import PolicyError, Refusal, SearchError
-from innersearch.grammar import MaskRule, closing, last_answer
+from innersearch.errors import InnersearchError, Refusal
+from innersearch.grammar import ANSWER, Malformed, last_answer
+from innersearch.grammar.injection import encode_document
 from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion, Request, Sampler
 from innersearch.policy.stops import StopStrings
-from innersearch.rollout.observation import STYLES, observation
-from innersearch.rollout.segment import SegmentBuilder, Written
-from innersearch.routing.router import Query, Route, Router
-from innersearch.routing.signals import SAMPLED, SIGNALS, Own
-from innersearch.search.base import Engine, SearchRequest, SearchResult, ask
-from innersearch.types import (
-    Call,
-    Decision,
-    Finish,
-    Kind,
-    Question,
-    Sampling,
-    Source,
-    StopReason,
-    Trajectory,
-)
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+from innersearch.rollout.context import History, Turn
+from innersearch.rollout.observation import STYLES, Answered, write
+from innersearch.rollout.pen import EpisodePen
+from innersearch.rollout.rules import Rules
+from innersearch.rollout.segment import Asking, Mark, Observation, Reply, SegmentBuilder
+from innersearch.tools.base import Outcome, State, ToolRequest, failed, unknown
+from innersearch.types import Call, Finish, Question, Segment, Source, StopReason, Trajectory
 
 Score = Callable[[Trajectory], tuple[float, dict[str, float]]]
 """Reward and named components of a trajectory."""
-
-_TALLY_FLOOR = 20
-"""Searches, or trajectories, before the share of failed ones is judged."""
-_MOST_REFUSED, _MOST_OF_FEW = 0.2, 0.5
-"""Share of trajectories that a policy may refuse to write, and of fewer than those."""
+NO_MORE = "Nothing more can be asked for: answer now."
+"""What a policy is told that asks for more than it may."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,126 +49,28 @@ class Task:
     """The user message in the prompt; see `Request`."""
 
 
-@dataclass(frozen=True)
-class SearchPlan:
-    """How queries are answered that the policy does not answer itself."""
-
-    engine: Engine
-    router: Router
-    settings: SearchSettings = field(default_factory=SearchSettings)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What results depend on, for the record."""
-        deciding = {"k", "style", "max_searches", "max_tokens", "stop_at_answer", "samples"}
-        return {
-            "engine": dict(self.engine.identity),
-            "router": self.settings.router,
-            **self.settings.model_dump(include=deciding),
-        }
-
-
-@dataclass
-class Tally:
-    """Searches and trajectories of a run, and how many of them failed."""
-
-    calls: int = 0
-    failures: int = 0
-    """Partly failed ones included: they are not what the engine finds either."""
-    last_error: str | None = None
-    trajectories: int = 0
-    refused: int = 0
-    last_refusal: str | None = None
-
-    def add(self, result: SearchResult, limit: float) -> None:
-        """Count a result.
-
-        Raises:
-            SearchError: More than `limit` of all searches failed, wholly or in part, or the budget is
-                used up.
-        """
-        self.calls += 1
-        error = result.error or result.partial
-        self.failures += error is not None
-        self.last_error = error or self.last_error
-        if result.used_up:
-            raise SearchError(f"{error}; what is written stays, and --resume goes on from it")
-        if self.calls >= _TALLY_FLOOR and self.failures > limit * self.calls:
-            raise SearchError(
-                f"{self.failures} of {self.calls} searches failed, more than max_error_rate = {limit}; "
-                f"the last one: {self.last_error}; what is written stays, and --resume goes on from it"
-            )
-
-    def end(self, error: str | None) -> None:
-        """Count a trajectory that ended, and whether the policy refused to go on.
-
-        Raises:
-            PolicyError: It refused too many.
-        """
-        self.trajectories += 1
-        self.refused += error is not None
-        self.last_refusal = error or self.last_refusal
-        if self.trajectories >= _TALLY_FLOOR:
-            self.judge()
-
-    def judge(self) -> None:
-        """Find out whether a policy wrote enough to be measured.
-
-        Raises:
-            PolicyError: It refused too many.
-        """
-        most = _MOST_REFUSED if self.trajectories >= _TALLY_FLOOR else _MOST_OF_FEW
-        if self.refused > most * self.trajectories:
-            raise PolicyError(
-                f"the policy refused {self.refused} of {self.trajectories} trajectories; the last "
-                f"reason: {self.last_refusal}; what is written stays, and --resume asks again for "
-                "those that were refused"
-            )
-
-
-@dataclass(frozen=True)
-class Stops:
-    """The stop strings of a tokenizer's episodes."""
-
-    query: StopStrings
-    """Ends at a query, and at an answer where the plan says so."""
-    block: StopStrings
-    """Ends at whatever block comes next."""
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan) -> Stops:
-        """The stop strings for a plan."""
-        answer = [closing(Kind.ANSWER)] * plan.settings.stop_at_answer
-        blocks = (Kind.INFORMATION, Kind.SEARCH, Kind.ANSWER)
-        return cls(
-            StopStrings(tokenizer, [closing(Kind.SEARCH)], last=answer),
-            StopStrings(tokenizer, [closing(kind) for kind in blocks]),
-        )
-
-
-@dataclass
 class Episode:
     """One trajectory in the making."""
 
-    task: Task
-    sampler: Sampler
-    tokenizer: PreTrainedTokenizerFast
-    sampling: Sampling
-    rule: MaskRule
-    plan: SearchPlan | None
-    stops: Stops | None
-    tally: Tally
-    turns: int = 0
-    queries: list[Query] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.builder = SegmentBuilder(self.tokenizer, self.task.prompt_ids, self.rule)
-        self.identity = (self.task.group, self.task.repetition)
+    def __init__(self, task: Task, sampler: Sampler, rules: Rules) -> None:
+        self.task, self.sampler, self.rules = task, sampler, rules
+        self.identity = (task.group, task.repetition)
+        self.state = State(self.identity)
+        self.state.pen = EpisodePen(self)
+        self.builder = self._begin(task.prompt_ids)
+        self.replies = 0
+        self.malformed = 0
+        self._segments: list[Segment] = []
+        self._calls: list[Call] = []
+        self._turns: list[Turn] = []
+        self._sampled = 0
+        self._retried = 0
+        self._last: StopReason | None = None
 
     async def run(self) -> Trajectory:
         """Roll the question out."""
         error = refused = None
-        limit = self.plan.settings.timeout_s if self.plan else 0.0
+        limit = self.rules.search.settings.timeout_s
         scope = asyncio.timeout(limit or None)
         try:
             async with scope:
@@ -194,32 +82,58 @@ class Episode:
             error = f"not finished within search.timeout_s = {limit:g} seconds"
         except Refusal as refusal:
             reason, refused = StopReason.ERROR, str(refusal)
-        self.tally.end(refused)
-        segment, calls = self.builder.build(reason.finish)
+        self.rules.tally.end(refused)
+        return self._trajectory(reason, error or refused)
+
+    def _trajectory(self, reason: StopReason, error: str | None) -> Trajectory:
+        self._close(reason.finish)
+        versions = [v for s in self._segments for v in s.versions or () if v is not None]
         trajectory = Trajectory(
             uid=f"{self.task.group}/{self.task.repetition}",
             group_id=self.task.group,
             repetition=self.task.repetition,
             question=self.task.question,
-            segments=[segment],
-            calls=calls,
-            sampling=self.sampling,
+            segments=self._segments,
+            calls=self._calls,
+            sampling=self.rules.sampling,
             stop_reason=reason,
-            step=self.task.step,
-            error=error or refused,
+            step=min(versions, default=self.task.step),
+            error=error,
+            malformed=self.malformed,
         )
-        return replace(trajectory, answer=last_answer(transcript(trajectory)))
+        grammar = self.rules.grammar
+        return replace(trajectory, answer=last_answer(transcript(trajectory, grammar), grammar))
+
+    def _begin(self, prompt_ids: Sequence[int], calls: int = 0) -> SegmentBuilder:
+        rules = self.rules
+        return SegmentBuilder(rules.tokenizer, prompt_ids, rules.rule, rules.grammar, first_call=calls)
+
+    def _close(self, finish: Finish) -> None:
+        segment, calls = self.builder.build(finish)
+        self._segments.append(segment)
+        self._calls += calls
+        self._sampled += self.builder.sampled
 
     async def _write(self) -> StopReason:
         reason = None
         while reason is None:
-            completion = await self._generate(self._stop())
-            self.builder.add_sampled(completion)
-            if completion.finish is Finish.STOP and self.plan:
-                reason = await self._go_on(self.plan)
-            else:
-                reason = self._ended(completion.finish)
+            reason = await self._reply()
         return reason
+
+    async def _reply(self) -> StopReason | None:
+        """One reply and what it asks for; why the trajectory ends, or None."""
+        mark = self.builder.mark()
+        self.builder.begin_reply()
+        self.builder.replies = self.replies
+        stop = self._stop()
+        completion = await self.generate(stop)
+        self.replies += 1
+        self.builder.add_sampled(completion)
+        if (completion.finish is Finish.STOP and stop) or (
+            completion.finish is Finish.EOS and self.rules.acts_at_end
+        ):
+            return await self._go_on(mark, completion.finish)
+        return self._ended(completion.finish)
 
     def _ended(self, finish: Finish) -> StopReason:
         """Why no reply follows one that ended so."""
@@ -227,157 +141,234 @@ class Episode:
             return self._full()
         return StopReason.EOS if finish is Finish.EOS else StopReason.ANSWER
 
-    def _full(self) -> StopReason:
-        """Which limit it is that leaves no token to write."""
-        spent = self.builder.sampled >= self.sampling.max_new_tokens
-        full = len(self.builder.token_ids) >= self.sampler.context
-        return StopReason.CONTEXT_FULL if full and not spent else StopReason.TOKEN_BUDGET
-
-    async def _go_on(self, plan: SearchPlan) -> StopReason | None:
-        """Answer the query at which the policy stopped; why the trajectory ends, or None."""
-        if plan.settings.stop_at_answer and self.builder.written(Kind.ANSWER):
+    async def _go_on(self, mark: Mark, finish: Finish) -> StopReason | None:
+        """Do what a reply asks for; why the trajectory ends, or None."""
+        reply = self.builder.reply(mark)
+        if reply.malformed:
+            return self._misread(reply.malformed, mark)
+        self._retried = 0
+        asked, answered = self._before_answer(reply)
+        if self._last:
+            return StopReason.ANSWER if answered else self._last
+        reason = await self._use(asked, mark, show=not answered) if asked else None
+        if answered:
             return StopReason.ANSWER
-        query = self.builder.written(Kind.SEARCH)
-        # A closing tag that closes nothing asks nothing.
-        if query is not None:
-            if len(self.queries) >= plan.settings.max_searches:
-                return StopReason.CALL_LIMIT
-            if self._left() and not await self._answer(plan, query):
-                return StopReason.CONTEXT_FULL
-        return None if self._left() else self._full()
+        if reason or (finish is Finish.EOS and not asked):
+            return reason or StopReason.EOS
+        return self._out_of_turns() if self.left() else self._full()
 
-    def _stop(self) -> StopStrings | None:
-        if self.plan and self.stops and self.plan.router.listens(len(self.queries)):
-            return self.stops.query
+    def _before_answer(self, reply: Reply) -> tuple[list[Asking], bool]:
+        """What is asked for before the first answer that counts, and whether there is one."""
+        asked: list[Asking] = []
+        for one in reply.asked:
+            if one.action.tool != ANSWER:
+                asked.append(one)
+            elif self.rules.search.settings.stop_at_answer:
+                return asked, True
+        return asked, False
+
+    async def _use(self, asked: Sequence[Asking], mark: Mark, *, show: bool) -> StopReason | None:
+        settings, last = self.rules.search.settings, self.rules.settings.last_turn
+        inputs = sum(max(1, len(one.action.inputs)) for one in asked)
+        if self.state.calls + inputs > settings.max_searches:
+            if last == "end":
+                return StopReason.CALL_LIMIT
+            self._last = StopReason.CALL_LIMIT
+            return self._append(NO_MORE, Source.FORCED, mark) if show else None
+        if not self.left():
+            return self._full()
+        if show and last == "end" and self._turns_are_up():
+            return StopReason.TURN_LIMIT
+        outcomes = await self._outcomes(asked)
+        self.state.calls += inputs
+        for one, outcome in zip(asked, outcomes, strict=True):
+            self.builder.record(*outcome.calls, block=one.block)
+            for result in filter(None, outcome.results):
+                self.rules.tally.add(result, settings.max_error_rate)
+        if any(outcome.ends for outcome in outcomes):
+            return StopReason.ANSWER
+        return self._show(asked, outcomes, mark) if show else None
+
+    async def _outcomes(self, asked: Sequence[Asking]) -> list[Outcome]:
+        """What came of everything that was asked for, all at once."""
+        if len(asked) == 1:
+            return [await self._outcome(asked[0], self.state.calls)]
+        places = accumulate((len(one.action.inputs) for one in asked), initial=self.state.calls)
+        return await asyncio.gather(*map(self._outcome, asked, places))
+
+    async def _outcome(self, one: Asking, place: int) -> Outcome:
+        action = one.action
+        tool = self.rules.tools.get(action.tool)
+        if tool is None:
+            return unknown(action, self.rules.tools)
+        request = ToolRequest(
+            action.inputs[0] if action.inputs else "",
+            self.task.question,
+            (*self.identity, place),
+            self.task.step,
+            one.written,
+        )
+        try:
+            outcome = await tool.use(action, request, self.state)
+        except InnersearchError:
+            raise
+        except Exception as error:
+            _log.warning("the tool %s failed", action.tool, exc_info=error)
+            return failed(action, type(error).__name__)
+        if len(outcome.results) != len(action.inputs) or len(outcome.calls) != len(action.inputs):
+            return failed(action, f"{len(outcome.results)} results for {len(action.inputs)} inputs")
+        return outcome
+
+    def _show(
+        self, asked: Sequence[Asking], outcomes: Sequence[Outcome], mark: Mark
+    ) -> StopReason | None:
+        """Let the policy read what came back, unless it writes that itself."""
+        settings = self.rules.search.settings
+        notices = [outcome.notice for outcome in outcomes if outcome.notice]
+        answered, source = [], Source.FORCED
+        for one, outcome in zip(asked, outcomes, strict=True):
+            for text, result, call in zip(
+                one.action.inputs, outcome.results, outcome.calls, strict=True
+            ):
+                if result is None or outcome.notice:
+                    continue
+                answered.append(Answered(text, result))
+                if result.documents and source is Source.FORCED:
+                    source = call.source
+        if not answered:
+            return self._append("\n".join(notices), source, mark) if notices else None
+        style = STYLES[settings.style]
+        content = write(style, answered, self._cut, settings.max_tokens)
+        alone = len(answered) == 1 and style.build is None and not notices
+        content = "\n".join([*notices, content])
+        return self._append(content, source, mark, settings.max_tokens if alone else None)
+
+    def _cut(self, text: str, max_tokens: int | None) -> tuple[str, int]:
+        cut = encode_document(self.rules.tokenizer, text, max_tokens, self.rules.grammar)
+        return "".join(cut.pieces), len(cut.token_ids)
+
+    def _append(
+        self, content: str, source: Source, mark: Mark, max_tokens: int | None = None
+    ) -> StopReason | None:
+        """Put text between tags of information, or into a new prompt; why there is no room, or None."""
+        builder = self.builder
+        observation = partial(self._observation, builder, max_tokens)
+        shown = observation(content)
+        if not self.rules.context.appends:
+            reply = builder.since(mark)
+            shorter = lambda characters: observation(content[:characters]).token_ids  # noqa: E731
+            self._turns.append(Turn(*reply, shown.token_ids, shown.text, shorter))
+            tokens = self.rules.context.prompt(self._history())
+            rest = shown if tokens is None else builder.rest_of(tokens, shown)
+            if rest is None or len(tokens or ()) > self._room():
+                return self._begin_segment(tokens or ())
+            shown = rest
+        point = builder.mark()
+        if self.rules.grammar.turns:
+            builder.end_turn()
+        builder.add_observation(shown, source)
+        if self.left() > 0:
+            return None
+        builder.roll_back(point)
+        return StopReason.CONTEXT_FULL
+
+    def _observation(self, builder: SegmentBuilder, max_tokens: int | None, content: str) -> Observation:
+        if turns := self.rules.turns:
+            return builder.turn(turns.result(self._cut(content, max_tokens)[0]), turns)
+        style = STYLES[self.rules.search.settings.style]
+        return builder.observation(
+            content, max_tokens=max_tokens, before=style.before, after=style.after
+        )
+
+    def _history(self) -> History:
+        rules, task = self.rules, self.task
+        message = task.message or task.question.question
+        return History(
+            *(rules.tokenizer, rules.grammar, message, task.prompt_ids),
+            *(self._turns, self.state, self._room()),
+        )
+
+    def _room(self) -> int:
+        """Tokens that a prompt may have."""
+        context = self.sampler.context - 1
+        return min(context, self.rules.settings.budget or context)
+
+    def _begin_segment(self, tokens: Sequence[int]) -> StopReason | None:
+        if len(tokens) > self._room():
+            return StopReason.CONTEXT_FULL
+        calls = self.builder.calls
+        self._close(Finish.STOP)
+        self.builder = self._begin(tokens, calls)
         return None
 
-    def _left(self) -> int:
-        """Tokens that the policy may still write; text that is encoded again may have exceeded them."""
-        room = self.sampler.context - len(self.builder.token_ids)
-        return max(0, min(self.sampling.max_new_tokens - self.builder.sampled, room))
+    def _misread(self, malformed: Malformed, mark: Mark) -> StopReason | None:
+        """What happens to a reply that cannot be read."""
+        self.malformed += 1
+        grammar = self.rules.grammar
+        if self._last or grammar.malformed == "end":
+            return StopReason.MALFORMED
+        if grammar.malformed == "retry":
+            if self._retried >= grammar.retries:
+                return StopReason.MALFORMED
+            self._retried += 1
+            self.builder.roll_back(mark)
+            return None
+        reason = self._append(str(malformed), Source.FORCED, mark)
+        if reason:
+            return reason
+        return self._out_of_turns() if self.left() else self._full()
 
-    async def _generate(self, stop: StopStrings | None, *, sample: int | None = None) -> Completion:
+    def _turns_are_up(self) -> bool:
+        most = self.rules.settings.max_turns
+        return bool(most) and self.replies >= most
+
+    def _out_of_turns(self) -> StopReason | None:
+        """Why no turn follows, or None; the last one is granted here."""
+        if self._last or not self._turns_are_up():
+            return None
+        if self.rules.settings.last_turn == "end":
+            return StopReason.TURN_LIMIT
+        self._last = StopReason.TURN_LIMIT
+        return None
+
+    def _stop(self) -> StopStrings | None:
+        if self._last:
+            return self.rules.answer_stop
+        return self.rules.stop if self.rules.listens(self.state) else None
+
+    def left(self) -> int:
+        """Tokens that the policy may still write; text that is encoded again may have exceeded them."""
+        room = self.sampler.context - len(self.builder)
+        spent = self._sampled + self.builder.sampled
+        return max(0, min(self.rules.sampling.max_new_tokens - spent, room))
+
+    def _full(self) -> StopReason:
+        """Which limit it is that leaves no token to write."""
+        spent = self._sampled + self.builder.sampled >= self.rules.sampling.max_new_tokens
+        full = len(self.builder) >= self.sampler.context
+        return StopReason.CONTEXT_FULL if full and not spent else StopReason.TOKEN_BUDGET
+
+    async def generate(self, stop: StopStrings | None, *, sample: int | None = None) -> Completion:
         """Let the policy go on from what is written; a numbered sample is drawn at temperature 1."""
-        turn = (self.turns,) if self.turns else ()
-        stream = (
-            (*self.identity, *turn) if sample is None else (*self.identity, self.turns, "sample", sample)
-        )
+        made = self.state.generations
         if sample is None:
-            self.turns += 1
+            self.state.generations += 1
+        most = max(1, self.left())
+        if self.rules.settings.max_tokens_per_turn:
+            most = min(most, self.rules.settings.max_tokens_per_turn)
         request = Request(
             self.builder.token_ids,
-            stream,
+            self._stream(made, sample),
             stop=stop,
-            max_new_tokens=max(1, self._left()),
+            max_new_tokens=most,
             temperature=None if sample is None else 1.0,
             sequence="/".join(map(str, self.identity)) if sample is None else None,
             message=self.task.message,
         )
         return await self.sampler.generate(request)
 
-    async def _answer(self, plan: SearchPlan, written: Written) -> bool:
-        """Find out who answers a query and let it; whether the trajectory can go on."""
-        query = Query(
-            written.text,
-            len(self.queries),
-            written.logprobs,
-            tuple(self.queries[-1:]),
-            (*self.identity, self.turns),
-        )
-        self.queries.append(query)
-        route = plan.router.route(query)
-        if route.writer == "policy first":
-            return await self._answer_unless_unsure(plan, query, route)
-        decision = Decision(
-            plan.router.name, route.writer == "engine", route.signal, route.value, route.threshold
-        )
-        if route.writer == "engine":
-            return await self._search(plan, query, decision)
-        self.builder.record(Call(query.index, query.text, Source.SELF_SEARCH, decision=decision))
-        return True
-
-    async def _answer_unless_unsure(self, plan: SearchPlan, query: Query, route: Route) -> bool:
-        assert self.stops  # noqa: S101
-        mark = self.builder.mark()
-        others = await self._samples(plan) if route.signal in SAMPLED else []
-        completion = await self._generate(self.stops.block)
-        self.builder.add_sampled(completion)
-        written = self.builder.written(Kind.INFORMATION)
-        texts = [text for text, _ in others]
-        own = (
-            Own(written.text, written.logprobs, written.entropies, texts) if written else Own("", (), ())
-        )
-        value = SIGNALS[route.signal](own)
-        unsure = written is None or value > (route.threshold or 0.0)
-        spent = sum(tokens for _, tokens in others) + unsure * len(completion.token_ids)
-        decision = Decision(
-            plan.router.name,
-            unsure,
-            route.signal,
-            value,
-            route.threshold,
-            own=(own.text if unsure else None),
-            own_tokens=spent,
-        )
-        if unsure:
-            self.builder.roll_back(mark)
-            return await self._search(plan, query, decision)
-        self.builder.record(Call(query.index, query.text, Source.SELF_SEARCH, decision=decision))
-        return True
-
-    async def _samples(self, plan: SearchPlan) -> list[tuple[str, int]]:
-        """Further samples of the information that comes next, and their lengths in tokens."""
-        assert self.stops  # noqa: S101
-        completions = await asyncio.gather(
-            *(self._generate(self.stops.block, sample=number) for number in range(plan.settings.samples))
-        )
-        samples = []
-        for completion in completions:
-            mark = self.builder.mark()
-            self.builder.add_sampled(completion)
-            written = self.builder.written(Kind.INFORMATION)
-            samples.append((written.text if written else "", len(completion.token_ids)))
-            self.builder.roll_back(mark)
-        return samples
-
-    async def _search(self, plan: SearchPlan, query: Query, decision: Decision) -> bool:
-        started = time.perf_counter()
-        asked = SearchRequest(
-            query.text, self.task.question, (*self.identity, query.index), self.task.step
-        )
-        result = await ask(plan.engine, asked, plan.settings.k)
-        waited = result.latency_s or time.perf_counter() - started
-        source = plan.engine.source
-        self.builder.record(
-            Call(
-                query.index,
-                query.text,
-                source,
-                list(result.documents),
-                result.error,
-                waited,
-                plan.engine.name,
-                decision,
-                result.label,
-                result.faults,
-                result.partial,
-            )
-        )
-        self.tally.add(result, plan.settings.max_error_rate)
-        return self._inject(plan, result, source if result.documents else Source.FORCED)
-
-    def _inject(self, plan: SearchPlan, result: SearchResult, source: Source) -> bool:
-        """Append a result; whether the model's context has room for it and more."""
-        mark = self.builder.mark()
-        style = STYLES[plan.settings.style]
-        self.builder.add_information(
-            observation(result, style),
-            source,
-            before=style.before,
-            after=style.after,
-            max_tokens=plan.settings.max_tokens,
-        )
-        if self._left() > 0:
-            return True
-        self.builder.roll_back(mark)
-        return False
+    def _stream(self, made: int, sample: int | None) -> tuple[str | int, ...]:
+        """The name of the random numbers of a generation, of which so many were made before."""
+        if sample is not None:
+            return (*self.identity, made, "sample", sample)
+        return (*self.identity, made) if made else self.identity

@@ -10,12 +10,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from innersearch.config import RolloutSettings
 from innersearch.errors import ConfigError, RunError
-from innersearch.grammar import MaskRule
+from innersearch.grammar import Grammar, MaskRule, grammar_of
 from innersearch.policy.base import Policy, Sampler
-from innersearch.rollout.episode import Episode, Score, SearchPlan, Stops, Tally, Task
+from innersearch.rollout.context import Context, named
+from innersearch.rollout.episode import Episode, Score, Task
+from innersearch.rollout.rules import Rules
 from innersearch.rollout.scheduler import in_order
+from innersearch.rollout.tally import Tally
 from innersearch.routing.router import Router
+from innersearch.tools.base import Tool
+from innersearch.tools.search import NAME, SearchTool
 from innersearch.types import Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -26,10 +32,10 @@ T = TypeVar("T")
 
 @dataclass
 class Rollout:
-    """Rolls out tasks with a policy; without a search plan it is its own search engine.
+    """Rolls out tasks with a policy; by default it is its own search engine.
 
-    All runs of one object share an event loop, so that engines may keep connections open between
-    them. `close` ends the loop and closes the engine; a `with` statement does it.
+    All runs of one object share an event loop, so that tools may keep connections open between them.
+    `close` ends the loop and closes the tools; a `with` statement does it.
     """
 
     policy: Policy
@@ -38,7 +44,14 @@ class Rollout:
     score: Score | None = None
     rule: MaskRule = field(default_factory=MaskRule)
     tokenizer_id: str = ""
-    plan: SearchPlan | None = None
+    search: SearchTool = field(default_factory=SearchTool.itself)
+    """Who answers queries."""
+    tools: Sequence[Tool] = ()
+    """What else the policy can use."""
+    settings: RolloutSettings = field(default_factory=RolloutSettings)
+    """How it writes, what it sees next, and when it ends."""
+    context: Context | None = None
+    """What it sees next, where that is more than settings can say."""
     in_flight: int = 512
     """Trajectories under way at most."""
     tally: Tally = field(default_factory=Tally)
@@ -47,9 +60,11 @@ class Rollout:
     _streams: list[AsyncGenerator[Trajectory]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises ConfigError: The router reads what the policy does not tell."""
-        if self.plan:
-            demand_provided(self.plan.router, self.policy.provides, self.policy.name)
+        """Raises ConfigError: The router reads what the policy does not tell, or takes one query at a
+        time where the grammar has several; or there is no such grammar or context.
+        """
+        demand_provided(self.search.router, self.policy.provides, self.policy.name)
+        self.search.demand_grammar(self.grammar)
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""
@@ -106,22 +121,30 @@ class Rollout:
 
     async def one(self, sampler: Sampler, task: Task) -> Trajectory:
         """The trajectory of one task over an open session; errors as `finished`."""
-        episode = Episode(
-            task,
-            sampler,
+        return self._scored(await Episode(task, sampler, self._rules).run())
+
+    @property
+    def grammar(self) -> Grammar:
+        """How the policy writes.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        return grammar_of(self.settings.grammar)
+
+    @cached_property
+    def _rules(self) -> Rules:
+        return Rules(
             self.tokenizer,
             self.sampling,
             self.rule,
-            self.plan,
-            self._stops,
+            self.grammar,
+            self.context or named(self.settings.context),
+            self.settings,
+            self.search,
+            {NAME: self.search} | {tool.schema.name: tool for tool in self.tools},
             self.tally,
         )
-        return self._scored(await episode.run())
-
-    @cached_property
-    def _stops(self) -> Stops | None:
-        # Reads the whole vocabulary, which is too much for every step of a training run.
-        return Stops.of(self.tokenizer, self.plan) if self.plan else None
 
     def _scored(self, trajectory: Trajectory) -> Trajectory:
         trajectory = replace(trajectory, tokenizer_id=self.tokenizer_id)
@@ -132,15 +155,15 @@ class Rollout:
         return replace(trajectory, reward=reward, components=components)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What a coroutine returns, run in the event loop in which the engine has its connections."""
+        """What a coroutine returns, run in the event loop in which the tools have their connections."""
         return self._runner.run(coroutine)
 
     def close(self) -> None:
-        """Cancel what is in flight and close the engine and the event loop."""
+        """Cancel what is in flight and close the tools and the event loop."""
         for stream in list(self._streams):
             self._end(stream)
-        if self.plan is not None:
-            self._runner.run(self.plan.engine.close())
+        for tool in (self.search, *self.tools):
+            self._runner.run(tool.close())
         self._runner.close()
 
     def __enter__(self) -> Rollout:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from innersearch import prompts
+from innersearch.errors import ConfigError
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.simulator.pairs import Pair, label
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling, Trajectory
 
 _PART = 256
@@ -32,7 +34,7 @@ class Collection:
 def collect(
     model: str,
     prompt: str,
-    plan: SearchPlan,
+    search: SearchTool,
     questions: Sequence[Question],
     collection: Collection,
     write: Callable[[list[Pair]], None],
@@ -44,7 +46,7 @@ def collect(
     Args:
         model: Model directory or hub id of the policy.
         prompt: Name of its prompt.
-        plan: The engine, and documents per page.
+        search: The engine, and documents per page.
         questions: The questions.
         collection: How much.
         write: Called with the pairs of some questions at a time.
@@ -54,7 +56,7 @@ def collect(
     policy = TransformersPolicy.of(policy_model, tokenizer)
     sampling = Sampling(1.0, collection.max_new_tokens, collection.seed)
     size = max(1, _PART // collection.samples)
-    with Rollout(policy, tokenizer, sampling, plan=plan) as rollout:
+    with Rollout(policy, tokenizer, sampling, search=search) as rollout:
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
             tasks = [
@@ -62,20 +64,22 @@ def collect(
                 for q in part
                 for repetition in range(collection.samples)
             ]
-            found = rollout.wait(_look_up(rollout.run(tasks), plan, collection.pages))
+            found = rollout.wait(_look_up(rollout.run(tasks), search, collection.pages))
             write(list(label(found)))
             progress(start + len(part))
 
 
-async def _look_up(trajectories: Sequence[Trajectory], plan: SearchPlan, pages: int) -> list[Pair]:
+async def _look_up(trajectories: Sequence[Trajectory], search: SearchTool, pages: int) -> list[Pair]:
     asked = {
         (trajectory.question.id, call.input): trajectory.question
         for trajectory in trajectories
         for call in trajectory.calls
         if call.documents
     }
-    k = plan.settings.k
-    results = await plan.engine.search([query for _, query in asked], k * pages)
+    k = search.settings.k
+    if search.engine is None:
+        raise ConfigError("pairs are collected with an engine: give one, and the router always")
+    results = await search.engine.search([query for _, query in asked], k * pages)
     return [
         Pair(question, query, result.documents[page * k : (page + 1) * k], page)
         for ((_, query), question), result in zip(asked.items(), results, strict=True)

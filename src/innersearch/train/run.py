@@ -19,10 +19,10 @@ from innersearch.policy.loading import configured_ends, demand_loadable, load_mo
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
-from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout, demand_provided
 from innersearch.runs import Run, versions
 from innersearch.search.base import Engine, InformedEngine
+from innersearch.tools.search import SearchTool
 from innersearch.train import adapters, processes
 from innersearch.train.drift import Drift
 from innersearch.train.memory import outline
@@ -146,8 +146,8 @@ def _rollout(
 ) -> Rollout:
     opens = training_policy(recipe.sampling.policy)
     policy = opens(model, tokenizer, processes.sequences_at_once(recipe))
-    plan = SearchPlan(engine, recipe.search.rule, recipe.search) if engine else None
-    return rollout_of(recipe, policy, tokenizer, plan)
+    search = SearchTool(engine, recipe.search.rule, recipe.search)
+    return rollout_of(recipe, policy, tokenizer, search)
 
 
 def check(

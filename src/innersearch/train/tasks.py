@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from innersearch import prompts
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
-from innersearch.grammar import MaskRule
+from innersearch.grammar import MaskRule, grammar_of
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
 from innersearch.rewards import Rubric
-from innersearch.rollout.episode import SearchPlan
 from innersearch.rollout.run import Rollout
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def fitting(
 
 
 def rollout_of(
-    recipe: Recipe, policy: Policy, tokenizer: PreTrainedTokenizerFast, plan: SearchPlan | None
+    recipe: Recipe, policy: Policy, tokenizer: PreTrainedTokenizerFast, search: SearchTool
 ) -> Rollout:
     """The rollouts that a recipe asks for, scored by its rewards."""
     sampling = recipe.sampling
@@ -99,9 +99,10 @@ def rollout_of(
         policy,
         tokenizer,
         Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
-        Rubric.of(recipe.reward).score,
+        Rubric.of(recipe.reward, grammar_of(recipe.rollout.grammar)).score,
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
-        plan=plan,
+        search=search,
+        settings=recipe.rollout,
         in_flight=2 * sampling.max_batch,
     )

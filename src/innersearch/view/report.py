@@ -26,7 +26,7 @@ from innersearch.records import replace_text
 from innersearch.runs import Step
 from innersearch.stored import Record, finite, read_object, read_records
 from innersearch.trajectories import as_trajectory, read_trajectories
-from innersearch.types import ALL_GROUPS, Call, Question, Trajectory
+from innersearch.types import ALL_GROUPS, Call, Kind, Question, Segment, Source, Trajectory
 from innersearch.view import plots
 from innersearch.view.costs import RUN_HEADS, report_rows
 from innersearch.view.tables import percent
@@ -214,15 +214,9 @@ def _group(record: Mapping[str, Any]) -> str:
 
 def _entry(trajectory: Trajectory, origin: str) -> Record:
     spans = [
-        {
-            "kind": span.kind,
-            "source": span.source,
-            "text": span.text,
-            "call": span.call_id,
-            "masked": not segment.loss_mask[span.start],
-        }
-        for segment in trajectory.segments
-        for span in islice(segment.spans, 1, None)
+        span
+        for number, segment in enumerate(trajectory.segments)
+        for span in (*_renewed(segment, number), *_spans(segment))
     ]
     return {
         "origin": origin,
@@ -236,6 +230,30 @@ def _entry(trajectory: Trajectory, origin: str) -> Record:
         "spans": spans,
         "notes": [note for call in trajectory.calls for note in _notes(call)],
     }
+
+
+def _spans(segment: Segment) -> Iterator[Record]:
+    for span in islice(segment.spans, 1, None):
+        yield {
+            "kind": span.kind,
+            "source": span.source,
+            "text": span.text,
+            "call": span.call_id,
+            "masked": not segment.loss_mask[span.start],
+        }
+
+
+def _renewed(segment: Segment, number: int) -> Iterator[Record]:
+    """What stands between two segments: the later one begins with another prompt."""
+    if number:
+        text = f"segment {number + 1}: another prompt, of {segment.prompt_len} tokens"
+        yield {
+            "kind": Kind.PROMPT,
+            "source": Source.TEMPLATE,
+            "text": text,
+            "call": None,
+            "masked": True,
+        }
 
 
 def _notes(call: Call) -> Iterator[str]:

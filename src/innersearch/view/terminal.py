@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from innersearch.types import Kind, Source, StopReason, Trajectory
+from innersearch.types import Kind, Segment, Source, StopReason, Trajectory
 
 _STYLES = {
     Kind.PROMPT: "dim",
@@ -33,19 +33,11 @@ CUTS = {
 def print_trajectory(trajectory: Trajectory, console: Console) -> None:
     """Print what was written, one block per line, and the answer."""
     console.print(_labelled("question", trajectory.question.question))
-    for segment in trajectory.segments:
-        line, block = Text(), None
-        for span in segment.spans:
-            if span.kind is Kind.PROMPT:
-                continue
-            if block is not None and (span.kind, span.call_id) != block:
-                console.print(line)
-                line = Text()
-            block = (span.kind, span.call_id)
-            masked = span.source is not Source.POLICY
-            line.append(span.text.strip("\n"), style=_STYLES[span.kind] + (" dim" * masked))
-        if line.plain.strip():
-            console.print(line)
+    for number, segment in enumerate(trajectory.segments, 1):
+        if number > 1:
+            renewed = f"{number}: another prompt, of {segment.prompt_len} tokens"
+            console.print(_labelled("segment", renewed))
+        _print_segment(segment, console)
     for call in trajectory.calls:
         if call.error is not None:
             console.print(_labelled("failed", f"search {call.id + 1}: {call.error}"))
@@ -54,9 +46,25 @@ def print_trajectory(trajectory: Trajectory, console: Console) -> None:
     if any(call.engine for call in trajectory.calls):
         real = [f"{call.input} ({call.engine})" for call in trajectory.calls if call.engine]
         console.print(_labelled("searched", ", ".join(real)))
-    cut = " ({CUTS[trajectory.stop_reason]})" if trajectory.stop_reason in CUTS else ""
+    cut = f" ({CUTS[trajectory.stop_reason]})" if trajectory.stop_reason in CUTS else ""
     found = f"none{cut}" if trajectory.answer is None else trajectory.answer
     console.print(_labelled("answer", found))
+
+
+def _print_segment(segment: Segment, console: Console) -> None:
+    """One block per line."""
+    line, block = Text(), None
+    for span in segment.spans:
+        if span.kind is Kind.PROMPT:
+            continue
+        if block is not None and (span.kind, span.call_id) != block:
+            console.print(line)
+            line = Text()
+        block = (span.kind, span.call_id)
+        masked = span.source is not Source.POLICY
+        line.append(span.text.strip("\n"), style=_STYLES[span.kind] + (" dim" * masked))
+    if line.plain.strip():
+        console.print(line)
 
 
 def _labelled(label: str, text: str) -> Text:

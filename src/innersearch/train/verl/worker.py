@@ -24,12 +24,13 @@ from innersearch.errors import ConfigError, InnersearchError, RunError, SearchEr
 from innersearch.identity import use_day
 from innersearch.readers import as_question, read_questions
 from innersearch.records import LineWriter, to_json, write_json
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Run
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_json
+from innersearch.tools.search import SearchTool
 from innersearch.train.tasks import rollout_of
 from innersearch.train.verl.outputs import failed
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
@@ -86,10 +87,10 @@ class Worker:
         # As in the process that started this one, perhaps on another day.
         use_day(path)
         with chdir(started_in):
-            plan = _open_plan(recipe, path, opener)
+            search = _open_plan(recipe, path, opener)
         policy = replace(policy, seeded=recipe.verl.seeded)
-        rollout = rollout_of(recipe, policy, tokenizer, plan)
-        engine = plan.engine if plan else None
+        rollout = rollout_of(recipe, policy, tokenizer, search)
+        engine = search.engine
         curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
         return cls(Run(path), recipe, rollout, policy, max_response, curriculum)
 
@@ -187,16 +188,16 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_plan(recipe: Recipe, path: Path, opener: str) -> SearchPlan | None:
+def _open_plan(recipe: Recipe, path: Path, opener: str) -> SearchTool:
     settings = recipe.search
     if not settings.rule.asks:
-        return None
+        return SearchTool.itself(settings)
     curriculum = Curriculum(settings.noise, recipe.trainer.steps, recipe.seed)
     others: Sequence[str] = ()
     if not curriculum.silent and settings.noise.distractors == "other":
         others = [question.question for question in read_questions(Run(path).questions)]
     engine = _opener(opener)(settings, path / "budget.json", curriculum=curriculum, others=others)
-    return SearchPlan(engine, settings.rule, settings)
+    return SearchTool(engine, settings.rule, settings)
 
 
 def _opener(name: str) -> Callable[..., Engine]:

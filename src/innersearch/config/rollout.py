@@ -1,0 +1,44 @@
+"""How a trajectory goes: what the policy writes, what it sees next, and when it ends."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from innersearch.config.base import Settings
+from innersearch.grammar import grammar_of
+
+
+class RolloutSettings(Settings):
+    """What the policy writes, what it sees next, and when a trajectory ends."""
+
+    grammar: str = "tags"
+    """How a policy writes: tags, r1-searcher, rag-r1, tool-call or asearcher."""
+    context: str = "append"
+    """What the policy sees next: append (all of it), shorten:CHARACTERS (what was returned in full once,
+    and then only its beginning) or render:TURNS (the question, the notes of its tools and the last few
+    turns, written anew)."""
+    budget: int = Field(0, ge=0)
+    """Longest prompt of a context that is not append, in tokens; 0: what the model's context takes."""
+    max_turns: int = Field(0, ge=0)
+    """Replies per trajectory; 0: no limit."""
+    max_tokens_per_turn: int = Field(0, ge=0)
+    """Longest reply, in tokens; 0: whatever is left of sampling.max_new_tokens."""
+    last_turn: Literal["end", "answer"] = "end"
+    """What happens when there are no turns or calls left: the trajectory ends, or the policy may write
+    one more reply, in which nothing is asked for."""
+
+    @field_validator("grammar")
+    @classmethod
+    def _is_a_grammar(cls, text: str) -> str:
+        grammar_of(text)
+        return text
+
+    @field_validator("context")
+    @classmethod
+    def _is_a_context(cls, text: str) -> str:
+        name, _, number = text.partition(":")
+        if text != "append" and not (name in ("shorten", "render") and number.isdecimal()):
+            raise ValueError(f"no context {text!r}: write append, shorten:CHARACTERS or render:TURNS")
+        return text

@@ -1,0 +1,484 @@
+"""The loop over grammar, tools and context, with policies that write what a script says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from innersearch.config import RolloutSettings, SearchSettings
+from innersearch.errors import ConfigError
+from innersearch.grammar import GRAMMARS, Action, Kind, tool_calls
+from innersearch.policy.base import Completion, Request
+from innersearch.rollout.context import Context, append, named, render, shorten
+from innersearch.rollout.episode import NO_MORE, Task
+from innersearch.rollout.rules import Rules
+from innersearch.rollout.run import Rollout
+from innersearch.routing.router import always, parse_router
+from innersearch.search.base import SearchResult
+from innersearch.tools.base import Argument, Outcome, State, ToolRequest, ToolSchema
+from innersearch.tools.search import SearchTool
+from innersearch.types import (
+    Call,
+    Document,
+    Finish,
+    Question,
+    Sampling,
+    Source,
+    StopReason,
+    Trajectory,
+)
+from innersearch.view.terminal import print_trajectory
+from tests.families import tokenizer_of
+
+TOKENIZER = tokenizer_of("byte_bpe")
+PROMPT = tuple(TOKENIZER.encode("who founded Goltek\n"))
+
+
+@dataclass
+class Script:
+    """A policy that writes one text after another, each up to the first stop string."""
+
+    texts: Sequence[str]
+    context: int = 4000
+    asked: list[Request] = field(default_factory=list)
+    sampled: list[int] = field(default_factory=list)
+    versions: bool = False
+    name = "script"
+    provides = frozenset({"tokens", "logprobs", "entropies"})
+
+    @asynccontextmanager
+    async def session(self, sampling: Sampling) -> AsyncIterator[Script]:
+        yield self
+
+    async def generate(self, request: Request) -> Completion:
+        request.room(self.context)
+        ids = TOKENIZER.encode(self.texts[len(self.asked)]) if len(self.asked) < len(self.texts) else []
+        self.asked.append(request)
+        first = request.stop.first(ids) if request.stop else 0
+        ids, finish = (
+            (ids[:first], Finish.STOP) if first else ([*ids, TOKENIZER.eos_token_id], Finish.EOS)
+        )
+        if len(ids) > request.max_new_tokens:
+            ids, finish = ids[: request.max_new_tokens], Finish.LENGTH
+        self.sampled += ids
+        versions = [len(self.asked)] * len(ids) if self.versions else None
+        return Completion(ids, [-0.5] * len(ids), [0.1] * len(ids), finish, versions)
+
+
+@dataclass
+class Found:
+    """An engine that knows one document for every query; it fails where it is told to."""
+
+    text: Callable[[str], str] = lambda query: f"All about {query}."
+    fails: str = ""
+    name = "found"
+    source = Source.RETRIEVER
+    identity = {"engine": "found"}  # noqa: RUF012
+
+    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
+        return [self._one(query) for query in queries]
+
+    def _one(self, query: str) -> SearchResult:
+        if query == self.fails:
+            raise KeyError(query)
+        return SearchResult((Document("d", "Title", self.text(query), "https://world.invalid/d"),))
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Notebook:
+    """A tool that remembers what it is given, and shows it in every prompt that is made anew."""
+
+    ends: bool = False
+
+    @property
+    def schema(self) -> ToolSchema:
+        return ToolSchema("open", "Remember a text.", (Argument("url", "What."),))
+
+    async def use(self, action: Action, request: ToolRequest, state: State) -> Outcome:
+        state.notes["Notes"] = "\n".join([state.notes.get("Notes", ""), *action.inputs])
+        results = tuple(SearchResult((Document("n", "", f"Noted {text}."),)) for text in action.inputs)
+        calls = tuple(Call(0, text, Source.PAGE, tool="open") for text in action.inputs)
+        return Outcome(results, calls, ends=self.ends)
+
+    async def close(self) -> None:
+        pass
+
+
+def roll(
+    policy: Script,
+    grammar: str = "tags",
+    *,
+    engine: Found | None = None,
+    tools: Sequence[Any] = (),
+    context: Context | None = None,
+    search: dict[str, Any] | None = None,
+    tokens: int = 2000,
+    **chosen: Any,
+) -> Trajectory:
+    given = SearchSettings(
+        **{"router": "always", "style": "plain", "max_error_rate": 1.0} | (search or {})
+    )
+    rollout = Rollout(
+        policy,
+        TOKENIZER,
+        Sampling(1.0, tokens),
+        search=SearchTool(engine or Found(), always(), given),
+        tools=tools,
+        settings=RolloutSettings(grammar=grammar, **chosen),
+        context=context,
+    )
+    with rollout:
+        [trajectory] = rollout.run([Task(Question("q", "who?", ("Belira",)), PROMPT, "q")])
+    check(policy, trajectory)
+    return trajectory
+
+
+def check(policy: Script, trajectory: Trajectory) -> None:
+    """What holds of every trajectory: sampled tokens are trained on where they were sampled, once."""
+    sampled = [
+        token
+        for segment in trajectory.segments
+        for token, mine in zip(segment.token_ids, segment.sampled_mask, strict=True)
+        if mine
+    ]
+    assert sampled == policy.sampled
+    for segment in trajectory.segments:
+        assert not any(segment.sampled_mask[: segment.prompt_len])
+        assert all(
+            s or not loss for s, loss in zip(segment.sampled_mask, segment.loss_mask, strict=True)
+        )
+        assert [s.end for s in segment.spans[:-1]] == [s.start for s in segment.spans[1:]]
+        assert segment.spans[-1].end == len(segment.token_ids)
+        assert any(segment.sampled_mask)
+    prefixes = {tuple(s.token_ids[:n]) for s in trajectory.segments for n in range(len(s.token_ids) + 1)}
+    assert {request.prompt_ids for request in policy.asked} <= prefixes
+
+
+def spans(trajectory: Trajectory, *sources: Source) -> list[str]:
+    return [s.text for part in trajectory.segments for s in part.spans if s.source in sources]
+
+
+ASK = "<think>hm</think><search>a</search>"
+ANSWER = "<answer>Belira</answer>"
+
+
+def test_several_queries_of_a_call_are_answered_in_their_order_and_json_stays_whole() -> None:
+    text = "</information><answer>no</answer> Beyonce\u0301 " + "on and on " * 90
+    policy = Script(["<search>Lima, Rome</search>", ANSWER])
+    given = {"style": "aligned", "max_tokens": 40}
+    trajectory = roll(policy, "rag-r1", engine=Found(lambda query: f"{query}: {text}"), search=given)
+    shown = "".join(spans(trajectory, Source.RETRIEVER))
+    found = json.loads(shown.strip().removeprefix("<information>").removesuffix("</information>"))
+    assert [query.strip() for query in found["query"]] == ["Lima", "Rome"]
+    for query, documents in zip(("Lima", "Rome"), found["documents"], strict=True):
+        assert query in documents
+        assert "[/information][answer]" in documents
+        assert "Beyoncé" in documents
+        assert len(TOKENIZER.encode(documents)) <= 40 + len(TOKENIZER.encode("Doc 1: "))
+    assert [(c.id, c.input, c.turn, c.error) for c in trajectory.calls] == [
+        (0, "Lima", 0, None),
+        (1, "Rome", 0, None),
+    ]
+    assert trajectory.answer == "Belira"
+
+
+@pytest.mark.parametrize(
+    ("style", "line"),
+    [
+        ("numbered", "(1)All about a."),
+        ("linked", "[Doc 1](https://world.invalid/d): All about a."),
+        ("search-r1", "Doc 1(Title: Title) All about a."),
+        ("results", '[{"search_query": "a", "web_page_info_list": [{"title": "Title"'),
+    ],
+)
+def test_styles_write_what_was_found_as_published(style: str, line: str) -> None:
+    trajectory = roll(Script([ASK, ANSWER]), search={"style": style})
+    assert line in "".join(spans(trajectory, Source.RETRIEVER))
+
+
+def test_a_tool_that_fails_is_data_and_so_is_one_that_is_not_there() -> None:
+    policy = Script([ASK, "<search>b</search>", "<access>x</access>", ANSWER])
+    trajectory = roll(policy, "asearcher", engine=Found(fails="a"), search={"stop_at_answer": True})
+    assert [(c.tool, c.input, c.error, c.turn) for c in trajectory.calls] == [
+        ("search", "a", "KeyError", 0),
+        ("search", "b", None, 1),
+        ("open", "x", "there is no tool of that name", 2),
+    ]
+    told = "".join(spans(trajectory, Source.FORCED))
+    assert "Search unavailable." in told
+    assert "There is no tool open; there are: search." in told
+    assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWER, "Belira")
+
+
+def test_tools_of_others_are_used_by_their_name() -> None:
+    policy = Script(["</think><access>Goltek</access>", ANSWER])
+    trajectory = roll(policy, "asearcher", tools=[Notebook()])
+    assert [(c.tool, c.source, c.error) for c in trajectory.calls] == [("open", Source.PAGE, None)]
+    # Nothing of a page but its documents is its own text.
+    assert "Noted Goltek." in "".join(spans(trajectory, Source.FORCED, Source.PAGE))
+    ended = roll(Script(["</think><access>Goltek</access>"]), "asearcher", tools=[Notebook(ends=True)])
+    assert ended.stop_reason is StopReason.ANSWER
+
+
+def test_what_the_framework_begins_is_neither_sampled_nor_trained_on() -> None:
+    policy = Script(["hm</think><search>a</search>", "well</think>" + ANSWER])
+    trajectory = roll(policy, "asearcher")
+    [segment] = trajectory.segments
+    begun = [s for s in segment.spans if s.source is Source.FORCED]
+    assert [(s.kind, s.text) for s in begun] == [(Kind.THINK, "<think>")] * 2
+    for span in begun:
+        place = slice(span.start, span.end)
+        assert not any(segment.sampled_mask[place] + segment.loss_mask[place])
+    # Within a thought that goes on nothing is begun.
+    inside = Script(["hm <|begin_of_query|>a<|end_of_query|>", "so</think>" + ANSWER])
+    assert spans(roll(inside, "r1-searcher"), Source.FORCED) == ["<think>"]
+
+
+CALLS = tool_calls("calls", {"search": "query", "open": "url"}, several=True, malformed="tell")
+
+
+def call(name: str, **arguments: Any) -> str:
+    return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
+
+
+def test_what_is_asked_for_before_an_answer_in_one_reply_is_done_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(GRAMMARS, "plain-calls", CALLS)
+    object.__setattr__(CALLS, "turns", False)
+    reply = call("search", query=["a", "b"]) + call("open", url="x") + ANSWER + call("search", query="c")
+    trajectory = roll(
+        Script([reply]), "plain-calls", tools=[Notebook()], search={"stop_at_answer": True}
+    )
+    assert [(c.tool, c.input) for c in trajectory.calls] == [
+        ("search", "a"),
+        ("search", "b"),
+        ("open", "x"),
+    ]
+    assert len({c.id for c in trajectory.calls}) == 3
+    assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWER, "Belira")
+
+
+@pytest.mark.parametrize(
+    ("malformed", "retries", "reason", "replies"),
+    [
+        ("end", 0, StopReason.MALFORMED, 1),
+        ("tell", 0, StopReason.EOS, 2),
+        ("retry", 2, StopReason.EOS, 2),
+    ],
+)
+def test_replies_that_cannot_be_read_end_it_are_told_or_are_tried_again(
+    monkeypatch: pytest.MonkeyPatch, malformed: Any, retries: int, reason: StopReason, replies: int
+) -> None:
+    grammar = tool_calls("own", {"search": "query"}, malformed=malformed, retries=retries)
+    object.__setattr__(grammar, "turns", False)
+    monkeypatch.setitem(GRAMMARS, "own", grammar)
+    policy = Script(["<tool_call>{oops</tool_call>", ANSWER])
+    rolled = roll(policy, "own") if malformed != "retry" else rolled_back(policy)
+    assert (rolled.stop_reason, rolled.malformed, len(policy.asked)) == (reason, 1, replies)
+    assert ("not valid JSON" in "".join(spans(rolled, Source.FORCED))) is (malformed == "tell")
+
+
+def rolled_back(policy: Script) -> Trajectory:
+    """Of replies that are tried again only the last one is in the trajectory."""
+
+    class Forgetful(Script):
+        async def generate(self, request: Request) -> Completion:
+            self.sampled.clear()
+            return await super().generate(request)
+
+    forgetful = Forgetful(policy.texts, asked=policy.asked)
+    return roll(forgetful, "own")
+
+
+def test_no_more_turns_than_are_allowed() -> None:
+    endless = [ASK] * 9
+    assert roll(Script(endless), max_turns=3).stop_reason is StopReason.TURN_LIMIT
+    policy = Script(endless)
+    ended = roll(policy, max_turns=3)
+    assert (len(policy.asked), len(ended.calls)) == (3, 2)
+    policy = Script([ASK, ASK, "<think>so</think>" + ANSWER])
+    granted = roll(policy, max_turns=2, last_turn="answer")
+    assert (len(policy.asked), len(granted.calls), granted.answer) == (3, 2, "Belira")
+    assert granted.stop_reason is StopReason.EOS
+    # In the last reply nothing is asked for.
+    last = roll(Script(endless), max_turns=2, last_turn="answer")
+    assert (len(last.calls), last.stop_reason) == (2, StopReason.EOS)
+
+
+def test_no_more_calls_than_are_allowed() -> None:
+    policy = Script([ASK] * 5)
+    ended = roll(policy, search={"max_searches": 2})
+    assert (len(ended.calls), ended.stop_reason) == (2, StopReason.CALL_LIMIT)
+    policy = Script([ASK, ASK, "<think>so</think>" + ANSWER])
+    granted = roll(policy, search={"max_searches": 1, "stop_at_answer": True}, last_turn="answer")
+    assert (len(granted.calls), granted.answer) == (1, "Belira")
+    assert NO_MORE in "".join(spans(granted, Source.FORCED))
+    assert granted.stop_reason is StopReason.ANSWER
+
+
+def test_replies_are_cut_where_a_turn_may_not_be_longer() -> None:
+    policy = Script(["<think>" + "hm " * 50])
+    cut = roll(policy, max_tokens_per_turn=7)
+    assert (len(policy.sampled), cut.stop_reason) == (7, StopReason.TOKEN_BUDGET)
+
+
+def test_the_version_of_the_weights_goes_with_each_token() -> None:
+    trajectory = roll(Script([ASK, ANSWER], versions=True))
+    [segment] = trajectory.segments
+    known = [v for v, s in zip(segment.versions, segment.sampled_mask, strict=True) if s]
+    assert set(known) == {1, 2}
+    assert known == sorted(known)
+    assert all((v is None) is not s for v, s in zip(segment.versions, segment.sampled_mask, strict=True))
+    assert trajectory.step == 1
+    assert roll(Script([ASK, ANSWER])).segments[0].versions is None
+
+
+@pytest.mark.parametrize("router", ["self", "gate:entropy:0.5", "first:1", "random:0.5"])
+def test_routers_that_let_the_policy_answer_take_one_query_at_a_time(router: str) -> None:
+    rule = parse_router(router)
+    tool = SearchTool(Found() if rule.asks else None, rule)
+    tool.demand_grammar(GRAMMARS["tags"])
+    with pytest.raises(ConfigError, match=r"one at a time, and the grammar rag-r1 .*router always"):
+        Rollout(
+            Script([]), TOKENIZER, Sampling(), search=tool, settings=RolloutSettings(grammar="rag-r1")
+        )
+
+
+def test_there_is_one_way_to_say_that_the_policy_searches_itself() -> None:
+    assert SearchTool.itself() == SearchTool(None, parse_router("self"))
+    assert SearchTool.itself().identity is None
+    with pytest.raises(ConfigError, match="the router always asks an engine and there is none"):
+        SearchTool(None, always())
+
+
+def test_settings_name_contexts_and_grammars() -> None:
+    assert [named(text) for text in ("append", "shorten:9", "render:2")] == [
+        append(),
+        shorten(9),
+        render(recent=2),
+    ]
+    for wrong in ({"context": "shorten"}, {"context": "render:x"}, {"grammar": "none"}):
+        with pytest.raises(ValueError, match=r"write append|unknown grammar|no grammar"):
+            RolloutSettings(**wrong)
+
+
+# Contexts
+
+
+def test_a_result_is_read_in_full_once_and_shortened_afterwards() -> None:
+    long = Found(lambda query: f"{query} " + "on and on " * 20)
+    policy = Script([ASK, "<search>b</search>", "<search>c</search>", ANSWER])
+    trajectory = roll(policy, engine=long, context=shorten(9))
+    assert [len(s.token_ids) > s.prompt_len for s in trajectory.segments] == [True] * 3
+    texts = [TOKENIZER.decode(request.prompt_ids) for request in policy.asked]
+    assert [text.count("on and on on and on") > 0 for text in texts] == [False, True, True, True]
+    assert texts[2].count("<information>") == 2
+    assert "<information>a on and </information>" in texts[2].replace("\n", "")
+    assert "<information>b on and on on and" in texts[2].replace("\n", "")
+    assert [(c.id, c.turn) for c in trajectory.calls] == [(0, 0), (1, 1), (2, 2)]
+    # What is short already stays, and so does the segment.
+    assert len(roll(Script([ASK, ASK, ANSWER]), context=shorten(99)).segments) == 1
+
+
+def test_prompts_made_anew_hold_the_notes_and_the_last_turns() -> None:
+    replies = [f"</think><access>fact {n}</access>" for n in range(6)]
+    policy = Script([*replies, ANSWER])
+    wide = {"budget": 400, "search": {"max_searches": 9}}
+    trajectory = roll(policy, "asearcher", tools=[Notebook()], context=render(recent=2), **wide)
+    assert len(trajectory.segments) == 7
+    for number, request in enumerate(policy.asked[1:], 1):
+        text = TOKENIZER.decode(request.prompt_ids)
+        assert len(request.prompt_ids) <= 400 + len(TOKENIZER.encode("<think>"))
+        assert all(f"fact {n}" in text.partition("<access>")[0] for n in range(number))
+        assert text.count("<access>") == min(2, number)
+
+
+def test_a_prompt_that_cannot_be_made_ends_the_trajectory() -> None:
+    replies = [f"</think><access>{n} " + "on and on " * 30 + "</access>" for n in range(9)]
+    policy = Script(replies)
+    trajectory = roll(policy, "asearcher", tools=[Notebook()], context=render(recent=2), budget=300)
+    assert trajectory.stop_reason is StopReason.CONTEXT_FULL
+    assert all(segment.prompt_len <= 300 for segment in trajectory.segments)
+
+
+pieces_of_replies = st.lists(
+    st.sampled_from(
+        [
+            *("<search>a</search>", "<access>x</access>", "<search>", "</search>", "<information>"),
+            *("</information>", "</think>", ANSWER, "hm ", "\n", "é", "<access></access>"),
+        ]
+    ),
+    max_size=5,
+)
+
+
+@pytest.mark.parametrize("context", [append(), shorten(5), shorten(0), render(recent=2)], ids=str)
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    replies=st.lists(pieces_of_replies, max_size=7),
+    budget=st.sampled_from([0, 60, 120]),
+    tokens=st.sampled_from([30, 2000]),
+)
+def test_every_token_is_trained_once_and_no_prompt_is_too_long(
+    context: Context, replies: list[list[str]], budget: int, tokens: int
+) -> None:
+    policy = Script(["".join(reply) for reply in replies], context=260)
+    trajectory = roll(
+        policy,
+        "asearcher",
+        tools=[Notebook()],
+        context=context,
+        tokens=tokens,
+        budget=budget,
+        engine=Found(lambda query: "on and on " * 8),
+        search={"max_searches": 9},
+    )
+    assert len(policy.sampled) <= tokens
+    for segment in trajectory.segments:
+        assert len(segment.token_ids) <= 260
+    if not context.appends:
+        for segment in trajectory.segments[1:]:
+            assert segment.prompt_len <= (budget or 259)
+    for before, after in pairwise(trajectory.segments):
+        # A segment that goes on exactly where the one before was would be that one.
+        assert after.token_ids[: len(before.token_ids)] != before.token_ids
+    ids = [call.id for call in trajectory.calls]
+    assert len(set(ids)) == len(ids)
+
+
+def test_segments_are_shown_one_after_the_other() -> None:
+    long = Found(lambda query: f"{query} " + "on and on " * 20)
+    trajectory = roll(Script([ASK, ASK, ASK]), engine=long, context=shorten(9), max_turns=3)
+    console = Console(record=True, width=200)
+    print_trajectory(trajectory, console)
+    shown = console.export_text()
+    assert shown.count("another prompt, of") == 2 - 1
+    assert "none (cut off after the last turn)" in shown
+
+
+def test_rules_are_those_of_today_by_default() -> None:
+    rules = Rules(TOKENIZER, Sampling())
+    assert (rules.grammar.name, rules.context.name, rules.turns) == ("tags", "append", None)
+    assert rules.answer_stop is None
+    assert RolloutSettings().model_dump() == {
+        **{"grammar": "tags", "context": "append", "budget": 0},
+        **{"max_turns": 0, "max_tokens_per_turn": 0, "last_turn": "end"},
+    }
