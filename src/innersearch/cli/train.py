@@ -25,11 +25,11 @@ from innersearch.config.reward import demand_terms, instead_of
 from innersearch.config.stages import StageSettings
 from innersearch.errors import ConfigError
 from innersearch.rewards import Rubric
-from innersearch.rollout.episode import SearchPlan
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_json
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question
 
 app = App(name="train", help_format="plaintext")
@@ -188,9 +188,9 @@ def _learn(
 ) -> Run:
     from innersearch.train.imitation import KEPT, learn
 
-    def plan() -> SearchPlan:
+    def search() -> SearchTool:
         engine = _open_engine(recipe, questions, path)
-        return SearchPlan(engine, recipe.search.rule, recipe.search)
+        return SearchTool(engine, recipe.search.rule, recipe.search)
 
     with Display() as display:
         display.update(stage.name, 0, 1)
@@ -199,7 +199,7 @@ def _learn(
             recipe,
             questions,
             path,
-            plan=plan if recipe.search.rule.asks and stage.samples else None,
+            search=search if recipe.search.rule.asks and stage.samples else None,
             resume=resume,
             on_step=lambda step, steps, loss: display.update(
                 stage.name, step, steps, f"loss {loss:.3f}"

@@ -22,9 +22,10 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, write_json
 from innersearch.rewards import Rubric
-from innersearch.rollout.episode import SearchPlan, Task
+from innersearch.rollout.episode import Task
 from innersearch.runs import Run, versions
 from innersearch.token_text import pieces
+from innersearch.tools.search import SearchTool
 from innersearch.train import processes
 from innersearch.train.conditions import condition
 from innersearch.train.order import order
@@ -44,7 +45,7 @@ def learn(
     questions: Sequence[Question],
     path: Path,
     *,
-    plan: Callable[[], SearchPlan] | None = None,
+    search: Callable[[], SearchTool] | None = None,
     resume: bool = False,
     on_step: OnStep = lambda step, steps, loss: None,
 ) -> Run:
@@ -56,7 +57,7 @@ def learn(
             samples them.
         questions: What the policy is asked, where it samples them.
         path: Directory of the stage.
-        plan: Opens what answers its searches then, once `path` is held; without it the policy does.
+        search: Opens what answers its searches then, once `path` is held; without it the policy does.
         resume: Go on where a stage was left.
         on_step: Told about every optimizer step.
 
@@ -76,7 +77,8 @@ def learn(
         run = Run.start(path, recipe, resume=resume)
         keep(path, made_of, recipe.model, versions())
         if stage.samples:
-            _sample(recipe, run, model, tokenizer, tasks, plan() if plan else None)
+            answers = search() if search else SearchTool.itself(recipe.search)
+            _sample(recipe, run, model, tokenizer, tasks, answers)
         found = _trajectories(run.trajectories if stage.samples else Path(recipe.data))
         chosen = [
             t for t in Rubric.of(recipe.reward).settle(found) if t.error is None and kept(_numbers(t))
@@ -137,13 +139,13 @@ def _sample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     tasks: Sequence[Task],
-    plan: SearchPlan | None,
+    search: SearchTool,
 ) -> None:
     """Write the trajectories of all tasks, from the first that is not there yet."""
     writer = LineWriter(run.trajectories)
     done = len(list(read_trajectories(run.trajectories)))
     policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch)
-    with rollout_of(recipe, policy, tokenizer, plan) as rollout:
+    with rollout_of(recipe, policy, tokenizer, search) as rollout:
         for trajectory in rollout.stream(tasks[done:]):
             writer.write(to_line(trajectory))
     writer.close()
