@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,8 +24,8 @@ LOST = "\ufffd"
 """What bytes become that form no character."""
 _BEHIND = 8
 """Tokens without text that are remembered, since a decoder may treat the first token otherwise."""
-_PAIRS = 1 << 17
-"""Neighbours whose text is remembered, which costs some megabytes."""
+_STEPS = 1 << 18
+"""Tokens whose text is remembered, each after what stood before it, which costs some ten megabytes."""
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _LETTERS = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(256 + number): byte for number, byte in enumerate(sorted({*range(256)} - {*_PRINTABLE}))
@@ -48,25 +48,23 @@ def pieces(
         ended: The last token ends the sequence. Its own text is left out, and what no token completes
             any more comes out with it.
     """
-    speller = Speller(tokenizer)
-    whole = speller.whole
+    state = _table(tokenizer, len(tokenizer)).start
     found: list[str] = []
-    held, inside = "", False
+    held = ""
     for token_id in token_ids[:-1] if ended else token_ids:
-        if not inside and (known := whole(token_id)) is not None:
-            found.append(known)
-            continue
-        broken, text = speller.add(token_id)
-        inside = speller.inside
+        broken, text, state = state[token_id]
         if broken:
             found[-1] = held + broken
             held = ""
-        held += text
-        found.append("" if inside else held)
-        held = held if inside else ""
+        if state.begun:
+            held += text
+            text = ""
+        elif held:
+            text, held = held + text, ""
+        found.append(text)
     if held:
         found[-1] = held
-    return [*found, speller.end()] if ended else found
+    return [*found, state.end()] if ended else found
 
 
 def spelled_alone(tokenizer: PreTrainedTokenizerFast) -> dict[int, str]:
@@ -92,56 +90,50 @@ class Speller:
     """Spells one sequence, token by token."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._table = _table(tokenizer, len(tokenizer))
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(self._table.errors)
-        self._before: tuple[int, ...] = ()
-        self._begun = False
-
-    @property
-    def whole(self) -> Callable[[int], str | None]:
-        """What a token adds where no character is begun, if that is the same everywhere and it ends
-        inside none; else None. A speller need not be told of such tokens.
-        """
-        return self._table.whole
-
-    @property
-    def inside(self) -> bool:
-        """Whether the last token ends inside a character."""
-        return bool(self._utf8.getstate()[0])
+        self._state = _table(tokenizer, len(tokenizer)).start
 
     def add(self, token_id: int) -> Spelled:
         """What the next token adds."""
-        raw = self._table.raw(token_id)
-        if raw == b"":
-            return Spelled("", "")
-        broken = self.end() if raw is None or self._breaks(raw) else ""
-        text = self._table.added(self._before, token_id) if raw is None else self._utf8.decode(raw)
-        if self._table.byte_level:
-            return Spelled(broken, text)
-        if raw and text and not broken and not self._begun and LOST not in text:
-            text = self._first(token_id, text)
-        known = text.strip() or (raw and self._begun)
-        self._before = (*(() if known else self._before[1 - _BEHIND :]), token_id)
-        self._begun |= bool(broken or text)
+        broken, text, self._state = self._state[token_id]
         return Spelled(broken, text)
+
+
+class _Step(NamedTuple):
+    """What a token adds, as `Spelled` has it, and what counts for the next one."""
+
+    broken: str
+    text: str
+    state: _State
+
+
+class _Past(NamedTuple):
+    """What counts of the tokens so far for what the next one adds."""
+
+    begun: bytes = b""
+    """Of a character that is not complete."""
+    before: tuple[int, ...] = ()
+    """The last tokens, as many as the decoder may have to know; none for one that reads bytes only."""
+    spelled: bool = False
+    """Whether they have any text."""
+
+
+class _State(dict[int, _Step]):
+    """What each token adds after some past, found out when it is first asked for.
+
+    So the usual token costs one lookup: all texts go from state to state, and most come by the same.
+    """
+
+    def __init__(self, table: _Table, past: _Past) -> None:
+        super().__init__()
+        self._table, self.past, self.begun = table, past, past.begun
+
+    def __missing__(self, token_id: int) -> _Step:
+        step = self[token_id] = self._table.step(self, token_id)
+        return step
 
     def end(self) -> str:
         """What is left of a character that nothing completes any more: U+FFFD, or nothing."""
-        return self._utf8.decode(b"", final=True)
-
-    def _breaks(self, raw: bytes) -> bool:
-        """Whether the character before these bytes does not go on with them."""
-        begun = self._utf8.getstate()[0]
-        try:
-            (begun + raw[:1]).decode()
-        except UnicodeDecodeError as error:
-            return bool(begun) and error.reason != "unexpected end of data"
-        return False
-
-    def _first(self, token_id: int, text: str) -> str:
-        """The first text of all: some decoders take a space off it, however it is written."""
-        whole = self._table.decode((*self._before, token_id))
-        return text if LOST in whole else whole
+        return self.begun.decode(errors=self._table.errors)
 
 
 class _Table:
@@ -154,22 +146,44 @@ class _Table:
         self.errors = "replace" if self.byte_level else _each_byte.__name__
         self._has_bytes = "ByteFallback" in kinds
         self._known: dict[int, bytes | None] = {}
-        self._whole: dict[int, str | None] = {}
-        self._added: dict[tuple[tuple[int, ...], int], str] = {}
+        self._states: dict[_Past, _State] = {}
+        self._steps = 0
+        self.start = _State(self, _Past())
 
-    def whole(self, token_id: int) -> str | None:
-        """The text of a token that adds the same wherever no character is begun; None for others."""
-        try:
-            return self._whole[token_id]
-        except KeyError:
-            return self._whole.setdefault(token_id, self._spelled_whole(token_id))
+    def step(self, state: _State, token_id: int) -> _Step:
+        """What a token adds in a state, and the next one."""
+        raw = self.raw(token_id)
+        if raw == b"":
+            return _Step("", "", state)
+        begun, before, spelled = state.past
+        broken = state.end() if raw is None or _breaks(begun, raw) else ""
+        if raw is None:
+            begun, text = b"", self._added(before, token_id)
+        else:
+            begun, text = self._decoded(b"" if broken else begun, raw)
+        if self.byte_level:
+            return _Step(broken, text, self._state(_Past(begun)))
+        if raw and text and not broken and not spelled and LOST not in text:
+            text = self._first(before, token_id, text)
+        known = text.strip() or (raw and spelled)
+        before = (*(() if known else before[1 - _BEHIND :]), token_id)
+        return _Step(broken, text, self._state(_Past(begun, before, spelled or bool(broken or text))))
 
-    def _spelled_whole(self, token_id: int) -> str | None:
-        raw = self.raw(token_id) if self.byte_level else None
-        try:
-            return None if raw is None else raw.decode()
-        except UnicodeDecodeError:
-            return None
+    def _state(self, past: _Past) -> _State:
+        """The state after a past; all of them are forgotten where there are too many steps."""
+        self._steps += 1
+        if self._steps > _STEPS:
+            self._steps = 0
+            self._states.clear()
+            self.start.clear()
+        if past not in self._states:
+            self._states[past] = _State(self, past)
+        return self._states[past]
+
+    def _decoded(self, begun: bytes, raw: bytes) -> tuple[bytes, str]:
+        """The characters that bytes complete, behind those of one that is begun."""
+        text, used = codecs.utf_8_decode(begun + raw, self.errors)
+        return (begun + raw)[used:], text
 
     def raw(self, token_id: int) -> bytes | None:
         """The bytes of a token that stands for bytes; empty without text, None where it is text."""
@@ -189,16 +203,15 @@ class _Table:
         byte = BYTE.fullmatch(token) if self._has_bytes else None
         return bytes.fromhex(byte[1]) if byte else None
 
-    def added(self, before: tuple[int, ...], token_id: int) -> str:
+    def _added(self, before: tuple[int, ...], token_id: int) -> str:
         """What a token adds to the text of those before it."""
-        text = self._added.get((before, token_id))
-        if text is None:
-            old, new = self.decode(before), self.decode((*before, token_id))
-            text = new[len(old) :] if new.startswith(old) else _rest(old, new)
-            if len(self._added) >= _PAIRS:
-                self._added.clear()
-            self._added[before, token_id] = text
-        return text
+        old, new = self.decode(before), self.decode((*before, token_id))
+        return new[len(old) :] if new.startswith(old) else _rest(old, new)
+
+    def _first(self, before: tuple[int, ...], token_id: int, text: str) -> str:
+        """The first text of all: some decoders take a space off it, however it is written."""
+        whole = self.decode((*before, token_id))
+        return text if LOST in whole else whole
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
         """The text of some tokens; nothing where the decoder panics over them, as some do."""
@@ -224,6 +237,15 @@ def _steps(decoder: Any) -> Iterator[dict[str, Any]]:
         step = waiting.pop(0)
         waiting = [*step.get("decoders", ()), *waiting]
         yield step
+
+
+def _breaks(begun: bytes, raw: bytes) -> bool:
+    """Whether a character that is begun does not go on with these bytes."""
+    try:
+        (begun + raw[:1]).decode()
+    except UnicodeDecodeError as error:
+        return bool(begun) and error.reason != "unexpected end of data"
+    return False
 
 
 def _rest(old: str, new: str) -> str:

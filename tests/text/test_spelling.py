@@ -88,6 +88,29 @@ def test_time_over_broken_characters_grows_with_their_number(
     assert work <= 24 * len(ids)
 
 
+def test_what_was_spelled_before_is_spelled_without_the_decoder(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = tokenizer.encode("Goltek was founded in 漢字 by <é>.", add_special_tokens=False)
+    spelled = pieces(tokenizer, ids)
+    for work in ("step", "decode", "raw"):
+        monkeypatch.delattr(spelling._Table, work)
+    assert pieces(tokenizer, ids) == spelled
+
+
+def test_tokens_are_spelled_alike_where_the_steps_between_them_are_forgotten(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(7 * step) % len(tokenizer) for step in range(400)]
+    spelled = pieces(tokenizer, ids)
+    monkeypatch.setattr(spelling, "_STEPS", 3)
+    spelling._table.cache_clear()
+    assert pieces(tokenizer, ids) == spelled
+    table = spelling._table(tokenizer, len(tokenizer))
+    assert len(table._states) <= 3
+    spelling._table.cache_clear()
+
+
 def test_numbers_beyond_the_vocabulary_have_no_text(tokenizer: PreTrainedTokenizerFast) -> None:
     ids = tokenizer.encode("Goltek", add_special_tokens=False)
     beyond = [len(tokenizer), len(tokenizer) + 99, 2**31, 2**40, -1]
