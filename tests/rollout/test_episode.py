@@ -16,7 +16,7 @@ from rich.console import Console
 
 from innersearch.config import RolloutSettings, SearchSettings
 from innersearch.errors import ConfigError
-from innersearch.grammar import GRAMMARS, Action, Kind, tool_calls
+from innersearch.grammar import GRAMMARS, Action, tool_calls
 from innersearch.policy.base import Completion, Request
 from innersearch.rollout.context import Context, append, named, render, shorten
 from innersearch.rollout.episode import NO_MORE, Task
@@ -30,6 +30,7 @@ from innersearch.types import (
     Call,
     Document,
     Finish,
+    Kind,
     Question,
     Sampling,
     Source,

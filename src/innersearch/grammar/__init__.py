@@ -11,7 +11,6 @@ from innersearch.grammar.rag_r1 import RAG_R1, several_queries
 from innersearch.grammar.readings import json_call, one, separated
 from innersearch.grammar.tags import TAGS
 from innersearch.grammar.tool_calls import TOOL_CALL, TOOL_CALLS, tool_calls
-from innersearch.types import Kind
 
 GRAMMARS: dict[str, Grammar] = {
     grammar.name: grammar for grammar in (TAGS, R1_SEARCHER, RAG_R1, TOOL_CALL, TOOL_CALLS, ASEARCHER)
@@ -19,9 +18,6 @@ GRAMMARS: dict[str, Grammar] = {
 """Ours, by name."""
 OFFERS = Offers("innersearch.grammars", Grammar, "grammar", GRAMMARS)
 """Those and what other packages offer."""
-
-TAGGED = (Kind.THINK, Kind.SEARCH, Kind.INFORMATION, Kind.ANSWER)
-opening, closing, render = TAGS.opening, TAGS.closing, TAGS.render
 
 
 def grammar_of(grammar: str | Grammar) -> Grammar:
@@ -37,7 +33,6 @@ __all__ = [
     "ANSWER",
     "GRAMMARS",
     "OFFERS",
-    "TAGGED",
     "TAGS",
     "Action",
     "Block",
@@ -51,7 +46,6 @@ __all__ = [
     "Reason",
     "Scanner",
     "Tag",
-    "closing",
     "grammar_of",
     "intervals",
     "is_markup",
@@ -60,8 +54,6 @@ __all__ = [
     "last_answer",
     "neutralise",
     "one",
-    "opening",
-    "render",
     "scan",
     "separated",
     "several_queries",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers.models import WordPiece
 
+from innersearch.errors import ModelError
 from innersearch.grammar.base import Grammar
 from innersearch.grammar.markup import is_markup, neutralise
 from innersearch.grammar.tags import TAGS
@@ -74,6 +75,22 @@ def harmless(tokenizer: PreTrainedTokenizerFast, text: str, grammar: Grammar = T
 def unknown_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
     """The tokens that stand for any text outside the vocabulary."""
     return _control(tokenizer, len(tokenizer), TAGS).unknown
+
+
+def demand_tags(tokenizer: PreTrainedTokenizerFast, path: str, grammar: Grammar = TAGS) -> None:
+    """Refuse a tokenizer, of that path, that cannot write the tags of a grammar.
+
+    Raises:
+        ModelError: It spells one of them differently.
+    """
+    for tag in grammar.markup:
+        ids = tokenizer.encode(tag, add_special_tokens=False)
+        spelled = "".join(pieces(tokenizer, ids))
+        if spelled.strip() != tag:
+            raise ModelError(
+                f"the tokenizer at {path} turns {tag!r} into {spelled!r}: add the protocol tags to its "
+                "vocabulary with tokenizer.add_tokens and resize the model's embeddings"
+            )
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

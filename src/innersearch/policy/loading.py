@@ -17,11 +17,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from innersearch.errors import ModelError
-from innersearch.grammar import TAGS, Grammar
+from innersearch.grammar.control import demand_tags
 from innersearch.policy.directory import demand_directory
 from innersearch.policy.saving import make_savable
 from innersearch.prompts.templates import turn_end
-from innersearch.token_text import pieces
 from innersearch.weights import demand_filled, demand_rows
 
 if TYPE_CHECKING:
@@ -237,22 +236,6 @@ def configured_vocabulary(path: str, tokenizer: PreTrainedTokenizerBase) -> int:
         return max(named, int(config.get_text_config().vocab_size))
     except (OSError, ValueError, AttributeError):
         return named
-
-
-def demand_tags(tokenizer: PreTrainedTokenizerFast, path: str, grammar: Grammar = TAGS) -> None:
-    """Refuse a tokenizer, of that path, that cannot write the tags of a grammar.
-
-    Raises:
-        ModelError: It spells one of them differently.
-    """
-    for tag in grammar.markup:
-        ids = tokenizer.encode(tag, add_special_tokens=False)
-        spelled = "".join(pieces(tokenizer, ids))
-        if spelled.strip() != tag:
-            raise ModelError(
-                f"the tokenizer at {path} turns {tag!r} into {spelled!r}: add the protocol tags to its "
-                "vocabulary with tokenizer.add_tokens and resize the model's embeddings"
-            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -364,6 +364,7 @@ class Episode:
             temperature=None if sample is None else 1.0,
             sequence="/".join(map(str, self.identity)) if sample is None else None,
             message=self.task.message,
+            grammar=self.rules.grammar,
         )
         return await self.sampler.generate(request)
 

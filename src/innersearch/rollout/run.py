@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from innersearch.config import RolloutSettings
 from innersearch.errors import ConfigError, RunError
-from innersearch.grammar import Grammar, MaskRule, grammar_of
+from innersearch.grammar import TAGS, Grammar, MaskRule, grammar_of
+from innersearch.grammar.control import demand_tags
 from innersearch.policy.base import Policy, Sampler
 from innersearch.rollout.context import Context, named
 from innersearch.rollout.episode import Episode, Score, Task
@@ -62,9 +63,12 @@ class Rollout:
     def __post_init__(self) -> None:
         """Raises ConfigError: The router reads what the policy does not tell, or takes one query at a
         time where the grammar has several; or there is no such grammar or context.
+        Raises ModelError: The tokenizer cannot write the tags of the grammar.
         """
         demand_provided(self.search.router, self.policy.provides, self.policy.name)
         self.search.demand_grammar(self.grammar)
+        if self.grammar is not TAGS:
+            demand_tags(self.tokenizer, self.tokenizer.name_or_path, self.grammar)
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""

@@ -21,6 +21,7 @@ from innersearch.tools.base import Argument, Outcome, State, ToolRequest, ToolSc
 from innersearch.types import Call, Decision, Source
 
 NAME = "search"
+SCHEMA = ToolSchema(NAME, "Search for documents.", (Argument("query", "What to look for."),))
 _Answer = tuple[SearchResult | None, Call]
 
 
@@ -48,8 +49,7 @@ class SearchTool:
     @property
     def schema(self) -> ToolSchema:
         """What a policy is told about it."""
-        query = Argument("query", "What to look for.")
-        return ToolSchema(NAME, "Search for documents.", (query,))
+        return SCHEMA
 
     @property
     def identity(self) -> dict[str, Any] | None:

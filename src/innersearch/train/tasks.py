@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
 from innersearch.config import Recipe
@@ -14,7 +15,7 @@ from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
 from innersearch.rewards import Rubric
 from innersearch.rollout.run import Rollout
-from innersearch.tools.search import SearchTool
+from innersearch.tools.search import SCHEMA, SearchTool
 from innersearch.types import Question, Sampling
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def encode_prompts(
     Raises:
         DataError: A prompt is longer than the recipe allows, or leaves no room in the model's context.
     """
-    encoded = prompts.encode_all(tokenizer, recipe.prompt.name, [q.question for q in questions])
+    grammar, tools = grammar_of(recipe.rollout.grammar), shown_tools(recipe)
+    texts = [question.question for question in questions]
+    encoded = prompts.encode_all(tokenizer, recipe.prompt.name, texts, grammar=grammar, tools=tools)
     by_id = {question.id: ids for question, ids in zip(questions, encoded, strict=True)}
     if long := too_long(by_id, recipe.prompt.max_tokens):
         more = f" ({len(long)} of {len(by_id)} are)" if len(long) > 1 else ""
@@ -83,11 +86,17 @@ def fitting(
     if not recipe.prompt.skip_long:
         return list(questions)
     limit = min(recipe.prompt.max_tokens, configured_context(recipe.model) - 1)
-    name = recipe.prompt.name
-    kept = [q for q in questions if len(prompts.encode(tokenizer, name, q.question)) <= limit]
+    encode = partial(prompts.encode, tokenizer, recipe.prompt.name)
+    grammar, tools = grammar_of(recipe.rollout.grammar), shown_tools(recipe)
+    kept = [q for q in questions if len(encode(q.question, grammar=grammar, tools=tools)) <= limit]
     if not kept:
         raise DataError(f"no prompt of {len(questions)} questions has at most {limit} tokens")
     return kept
+
+
+def shown_tools(recipe: Recipe) -> list[dict[str, Any]]:
+    """The schemas of the tools that a recipe's prompts show, where calls are turns of a chat."""
+    return [SCHEMA.function] if grammar_of(recipe.rollout.grammar).turns else []
 
 
 def rollout_of(

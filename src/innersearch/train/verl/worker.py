@@ -31,7 +31,7 @@ from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_json
 from innersearch.tools.search import SearchTool
-from innersearch.train.tasks import rollout_of
+from innersearch.train.tasks import rollout_of, shown_tools
 from innersearch.train.verl.outputs import failed
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
 from innersearch.types import Sampling, Trajectory
@@ -108,7 +108,13 @@ class Worker:
             raise ConfigError(
                 "verl says neither step nor session of a rollout; leave trainer.use_v1 at true"
             )
-        prompt = prompts.encode(self.rollout.tokenizer, self.recipe.prompt.name, question.question)
+        prompt = prompts.encode(
+            self.rollout.tokenizer,
+            self.recipe.prompt.name,
+            question.question,
+            grammar=self.rollout.grammar,
+            tools=shown_tools(self.recipe),
+        )
         return Task(question, prompt, f"{int(step)}/{number}", int(repetition), int(step))
 
     async def roll_out(self, task: Task, temperature: float) -> tuple[Trajectory, ServerSampler]:
