@@ -39,7 +39,7 @@ from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.routing.router import parse_router
 from innersearch.runs import Run
-from innersearch.search.base import SearchResult
+from innersearch.search.base import Engine, SearchResult
 from innersearch.stored import read_json, read_lines
 from innersearch.tools.search import SearchTool
 from innersearch.train.tasks import encode_prompts
@@ -148,11 +148,18 @@ def rows(step: int = 1) -> list[dict[str, object]]:
     ]
 
 
-def open_worker(path: Path, recipe: Recipe, server: object, *, max_response: int = 4096) -> Worker:
+def open_worker(
+    path: Path,
+    recipe: Recipe,
+    server: object,
+    *,
+    max_response: int = 4096,
+    engine: Engine | None = None,
+) -> Worker:
     tokenizer = load_tokenizer(str(BUNDLED))
     write_json(path / "recipe.json", recipe.model_dump(mode="json"))
     policy = ServerPolicy(server, frozenset({tokenizer.eos_token_id}), 512)
-    return Worker.open(path, tokenizer, policy, max_response)
+    return Worker.open(path, tokenizer, policy, max_response, engine=engine)
 
 
 # Outputs
@@ -380,7 +387,7 @@ def test_a_response_beyond_the_configured_length_is_a_failure(tmp_path) -> None:
     assert "max_response_length = 3" in got.error
 
 
-def test_failed_searches_stop_the_run_as_elsewhere(tmp_path, monkeypatch) -> None:
+def test_failed_searches_stop_the_run_as_elsewhere(tmp_path) -> None:
     class Down:
         name, source, identity = "down", Source.RETRIEVER, {}
 
@@ -390,9 +397,9 @@ def test_failed_searches_stop_the_run_as_elsewhere(tmp_path, monkeypatch) -> Non
         async def close(self):
             pass
 
-    monkeypatch.setattr("innersearch.assemble.engines.open_engine", lambda *_, **__: Down())
     query = load_tokenizer(str(BUNDLED)).encode("<search>who</search>", add_special_tokens=False)
-    worker = open_worker(tmp_path, SEARCHING, Scripted(*(output(query) for _ in range(200))))
+    server = Scripted(*(output(query) for _ in range(200)))
+    worker = open_worker(tmp_path, SEARCHING, server, engine=Down())
     with pytest.raises(SearchError, match="max_error_rate"):
         roll_out_all(worker)
 
@@ -405,12 +412,10 @@ def test_a_row_without_step_or_session_is_refused(tmp_path, missing: str) -> Non
         worker.task(row)
 
 
-def test_an_unknown_opener_is_an_error(tmp_path) -> None:
-    write_json(tmp_path / "recipe.json", SEARCHING.model_dump(mode="json"))
-    tokenizer = load_tokenizer(str(BUNDLED))
-    policy = ServerPolicy(Repeating([]), frozenset({0}), 512)
-    with pytest.raises(ConfigError, match=r"my\.engines\.make"):
-        Worker.open(tmp_path, tokenizer, policy, 64, opener="my.engines.make")
+def test_an_unknown_engine_is_an_error(tmp_path) -> None:
+    search = SEARCHING.search.model_copy(update={"engine": "warld"})
+    with pytest.raises(ConfigError, match="warld"):
+        open_worker(tmp_path, SEARCHING.model_copy(update={"search": search}), Repeating([]))
 
 
 def test_relative_paths_begin_where_the_run_was_started(tmp_path, monkeypatch) -> None:

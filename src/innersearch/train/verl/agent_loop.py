@@ -20,7 +20,7 @@ from innersearch.errors import ConfigError, InnersearchError
 from innersearch.policy.loading import configured_context, configured_ends
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
-from innersearch.train.verl.worker import OPENER, Worker, give_up
+from innersearch.train.verl.worker import Worker, give_up
 from innersearch.types import Trajectory
 
 _workers: dict[str, Worker] = {}
@@ -30,9 +30,7 @@ _workers: dict[str, Worker] = {}
 class SearchAgentLoop(AgentLoopBase):  # type: ignore[misc]
     """One rollout."""
 
-    def __init__(
-        self, *args: Any, run: str, opener: str = OPENER, started_in: str = ".", **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, run: str, started_in: str = ".", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.directory = Path(run)
         with self._word_left():
@@ -42,7 +40,6 @@ class SearchAgentLoop(AgentLoopBase):  # type: ignore[misc]
                     self.tokenizer,
                     self._policy(),
                     self.rollout_config.response_length,
-                    opener=opener,
                     started_in=Path(started_in),
                 )
         self.worker = _workers[run]

@@ -41,7 +41,6 @@ from innersearch.train.verl.cluster import (
     demand_vllm,
     machines,
 )
-from innersearch.train.verl.worker import OPENER
 from innersearch.types import Question, Trajectory
 
 _TRAJECTORY = TypeAdapter(Trajectory)
@@ -177,7 +176,6 @@ def write_inputs(recipe: Recipe, questions: Sequence[Question], run: Run) -> Non
         "_target_": "innersearch.train.verl.agent_loop.SearchAgentLoop",
         "run": str(run.path.absolute()),
         "started_in": str(Path.cwd()),
-        "opener": OPENER,
     }
     run.agent_loop.write_text(json.dumps([loop], indent=2) + "\n", encoding="utf-8")
     run.stopped.unlink(missing_ok=True)

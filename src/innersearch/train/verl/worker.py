@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from innersearch import prompts
+from innersearch.assemble.engines import open_engine
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, InnersearchError, RunError, SearchError
 from innersearch.identity import use_day
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from transformers import PreTrainedTokenizerFast
-
-OPENER = "innersearch.assemble.engines.open_engine"
-"""What opens the engine of a recipe, by its dotted name: engines may come from rooms above this one."""
 
 _FLOOR = 20
 """Rollouts before the share of failed ones is judged."""
@@ -72,26 +69,27 @@ class Worker:
         policy: ServerPolicy,
         max_response: int,
         *,
-        opener: str = OPENER,
+        engine: Engine | None = None,
         started_in: Path = Path(),
     ) -> Worker:
         """A worker of the run in `path`, with its engine open; responses have `max_response` tokens.
 
-        What the recipe names by a relative path lies below `started_in`.
+        What the recipe names by a relative path lies below `started_in`. An `engine` of one's own takes
+        the place of the one that the recipe names.
 
         Raises:
-            ConfigError: There is no such opener or engine.
+            ConfigError: There is no such engine.
             SearchError: The engine cannot be opened.
         """
         recipe = Recipe.recorded(read_json(path / "recipe.json"))
         # As in the process that started this one, perhaps on another day.
         use_day(path)
         with chdir(started_in):
-            search = _open_plan(recipe, path, opener)
+            search = _open_search(recipe, path, engine)
         policy = replace(policy, seeded=recipe.verl.seeded)
         rollout = rollout_of(recipe, policy, tokenizer, search)
-        engine = search.engine
-        curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
+        searched = search.engine
+        curriculum = searched.curriculum if isinstance(searched, InformedEngine) else None
         return cls(Run(path), recipe, rollout, policy, max_response, curriculum)
 
     def task(self, row: Mapping[str, Any]) -> Task:
@@ -194,7 +192,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_plan(recipe: Recipe, path: Path, opener: str) -> SearchTool:
+def _open_search(recipe: Recipe, path: Path, engine: Engine | None) -> SearchTool:
     settings = recipe.search
     if not settings.rule.asks:
         return SearchTool.itself(settings)
@@ -202,13 +200,7 @@ def _open_plan(recipe: Recipe, path: Path, opener: str) -> SearchTool:
     others: Sequence[str] = ()
     if not curriculum.silent and settings.noise.distractors == "other":
         others = [question.question for question in read_questions(Run(path).questions)]
-    engine = _opener(opener)(settings, path / "budget.json", curriculum=curriculum, others=others)
-    return SearchTool(engine, settings.rule, settings)
-
-
-def _opener(name: str) -> Callable[..., Engine]:
-    module, _, function = name.rpartition(".")
-    try:
-        return getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"nothing opens engines at {name!r}: {error}") from error
+    opened = open_engine(
+        settings, path / "budget.json", engine=engine, curriculum=curriculum, others=others
+    )
+    return SearchTool(opened, settings.rule, settings)
