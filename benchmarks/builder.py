@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bm25 import processor
 
-from innersearch.assemble.sources import model_path
+from innersearch.assemble.models import model_path
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Completion
 from innersearch.policy.loading import load_tokenizer
