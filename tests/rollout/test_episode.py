@@ -483,3 +483,29 @@ def test_rules_are_those_of_today_by_default() -> None:
         **{"grammar": "tags", "context": "append", "budget": 0},
         **{"max_turns": 0, "max_tokens_per_turn": 0, "last_turn": "end"},
     }
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_results_of_tool_calls_are_turns_of_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the template puts between a call and the next reply is there once, and nobody's loss."""
+    monkeypatch.setattr(TOKENIZER, "chat_template", CHATML)
+    reply = "<think>hm</think>" + call("search", query=["a", "b"])
+    policy = Script([reply, "<think>so</think>" + ANSWER])
+    trajectory = roll(policy, "tool-call", search={"style": "numbered"})
+    assert trajectory.error is None
+    assert (trajectory.answer, trajectory.stop_reason) == ("Belira", StopReason.EOS)
+    assert [(c.input, c.turn) for c in trajectory.calls] == [("a", 0), ("b", 0)]
+    text = TOKENIZER.decode(policy.asked[1].prompt_ids).partition("</tool_call>")[2]
+    assert text.count("<|im_end|>") == 2
+    assert text.startswith("<|im_end|>\n<|im_start|>")
+    assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert text.index("All about a.") < text.index("All about b.")
+    [segment] = trajectory.segments
+    between = [s for s in segment.spans[1:] if s.source not in (Source.POLICY, Source.SELF_SEARCH)]
+    assert "".join(s.text for s in between) == text
+    assert not any(flag for s in between for flag in segment.loss_mask[s.start : s.end])
