@@ -257,3 +257,73 @@ def test_sharded_weights_sample_and_train_as_whole_ones(tmp_path: Path) -> None:
     done = subprocess.run([*TWO, str(script)], cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as one") == 2
+
+
+SEGMENTS = """
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from innersearch.config import PromptSettings, Recipe, SamplingSettings, TrainerSettings
+from innersearch.policy.loading import load_model
+from innersearch.train import processes
+from innersearch.world.bundled import BUNDLED
+from tests.train import test_segments, test_trl
+
+processes.join()
+plan = {"steps": 1, "prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "bf16": False, "kl": 0.3}
+plan |= {"whiten": True, "advantage": "rloo", "correction": "truncate", "cap": 1.5, "max_grad_norm": 1e9}
+recipe = Recipe(
+    prompt=PromptSettings(name="world"),
+    sampling=SamplingSettings(max_new_tokens=16),
+    trainer=TrainerSettings(**plan, per_segment_weight=sys.argv[2]),
+)
+
+
+class Split(test_segments.Split):
+    def run(self, tasks):
+        for one in self.inner.run(tasks):
+            # Of the question, and not of the place in this process.
+            number = 3 * one.repetition + sum(one.question.id.encode()) % 7
+            cut = test_segments.in_parts(one, number)
+            self.made.append(test_segments.told_otherwise(cut, number))
+        return self.made
+
+
+rollout = test_trl.Rollout
+test_trl.Rollout = lambda *arguments: Split(rollout(*arguments))
+spy = test_segments.Spy()
+model = load_model(str(BUNDLED)).double()
+trainer, _ = test_trl.trainer_of(recipe, Path(sys.argv[1]), test_trl.MaskRule(), spy, model=model)
+trainer.train()
+if processes.is_first():
+    _, gradient, _ = spy.updates[0]
+    tensors = {name.removeprefix("module."): value for name, value in gradient.items()}
+    save_file(tensors, Path(sys.argv[1]) / "gradient.safetensors")
+"""
+
+
+@pytest.mark.parametrize("weight", ["tokens", "equal"])
+def test_processes_with_different_numbers_of_segments_have_the_gradient_of_one(
+    tmp_path: Path, weight: str
+) -> None:
+    script = tmp_path / "ranks.py"
+    script.write_text(SEGMENTS)
+    gradients = []
+    for name, launcher in (("one", ONE), ("two", TWO)):
+        (tmp_path / name).mkdir()
+        done = subprocess.run(
+            [*launcher, str(script), str(tmp_path / name), weight],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+        gradients.append(load_file(tmp_path / name / "gradient.safetensors"))
+    one, two = gradients
+    largest = max(float(values.abs().max()) for values in one.values())
+    assert largest > 0
+    assert max(float((one[n] - two[n]).abs().max()) for n in one) <= 1e-5 * largest

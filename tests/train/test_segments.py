@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -11,13 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, TrainerCallback
 
+from innersearch.cli import main
 from innersearch.config import PromptSettings, Recipe, SamplingSettings, TrainerSettings
 from innersearch.errors import ConfigError
 from innersearch.policy.loading import load_model
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
+from innersearch.runs import Run
+from innersearch.stored import read_lines
 from innersearch.train import processes
 from innersearch.train.samples import samples, trained_samples
 from innersearch.train.trl.segments import filled_up, to_columns
@@ -325,3 +330,31 @@ def test_updates_must_divide_the_micro_batches(monkeypatch) -> None:
     monkeypatch.setattr(processes, "count", lambda: 2)
     with pytest.raises(ConfigError, match=r"trainer\.updates = 2 does not divide the 1 micro-batches"):
         processes.demand_equal_shares(Recipe(trainer=plan))
+
+
+def test_a_run_with_several_updates_goes_on_from_the_step_of_its_checkpoint(tmp_path) -> None:
+    """Folders count updates, and everything that is recorded counts steps."""
+    output = tmp_path / "run"
+    given = {"steps": 3, "updates": 2, "save-every": 1, "prompts-per-step": 2, "group-size": 4}
+    plan = [f"--trainer.{name}={value}" for name, value in (given | {"micro-batch": 4}).items()]
+    arguments = ["train", "recipes/ssrl-world.toml", *plan, "--sampling.max-new-tokens", "32"]
+    arguments += ["--output", str(output)]
+    assert main(arguments) == 0
+    run = Run(output)
+    whole = [one["uid"] for one in read_lines(run.trajectories)]
+    assert len(whole) == 24
+    newest = [(one.step, one.path.name) for one in run.complete()][-2:]
+    assert newest == [(2, "checkpoint-4"), (3, "checkpoint-6")]
+    weights, losses = load_file(run.model / "model.safetensors"), losses_of(run)
+    assert list(losses) == [1, 2, 3]
+    shutil.rmtree(run.checkpoints / "checkpoint-6")
+    shutil.rmtree(run.model)
+    assert main([*arguments, "--resume"]) == 0
+    assert [one["uid"] for one in read_lines(run.trajectories)] == whole
+    assert losses_of(run) == losses
+    after = load_file(run.model / "model.safetensors")
+    assert all(torch.equal(after[name], weights[name]) for name in weights)
+
+
+def losses_of(run: Run) -> dict[int, float]:
+    return {record["step"]: record["loss"] for record in read_lines(run.metrics)}
