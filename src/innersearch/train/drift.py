@@ -22,7 +22,7 @@ class Drift:
         """Mean over trained tokens of exp(d) − d − 1, d = log p_reference − log p_policy, in nats."""
         stride = max(1, len(trajectories) // self.trajectories)
         chosen = trajectories[::stride][: self.trajectories]
-        terms = [self._terms(t.segments[-1], t.sampling.temperature) for t in chosen]
+        terms = [self._terms(s, t.sampling.temperature) for t in chosen for s in t.segments]
         values = torch.cat(terms)
         return float(values.mean()) if len(values) else 0.0
 

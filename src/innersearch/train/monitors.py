@@ -36,8 +36,9 @@ METRICS = {
     "policy/kl": "k3 divergence from the starting model, nats per trained token.",
     "policy/logprob_gap": "Mean difference between the log-probabilities of vLLM and of the trainer, "
     "nats per sampled token.",
-    "policy/weights_cut": "Share of trained tokens whose importance weight was cut, with vLLM.",
-    "policy/weights_low": "Share of trained tokens whose importance weight is below a half, with vLLM.",
+    "policy/weights_cut": "Share of trained tokens whose importance weight was cut, with vLLM or a "
+    "correction.",
+    "policy/weights_low": "Share of trained tokens whose importance weight is below a half, then too.",
     "vote/share": "Share of a group that agrees with its label, the majority's answer.",
     "vote/unanimous": "Share of groups that agree without exception: they teach nothing but format.",
     "vote/none": "Share of trajectories without a vote.",
