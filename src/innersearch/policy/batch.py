@@ -13,28 +13,26 @@ differently from thread to thread. This has limits. PyTorch has another kernel f
 activation anywhere.
 
 Where a model lets its attention be replaced, one pass computes what follows every sequence, newcomers
-included (`policy.packed`); elsewhere newcomers take passes of their own.
+included (`policy.packed`); elsewhere newcomers take passes of their own (`policy.padded`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from innersearch.errors import ModelError
 from innersearch.policy.base import Completion, Finished, Request, stream_key
-from innersearch.policy.cache import TILE, Extension, Paused, Prefill, SlotCache, mask_of, tiled
+from innersearch.policy.cache import Paused, SlotCache, tiled
 from innersearch.policy.drawing import entropies, invert
 from innersearch.policy.packed import Newcomer, PackedPass, packs
+from innersearch.policy.padded import PaddedPasses
 from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
 
@@ -71,6 +69,7 @@ class Batch:
         self.heads = config.num_attention_heads
         self.end_ids = torch.tensor(sorted(end_ids), device=device)
         self.context = config.max_position_embeddings
+        self.padded = PaddedPasses(model, cache, self.context)
         self.running: list[_Running] = []
         self.paused: dict[str, Paused] = {}
         columns = min(sampling.max_new_tokens, self.context)
@@ -204,20 +203,16 @@ class Batch:
             self.may_stop = torch.cat([self.may_stop, row])
         return self.stops.index(stop)
 
+    def _decode(self) -> torch.Tensor:
+        """Logits that follow the last token of each sequence."""
+        rows = torch.arange(self.size, device=self.model.device)
+        last = self.tokens[rows, self.counts[: self.size] - 1]
+        return self.padded.decode(last, self.positions[: self.size])
+
     def _prefill(self, newcomers: Sequence[tuple[int, Request]]) -> torch.Tensor:
-        """Logits after each prompt, each distinct prompt computed once."""
-        rows = {request.prompt_ids: 0 for _, request in newcomers}
-        rows = {prompt: row for row, prompt in enumerate(rows)}
+        """Logits after each prompt."""
         slots = self._enlist(newcomers)
-        sources = torch.tensor(
-            [rows[request.prompt_ids] for _, request in newcomers], device=slots.device
-        )
-        ids, lengths = self._pad(list(rows))
-        self.cache.start_prefill(Prefill(sources, slots), ids.shape[1])
-        # Padding stands on the right, where causal attention keeps it out of every real position.
-        steps = torch.arange(ids.shape[1], device=slots.device).clamp(max=self.context - 1)
-        positions = steps.expand(len(ids), -1)
-        return self._forward(ids, lengths, positions)[sources]
+        return self.padded.prefill([request.prompt_ids for _, request in newcomers], slots)
 
     def _resume(self, newcomers: Sequence[tuple[int, Request, Paused]]) -> torch.Tensor:
         """Logits after each prompt, of which the part that was computed before is restored."""
@@ -227,50 +222,7 @@ class Batch:
             shared = self._restore(slot, request, before)
             starts.append(shared)
             rest.append(request.prompt_ids[shared:])
-        tokens, lengths = self._pad(rest)
-        steps = torch.arange(tokens.shape[1], device=slots.device)
-        positions = torch.tensor(starts, device=slots.device)[:, None] + steps
-        # What padding writes behind the last token is overwritten before anything attends to it.
-        positions = positions.clamp(max=self.context - 1)
-        self.cache.start_extend(Extension(slots, positions))
-        return self._forward(
-            tokens, lengths, positions, mask_of(positions, self.cache.width, self.model.dtype)
-        )
-
-    def _pad(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        device = self.model.device
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        ids = torch.zeros((len(prompts), tiled(int(lengths.max()))), dtype=torch.long, device=device)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)] = torch.tensor(prompt)
-        return ids, lengths
-
-    def _forward(
-        self,
-        ids: torch.Tensor,
-        lengths: torch.Tensor,
-        positions: torch.Tensor,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Logits after the last token of each row, shape (rows, vocabulary)."""
-        ends, chosen = (lengths - 1).unique(return_inverse=True)
-        more = -(-TILE // len(ids)) - len(ends) if self.exact else 0
-        with self._attention():
-            logits = self.model(
-                input_ids=ids,
-                position_ids=positions,
-                attention_mask=mask,
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=torch.cat([ends, ends[:1].expand(more)]) if more > 0 else ends,
-            ).logits
-        return logits[torch.arange(len(ids), device=ids.device), chosen]
-
-    def _attention(self) -> AbstractContextManager[None]:
-        return sdpa_kernel(SDPBackend.MATH) if self.exact else nullcontext()
-
-    def _mask(self, positions: torch.Tensor) -> torch.Tensor:
-        return mask_of(positions, self.cache.width, self.model.dtype)
+        return self.padded.extend(rest, starts, slots)
 
     def sample(self) -> list[Finished]:
         """Draw one token for every sequence and retire those that ended."""
@@ -303,10 +255,18 @@ class Batch:
         return probabilities.argmax(-1).where(greedy, drawn) if bool(greedy.any()) else drawn
 
     def _stopped(self, candidates: torch.Tensor) -> torch.Tensor:
-        for row in candidates.nonzero()[:, 0].tolist():
-            stop = self.stops[int(self.stop_rows[row])]
-            recent = self.tokens[row, : self.counts[row]].tolist()
-            candidates[row] = stop is not None and stop.found(recent)
+        rows = candidates.nonzero()[:, 0].tolist()
+        if rows:
+            counts, stop_rows = self.counts.tolist(), self.stop_rows.tolist()
+            written = self.tokens[rows, : max(counts[row] for row in rows)].tolist()
+            stops = [self.stops[stop_rows[row]] for row in rows]
+            candidates[rows] = torch.tensor(
+                [
+                    stop is not None and stop.found(token_ids[: counts[row]])
+                    for row, stop, token_ids in zip(rows, stops, written, strict=True)
+                ],
+                device=candidates.device,
+            )
         return candidates
 
     def _retire(self, done: torch.Tensor, ended: torch.Tensor, stopped: torch.Tensor) -> list[Finished]:
@@ -362,21 +322,3 @@ class Batch:
         self.paused[request.sequence] = Paused(known, self.cache.keep(row, len(known)))
         if len(self.paused) > _KEPT * self.cache.slots:
             del self.paused[next(iter(self.paused))]
-
-    def _decode(self) -> torch.Tensor:
-        """Logits that follow the last token of each sequence."""
-        rows = torch.arange(self.size, device=self.model.device)
-        last = self.tokens[rows, self.counts[: self.size] - 1]
-        # Further rows write to the beginning of free slots, where whoever comes next writes as well.
-        further = tiled(self.size) - self.size if self.exact else 0
-        positions = pad(self.positions[: self.size], (0, further))[:, None]
-        self.cache.start_decode(positions[:, 0])
-        with self._attention():
-            logits = self.model(
-                input_ids=pad(last, (0, further))[:, None],
-                position_ids=positions,
-                attention_mask=self._mask(positions),
-                past_key_values=self.cache,
-                use_cache=True,
-            ).logits
-        return logits[: self.size, -1]
