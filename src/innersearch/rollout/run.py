@@ -72,20 +72,25 @@ class Rollout:
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
         """The trajectories of all tasks, in their order; errors as `finished`."""
-        return list(self.stream(tasks))
+        # All at once: a runner takes signals over at each call, and gives them back.
+        return list(self._arriving(tasks, len(tasks)))
 
     def stream(self, tasks: Iterable[Task]) -> Iterator[Trajectory]:
         """Yield the trajectories in the order of their tasks, from code without an event loop."""
+        return self._arriving(tasks, 1)
+
+    def _arriving(self, tasks: Iterable[Task], together: int) -> Iterator[Trajectory]:
+        """Trajectories in order; the event loop runs on until so many are finished."""
         finished = self.finished(tasks)
         self._streams.append(finished)
         try:
-            while arrived := self._next(finished):
-                yield arrived.pop()
+            while arrived := self._next(finished, together):
+                yield from arrived
         finally:
             self._end(finished)
 
-    def _next(self, stream: AsyncGenerator[Trajectory]) -> list[Trajectory]:
-        """The next trajectory; empty at the end."""
+    def _next(self, stream: AsyncGenerator[Trajectory], together: int) -> list[Trajectory]:
+        """The next trajectories; empty at the end."""
         arrived: list[Trajectory] = []
 
         # Not its result: a runner spells out a task that is done, with its result, time and again.
@@ -95,7 +100,8 @@ class Rollout:
                 return
             async for trajectory in stream:
                 arrived.append(trajectory)
-                return
+                if len(arrived) == together:
+                    return
 
         self._runner.run(take())
         return arrived
