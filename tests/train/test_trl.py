@@ -136,6 +136,7 @@ def trainer_of(
         chosen,
         encode_prompts(tokenizer, recipe, chosen, 512),
         Rollout(policy, tokenizer, sampling, Rubric.of(recipe.reward).score, mask),
+        Rubric.of(recipe.reward),
         output=output,
         on_rollout=lambda step, trajectories: seen.append(trajectories),
         callbacks=callbacks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,37 @@ def open_recipe(name: str) -> Recipe:
         ConfigError: There is none, it is no TOML, or a setting is unknown or impossible.
     """
     return _validated(*read_recipe(name))
+
+
+def recipe_with(recipe: Recipe | str | Path, overrides: Mapping[str, Any]) -> Recipe:
+    """A recipe, or that of a name or file, with some values replaced; tables are merged.
+
+    Raises:
+        ConfigError: There is none, or a value is unknown or impossible.
+    """
+    if isinstance(recipe, Recipe):
+        path, values = Path(recipe.name), recipe.model_dump(mode="json", exclude_unset=True)
+    else:
+        path, values = read_recipe(named(str(recipe)))
+    return _validated(path, merged(values, overrides))
+
+
+def named(text: str) -> str:
+    """The file name of a recipe that may be given without its ending."""
+    return text if text.endswith(".toml") else f"{text}.toml"
+
+
+def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables with the values of others in the place of theirs.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    found = dict(values)
+    for name, value in overrides.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = merged(found[name], value) if both else value
+    return found
 
 
 def run_recipe(run: Path) -> Recipe:

@@ -11,8 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from types import MappingProxyType
 
-from innersearch.config.reward import TermSettings
+from pydantic import TypeAdapter, ValidationError
+
+from innersearch.config.reward import Reward, TermSettings
+from innersearch.errors import ConfigError
 from innersearch.grammar import TAGS, Grammar
 from innersearch.rewards.scored import Scored
 from innersearch.rewards.terms import GroupMeasure, Measure, Term, find_measure, needs_gold
@@ -20,6 +24,7 @@ from innersearch.rewards.votes import MAJORITY, VOTE
 from innersearch.types import Trajectory
 
 Components = dict[str, float]
+_TERMS: TypeAdapter[tuple[TermSettings, ...]] = TypeAdapter(Reward)
 
 _FORMAT = "format"
 _BY_GOLD = ("em", "f1")
@@ -46,16 +51,39 @@ class Rubric:
         self._measured = self._measures(shape)
 
     @classmethod
-    def of(cls, reward: Iterable[TermSettings], grammar: Grammar = TAGS) -> Rubric:
-        """The rubric of a recipe.
+    def of(
+        cls,
+        reward: Iterable[TermSettings],
+        grammar: Grammar = TAGS,
+        measures: Mapping[str, Measure | GroupMeasure] = MappingProxyType({}),
+    ) -> Rubric:
+        """The rubric of a recipe; its names are looked up in `measures` first.
 
         Raises:
             ConfigError: There is no measure of some name.
         """
         settings = list(reward)
         floors = [term.value for term in settings if term.role == "floor"]
-        terms = [Term(t.measure, t.weight, t.role, t.value) for t in settings if t.role != "floor"]
+        terms = [
+            Term(measures.get(t.measure, t.measure), t.weight, t.role, t.value)
+            for t in settings
+            if t.role != "floor"
+        ]
         return cls(terms, max(floors, default=None), grammar)
+
+    @classmethod
+    def read(cls, line: str, grammar: Grammar = TAGS) -> Rubric:
+        """The rubric of a line such as `0.9*em + 0.1*format:strict`.
+
+        Raises:
+            ConfigError: It cannot be read, or there is no measure of some name.
+        """
+        try:
+            return cls.of(_TERMS.validate_python(line), grammar)
+        except ValidationError as error:
+            raise ConfigError(
+                f"reward: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+            ) from error
 
     def _measures(self, shape: str) -> dict[str, Measure]:
         """What is measured of each trajectory, under the names it is reported by."""

@@ -53,6 +53,8 @@ class Rollout:
     """How it writes, what it sees next, and when it ends."""
     context: Context | None = None
     """What it sees next, where that is more than settings can say."""
+    written_in: Grammar | None = None
+    """How it writes, where that grammar has no name."""
     in_flight: int = 512
     """Trajectories under way at most."""
     tally: Tally = field(default_factory=Tally)
@@ -140,7 +142,7 @@ class Rollout:
         Raises:
             ConfigError: There is none of that name.
         """
-        return grammar_of(self.settings.grammar)
+        return self.written_in or grammar_of(self.settings.grammar)
 
     @cached_property
     def _rules(self) -> Rules:

@@ -31,7 +31,7 @@ from innersearch.train.conditions import condition
 from innersearch.train.order import order
 from innersearch.train.samples import Sample, trained_samples
 from innersearch.train.sft import IGNORED, OnStep, Row, fit
-from innersearch.train.tasks import encode_prompts, rollout_of
+from innersearch.train.tasks import NO_MEASURES, Measures, encode_prompts, rollout_of, rubric_of
 from innersearch.trajectories import as_trajectory, read_trajectories, to_line
 from innersearch.types import Finish, Question, Trajectory
 
@@ -46,6 +46,7 @@ def learn(
     path: Path,
     *,
     search: Callable[[], SearchTool] | None = None,
+    measures: Measures = NO_MEASURES,
     resume: bool = False,
     on_step: OnStep = lambda step, steps, loss: None,
 ) -> Run:
@@ -58,6 +59,7 @@ def learn(
         questions: What the policy is asked, where it samples them.
         path: Directory of the stage.
         search: Opens what answers its searches then, once `path` is held; without it the policy does.
+        measures: Measures of one's own that the reward of the recipe names.
         resume: Go on where a stage was left.
         on_step: Told about every optimizer step.
 
@@ -67,7 +69,7 @@ def learn(
         RunError: `path` is in the way, or belongs to something else.
     """
     demand_learnable(stage, recipe)
-    kept = condition(stage.keep)
+    kept, rubric = condition(stage.keep), rubric_of(recipe, measures)
     with held(path, "run"):
         use_day(path)
         tokenizer, model = load_tokenizer(recipe.model), load_model(recipe.model)
@@ -78,11 +80,9 @@ def learn(
         keep(path, made_of, recipe.model, versions())
         if stage.samples:
             answers = search() if search else SearchTool.itself(recipe.search)
-            _sample(recipe, run, model, tokenizer, tasks, answers)
+            _sample(recipe, run, model, tokenizer, tasks, answers, rubric)
         found = _trajectories(run.trajectories if stage.samples else Path(recipe.data))
-        chosen = [
-            t for t in Rubric.of(recipe.reward).settle(found) if t.error is None and kept(_numbers(t))
-        ]
+        chosen = [t for t in rubric.settle(found) if t.error is None and kept(_numbers(t))]
         rows = _rows(stage, chosen, tokenizer, len(found))
         write_json(path / KEPT, {"trajectories": len(found), "kept": len(chosen), "segments": len(rows)})
         _fit(stage, recipe, run, model, tokenizer, rows, on_step)
@@ -140,12 +140,13 @@ def _sample(
     tokenizer: PreTrainedTokenizerFast,
     tasks: Sequence[Task],
     search: SearchTool,
+    rubric: Rubric,
 ) -> None:
     """Write the trajectories of all tasks, from the first that is not there yet."""
     writer = LineWriter(run.trajectories)
     done = len(list(read_trajectories(run.trajectories)))
     policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch)
-    with rollout_of(recipe, policy, tokenizer, search) as rollout:
+    with rollout_of(recipe, policy, tokenizer, search, rubric) as rollout:
         for trajectory in rollout.stream(tasks[done:]):
             writer.write(to_line(trajectory))
     writer.close()

@@ -19,6 +19,7 @@ from innersearch.policy.loading import configured_ends, demand_loadable, load_mo
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
+from innersearch.rewards import Rubric
 from innersearch.rollout.run import Rollout, demand_provided
 from innersearch.runs import Run, versions
 from innersearch.search.base import Engine, InformedEngine
@@ -28,7 +29,15 @@ from innersearch.train.drift import Drift
 from innersearch.train.memory import outline
 from innersearch.train.monitors import Observer
 from innersearch.train.recorder import Recorder
-from innersearch.train.tasks import demand_a_full_step, demand_weights, encode_prompts, rollout_of
+from innersearch.train.tasks import (
+    NO_MEASURES,
+    Measures,
+    demand_a_full_step,
+    demand_weights,
+    encode_prompts,
+    rollout_of,
+    rubric_of,
+)
 from innersearch.train.trl.colocated import comparison
 from innersearch.train.trl.trainer import build_trainer, uses_bf16
 from innersearch.types import Question
@@ -40,6 +49,7 @@ def train(
     path: Path,
     *,
     engine: Engine | Callable[[], Engine] | None = None,
+    measures: Measures = NO_MEASURES,
     resume: bool = False,
     observer: Observer = lambda step, metrics: None,
 ) -> Run:
@@ -53,6 +63,7 @@ def train(
         path: Run directory.
         engine: What is searched, or what opens it once `path` is held, for what it opens may lie there;
             without one the policy searches its own memory.
+        measures: Measures of one's own that the reward of the recipe names.
         resume: Continue from the latest complete checkpoint in `path`.
         observer: Told about every step, in the first process.
 
@@ -69,7 +80,8 @@ def train(
         raise ConfigError("the recipe has stages: train it with innersearch.train.stages.train_stages")
     processes.join()
     with processes.first_holds(path, "run"):
-        return _train(recipe, questions, path, engine, observer, resume=resume)
+        rubric = rubric_of(recipe, measures)
+        return _train(recipe, questions, path, engine, rubric, observer, resume=resume)
 
 
 def _train(
@@ -77,6 +89,7 @@ def _train(
     questions: Sequence[Question],
     path: Path,
     engine: Engine | Callable[[], Engine] | None,
+    rubric: Rubric,
     observer: Observer,
     *,
     resume: bool,
@@ -97,7 +110,7 @@ def _train(
         processes.by_first(lambda: _keep(run, recipe, latest.path))
         return run
     torch.manual_seed(recipe.seed)
-    rollout = _rollout(recipe, model, tokenizer, engine)
+    rollout = _rollout(recipe, model, tokenizer, engine, rubric)
     curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
     apart = comparison(recipe, model)
     recorder = Recorder(recipe, run, observer, _drift(recipe, model), curriculum, apart)
@@ -108,6 +121,7 @@ def _train(
         questions,
         encoded,
         rollout,
+        rubric,
         output=run.checkpoints,
         on_rollout=recorder.on_rollout,
         callbacks=[recorder],
@@ -143,11 +157,12 @@ def _rollout(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     engine: Engine | None,
+    rubric: Rubric,
 ) -> Rollout:
     opens = training_policy(recipe.sampling.policy)
     policy = opens(model, tokenizer, processes.sequences_at_once(recipe))
     search = SearchTool(engine, recipe.search.rule, recipe.search)
-    return rollout_of(recipe, policy, tokenizer, search)
+    return rollout_of(recipe, policy, tokenizer, search, rubric)
 
 
 def check(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
@@ -13,7 +14,7 @@ from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule, grammar_of
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
-from innersearch.rewards import Rubric
+from innersearch.rewards import GroupMeasure, Measure, Rubric
 from innersearch.rollout.run import Rollout
 from innersearch.tools.search import SCHEMA, SearchTool
 from innersearch.types import Question, Sampling
@@ -21,6 +22,10 @@ from innersearch.types import Question, Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+
+Measures = Mapping[str, Measure | GroupMeasure]
+"""Measures of one's own, under the names by which a recipe calls them."""
+NO_MEASURES: Measures = MappingProxyType({})
 
 WEIGHT_LIMIT = 2.0
 """Largest weight of a token where vLLM and the trainer round its log-probability differently, as in
@@ -99,8 +104,21 @@ def shown_tools(recipe: Recipe) -> list[dict[str, Any]]:
     return [SCHEMA.function] if grammar_of(recipe.rollout.grammar).turns else []
 
 
+def rubric_of(recipe: Recipe, measures: Measures = NO_MEASURES) -> Rubric:
+    """What trajectories of a recipe are worth.
+
+    Raises:
+        ConfigError: There is no measure of some name, neither given nor installed.
+    """
+    return Rubric.of(recipe.reward, grammar_of(recipe.rollout.grammar), measures)
+
+
 def rollout_of(
-    recipe: Recipe, policy: Policy, tokenizer: PreTrainedTokenizerFast, search: SearchTool
+    recipe: Recipe,
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerFast,
+    search: SearchTool,
+    rubric: Rubric | None = None,
 ) -> Rollout:
     """The rollouts that a recipe asks for, scored by its rewards."""
     sampling = recipe.sampling
@@ -108,7 +126,7 @@ def rollout_of(
         policy,
         tokenizer,
         Sampling(sampling.temperature, sampling.max_new_tokens, recipe.seed),
-        Rubric.of(recipe.reward, grammar_of(recipe.rollout.grammar)).score,
+        (rubric or rubric_of(recipe)).score,
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
         search=search,

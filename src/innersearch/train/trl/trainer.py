@@ -65,13 +65,14 @@ def build_trainer(
     questions: Sequence[Question],
     prompts: Sequence[tuple[int, ...]],
     rollout: Rollout,
+    rubric: Rubric,
     *,
     output: Path,
     on_rollout: OnRollout,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> SegmentTrainer:
     """A GRPOTrainer that trains `model` on rollouts of `questions`."""
-    plan, rubric = recipe.trainer, Rubric.of(recipe.reward)
+    plan = recipe.trainer
     rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
     def roll_out(row_numbers: list[str], trainer: SegmentTrainer) -> dict[str, Any]:

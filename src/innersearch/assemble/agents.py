@@ -1,0 +1,168 @@
+"""An agent: a policy, the tokenizer that it writes in, and what it expects where nothing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from innersearch import prompts
+from innersearch.assemble.engines import open_engine
+from innersearch.assemble.models import conventions_of, model_path, usual_length
+from innersearch.assemble.policies import parse_policy
+from innersearch.config import RolloutSettings, SearchSettings
+from innersearch.config.conventions import USUAL, Conventions
+from innersearch.grammar import Grammar, grammar_of
+from innersearch.policy.base import Policy
+from innersearch.rewards import Rubric
+from innersearch.rollout.episode import Task
+from innersearch.rollout.run import Rollout
+from innersearch.routing.router import Router, parse_router
+from innersearch.search.base import Engine
+from innersearch.tools.base import Tool
+from innersearch.tools.search import SearchTool
+from innersearch.types import Question, Sampling, Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy that answers questions, with its tokenizer."""
+
+    policy: Policy
+    tokenizer: PreTrainedTokenizerFast
+    conventions: Conventions = field(default=USUAL)
+    """What its model expects."""
+
+    def roll_out(
+        self,
+        questions: Sequence[Question | str],
+        *,
+        engine: Engine | str | None = None,
+        router: Router | str = "",
+        tools: Sequence[Tool] = (),
+        grammar: Grammar | str = "tags",
+        context: str = "append",
+        repetitions: int = 1,
+        temperature: float = 1.0,
+        max_new_tokens: int = 0,
+        seed: int = 0,
+        reward: Rubric | None = None,
+        prompt: str = "",
+        **search: Any,
+    ) -> Iterator[Trajectory]:
+        """Let it answer questions, and yield the trajectories in their order as they end.
+
+        Args:
+            questions: Questions, or their texts.
+            engine: Who answers its queries: an engine, or its name as on the command line. Without one
+                it searches its own memory.
+            router: Which queries the engine answers; all of them by default.
+            tools: What else it can use.
+            grammar: How it writes.
+            context: What it sees next; see `RolloutSettings`.
+            repetitions: Trajectories per question.
+            temperature: 0 takes the most likely token.
+            max_new_tokens: Longest trajectory without what is put in; what the prompt needs by default.
+            seed: The same seed samples the same tokens.
+            reward: What trajectories are worth; they have no reward without it.
+            prompt: Name of the prompt text; what the model expects by default.
+            search: Values of `SearchSettings`, such as `k`.
+
+        Raises:
+            ConfigError: Something has no such name, or the policy cannot do what is asked of it.
+            DataError: A question leaves no room in the model's context.
+            SearchError: Too many searches failed.
+        """
+        tool, written = self.search(engine, router, **search), grammar_of(grammar)
+        text = self.prompt(prompt, tool)
+        schemas = [used.schema.function for used in (tool, *tools)] if written.turns else []
+        tasks = self._tasks(questions, text, written, schemas, repetitions)
+        rollout = Rollout(
+            self.policy,
+            self.tokenizer,
+            Sampling(temperature, max_new_tokens or usual_length(text), seed),
+            reward.score if reward else None,
+            search=tool,
+            tools=tools,
+            settings=RolloutSettings(context=context),
+            written_in=written,
+        )
+        with rollout:
+            yield from _settled(rollout.stream(tasks), reward, repetitions)
+
+    def _tasks(
+        self,
+        questions: Sequence[Question | str],
+        prompt: str,
+        grammar: Grammar,
+        tools: Sequence[dict[str, Any]],
+        repetitions: int,
+    ) -> list[Task]:
+        asked = [Question(str(i), q, ()) if isinstance(q, str) else q for i, q in enumerate(questions)]
+        texts = [question.question for question in asked]
+        encoded = prompts.encode_all(self.tokenizer, prompt, texts, grammar=grammar, tools=tools)
+        messages = [prompts.render(prompt, text, grammar) for text in texts]
+        return [
+            Task(question, ids, question.id, repetition, message=message)
+            for question, ids, message in zip(asked, encoded, messages, strict=True)
+            for repetition in range(repetitions)
+        ]
+
+    def search(
+        self, engine: Engine | str | None = None, router: Router | str = "", **given: Any
+    ) -> SearchTool:
+        """Who answers its queries; arguments as for `roll_out`."""
+        text = str(router) or ("self" if engine is None else "always")
+        rule = parse_router(text) if isinstance(router, str) else router
+        chosen = {**self.conventions.search, **given, "router": text}
+        chosen |= {"engine": engine} if isinstance(engine, str) else {}
+        settings = SearchSettings(**chosen)
+        if rule.asks and isinstance(engine, str):
+            engine = open_engine(settings)
+        return SearchTool(None if isinstance(engine, str) else engine, rule, settings)
+
+    def prompt(self, name: str, search: SearchTool) -> str:
+        """The prompt text of a name; what the model expects where there is none."""
+        return name or self.conventions.asks(real=search.router.every)
+
+
+def open_agent(
+    model: str = "world", policy: str = "transformers", *, max_batch: int = 256, dtype: str = "float32"
+) -> Agent:
+    """The agent of a model.
+
+    Args:
+        model: A model directory or hub id; `world` is the bundled model.
+        policy: Who runs it: transformers, vllm, http:URL,URL or chat:URL#NAME.
+        max_batch: Sequences in flight at most.
+        dtype: What a model in this process computes in: float32, bfloat16, float16 or auto.
+
+    Raises:
+        ConfigError: There is no such policy.
+        ModelError: There is no such model.
+        PolicyError: No server answers.
+    """
+    from innersearch.policy.loading import load_tokenizer
+
+    path, chosen = model_path(model), parse_policy(policy)
+    tokenizer = load_tokenizer(path)
+    opened = chosen.open(path, tokenizer, max_batch=max_batch, dtype=dtype)
+    return Agent(opened, tokenizer, conventions_of(tokenizer if chosen.own else None))
+
+
+def _settled(
+    trajectories: Iterator[Trajectory], reward: Rubric | None, group: int
+) -> Iterator[Trajectory]:
+    """The same, with rewards that depend on whole groups."""
+    if reward is None or not reward.needs_groups:
+        yield from trajectories
+        return
+    members: list[Trajectory] = []
+    for trajectory in trajectories:
+        members.append(trajectory)
+        if len(members) == group:
+            yield from reward.settle(members)
+            members = []

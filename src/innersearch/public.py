@@ -1,0 +1,192 @@
+"""The functions that `import innersearch` offers: roll out, score, evaluate, train, read.
+
+Each takes names as the command line does, or objects of one's own in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from innersearch.assemble.agents import Agent, open_agent
+from innersearch.assemble.models import usual_length
+from innersearch.assemble.recipes import recipe_with
+from innersearch.assemble.sources import load_questions
+from innersearch.config import SearchSettings
+from innersearch.errors import DataError
+from innersearch.progress import Progress, silent
+from innersearch.rewards import Rubric
+from innersearch.trajectories import as_trajectory
+from innersearch.trajectories import read_trajectories as records
+from innersearch.types import Question, Trajectory
+
+if TYPE_CHECKING:
+    from innersearch.config import Recipe
+    from innersearch.rewards import GroupMeasure, Measure
+    from innersearch.routing.router import Router
+    from innersearch.runs import Run
+    from innersearch.search.base import Engine
+    from innersearch.train.start import Watcher
+
+
+def read_questions(source: str | Path, groups: Sequence[str] = ()) -> list[Question]:
+    """Questions of a file (.jsonl, .csv, .parquet and more), of a fetched benchmark by its name, or of
+    the embedded world: `world:train`, `world:validation`, `world:test`.
+
+    Raises:
+        DataError: There are none, or a row is no question.
+    """
+    return load_questions(str(source), groups)
+
+
+def roll_out(
+    agent: Agent | str, questions: Sequence[Question | str], **options: Any
+) -> Iterator[Trajectory]:
+    """Let an agent, or the model of that name, answer questions; see `Agent.roll_out`."""
+    opened = open_agent(agent) if isinstance(agent, str) else agent
+    return opened.roll_out(questions, **options)
+
+
+def score(trajectories: Iterable[Trajectory], reward: str | Rubric) -> list[Trajectory]:
+    """The trajectories with their rewards, by a rubric or a line such as `0.9*em + 0.1*format:strict`.
+    Where a term compares the members of a group, groups are whole and follow one another.
+
+    Raises:
+        ConfigError: There is no measure of some name.
+    """
+    rubric = reward if isinstance(reward, Rubric) else Rubric.read(reward)
+    pairs = ((trajectory, *rubric.score(trajectory)) for trajectory in trajectories)
+    return rubric.settle([replace(t, reward=r, components=parts) for t, r, parts in pairs])
+
+
+def evaluate_agent(
+    agent: Agent | str,
+    questions: Sequence[Question] | str | Path,
+    output: str | Path,
+    *,
+    engine: Engine | str | None = None,
+    router: Router | str = "",
+    search: Mapping[str, Any] = MappingProxyType({}),
+    metrics: Sequence[str] = (),
+    resume: bool = False,
+    progress: Progress = silent,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Measure an agent: one greedy trajectory per question, and drawn ones for pass@k.
+
+    Args:
+        agent: An agent, or the name of its model.
+        questions: Questions, or where they are; see `read_questions`.
+        output: Directory of the records, and of `summary.json`.
+        engine: Who answers its queries, as for `Agent.roll_out`.
+        router: Which queries the engine answers; all of them by default.
+        search: Values of `SearchSettings`, such as `k`.
+        metrics: Further measures by name, such as `cover_em` or `judge:URL#MODEL`.
+        resume: Go on with what is in `output`.
+        progress: Told how far it is.
+        settings: Values of `EvalSettings`, such as `samples=16`, `temperature` or `seed`.
+
+    Returns:
+        The summary: every metric by group of questions with its n and 95 % interval.
+
+    Raises:
+        RunError: `output` holds something else.
+        SearchError: Too many searches failed; `resume` goes on.
+    """
+    from innersearch.evaluate.run import EvalSettings
+    from innersearch.evaluate.run import evaluate as run
+
+    opened = open_agent(agent) if isinstance(agent, str) else agent
+    asked = load_questions(str(questions)) if isinstance(questions, str | Path) else list(questions)
+    tool = opened.search(engine, router, **search)
+    text = opened.prompt(settings.pop("prompt", ""), tool)
+    settings = {"max_new_tokens": usual_length(text), "metrics": tuple(metrics), **settings}
+    return run(
+        opened.policy,
+        opened.tokenizer,
+        asked,
+        Path(output),
+        EvalSettings(prompt=text, **settings),
+        search=tool if tool.router.asks else None,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def train_agent(
+    recipe: Recipe | str | Path,
+    output: str | Path,
+    *,
+    questions: Sequence[Question] | str | Path | None = None,
+    engine: Engine | str | None = None,
+    measures: Mapping[str, Measure | GroupMeasure] = MappingProxyType({}),
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    **overrides: Any,
+) -> Run:
+    """Train a model as a recipe says, and leave it in `output`/model.
+
+    Args:
+        recipe: A recipe, a .toml file, or the name of a bundled one such as `ssrl-world`.
+        output: Directory of the run.
+        questions: What is asked, or where it is; the data of the recipe by default.
+        engine: What is searched; that of the recipe by default.
+        measures: Measures of one's own, under names that the reward of the recipe may use.
+        resume: Go on from the latest checkpoint in `output`.
+        watcher: Told how it goes; by default nobody is.
+        overrides: Values of the recipe, tables as dictionaries: `seed=1, trainer={"steps": 20}`.
+
+    Returns:
+        The run: `.model`, `.metrics` and `.trajectories` are paths.
+
+    Raises:
+        ConfigError: A value is unknown or impossible, or something needed is not installed.
+        DataError: There are too few questions, or one does not fit.
+        RunError: `output` holds something else.
+        SearchError: Too many searches failed; `resume` goes on.
+        CollapseError: The guard stopped it; `output`/model holds the best checkpoint.
+    """
+    from innersearch.train.start import Silent, Training, resolved
+
+    if isinstance(questions, str | Path):
+        overrides["data"], questions = str(questions), None
+    if isinstance(engine, str):
+        overrides["search"] = {**overrides.get("search", {}), "engine": engine}
+        engine = None
+    chosen = recipe_with(recipe, overrides)
+    training = Training(resolved(chosen), engine, questions, measures, watcher or Silent())
+    return training.start(Path(output), resume=resume)
+
+
+def open_engine(name: str, **search: Any) -> Engine:
+    """The engine of a name as on the command line, such as `bm25:DIR` or `world`.
+
+    Args:
+        name: The name; several, separated by commas, are fused.
+        search: Values of `SearchSettings`, such as `cache` or `max_calls`.
+
+    Raises:
+        ConfigError: There is no engine of that name.
+        SearchError: It cannot be opened.
+    """
+    from innersearch.assemble.engines import open_engine as opened
+
+    return opened(SearchSettings(router="always", engine=name, **search))
+
+
+def read_trajectories(path: str | Path) -> Iterator[Trajectory]:
+    """The trajectories of a run or an evaluation, or of a file of them, one by one.
+
+    Raises:
+        DataError: There is no such file, or a line is no record.
+        RunError: A record is damaged, or was written by a newer version.
+    """
+    file = Path(path)
+    file = file / "trajectories.jsonl" if file.is_dir() else file
+    if not file.is_file():
+        raise DataError(f"{file} does not exist: give a run, an evaluation, or a file of trajectories")
+    for record, place in records(file):
+        yield as_trajectory(record, file.parent, place)

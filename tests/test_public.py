@@ -1,0 +1,214 @@
+"""What `import innersearch` offers, from outside: names, examples, and objects of one's own."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import innersearch
+from innersearch import (
+    Action,
+    Agent,
+    Call,
+    Document,
+    Grammar,
+    Kind,
+    Outcome,
+    Question,
+    SearchResult,
+    Source,
+    Tag,
+    ToolSchema,
+    Trajectory,
+)
+from innersearch.errors import ConfigError
+from innersearch.grammar import ANSWER, one
+from innersearch.policy.loading import load_tokenizer
+from innersearch.testing import (
+    ScriptedEngine,
+    ScriptedPolicy,
+    check_engine,
+    check_grammar,
+    check_policy,
+)
+from innersearch.world.bundled import BUNDLED
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def test_every_name_is_there_documented_and_used() -> None:
+    """In the module's own text, and in an example, the README or the page on architecture."""
+    texts = [*EXAMPLES.glob("*.py"), ROOT / "README.md", ROOT / "docs" / "architecture.md"]
+    shown = "".join(text.read_text() for text in texts)
+    for name in innersearch.__all__:
+        thing = getattr(innersearch, name)
+        assert thing.__doc__, name
+        assert f"`{name}`" in innersearch.__doc__, name
+        assert re.search(rf"\b{name}\b", shown), f"{name} stands in no document"
+    assert 20 <= len(innersearch.__all__) <= 30
+
+
+def test_what_the_documents_import_is_offered() -> None:
+    """Nothing that people are shown may move; their own parts need a few names from deeper."""
+    deeper = {"innersearch.world.encyclopedia", "innersearch.testing", "innersearch.grammar"}
+    for path in EXAMPLES.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "innersearch":
+                assert {alias.name for alias in node.names} <= set(innersearch.__all__), path
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("innersearch"):
+                assert node.module in deeper, path
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, innersearch; dir(innersearch); from innersearch import Grammar, Term, Recipe; "
+        "print([m for m in ('torch', 'transformers', 'datasets', 'fastapi') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert (ROOT / "src" / "innersearch" / "py.typed").is_file()
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        innersearch.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("example", "arguments", "said"),
+    [
+        ("train.py", ["1"], "trajectories; the model is in"),
+        ("evaluate.py", ["12"], "searching all: EM"),
+        ("own_engine_and_term.py", ["1"], "found something"),
+    ],
+)
+def test_examples_run_as_they_stand(
+    example: str, arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    first = ["world"] if example == "evaluate.py" else []
+    command = [sys.executable, EXAMPLES / example, *first, tmp_path / "out", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert not done.stderr
+    assert len((EXAMPLES / example).read_text().splitlines()) <= (
+        12 if first or "train" in example else 45
+    )
+
+
+def test_the_examples_of_the_architecture_run_as_they_stand() -> None:
+    """An engine, a tool, a grammar and a term of one's own."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
+    exec("\n".join(blocks), {"__name__": "architecture"})
+
+
+def agent(*replies: str) -> Agent:
+    tokenizer = load_tokenizer(str(BUNDLED))
+    return Agent(ScriptedPolicy(tokenizer, list(replies)), tokenizer)
+
+
+FACT = "Lima is the capital of Peru."
+QUESTION = Question("q", "What is the capital of Peru?", ("Lima",))
+
+
+def test_an_engine_and_a_term_of_ones_own() -> None:
+    engine = ScriptedEngine({"capital of Peru": [FACT]})
+    writes = agent("<search>capital of Peru</search>", "<answer>Lima</answer>")
+    [written] = writes.roll_out([QUESTION], engine=engine, temperature=0.0)
+    assert [call.documents[0].text for call in written.calls] == [FACT]
+    assert engine.asked == ["capital of Peru"]
+
+    def short(scored: object) -> float:
+        return float(len(scored.answer) < 5)
+
+    rubric = innersearch.Rubric([innersearch.Term("em", 0.5), innersearch.Term(short, 0.25)])
+    [scored] = innersearch.score([written], rubric)
+    assert (scored.reward, scored.components["short"]) == (0.75, 1.0)
+    with pytest.raises(ConfigError, match="unknown measure 'emm'"):
+        innersearch.score([written], "emm")
+
+
+class Clock:
+    """A tool of one's own, with what it remembers of each trajectory."""
+
+    schema = ToolSchema("clock", "Tell the time of a town.")
+
+    async def use(self, action: Action, request: object, state: object) -> Outcome:
+        seen = state.memory.setdefault("clock", [])
+        seen += action.inputs
+        results = tuple(SearchResult((Document(t, "", f"{len(seen)} o'clock"),)) for t in action.inputs)
+        calls = tuple(
+            Call(0, text, Source.RETRIEVER, list(result.documents), tool="clock")
+            for text, result in zip(action.inputs, results, strict=True)
+        )
+        return Outcome(results, calls)
+
+    async def close(self) -> None:
+        pass
+
+
+CLOCKED = Grammar(
+    "clocked",
+    tags={
+        Kind.THINK: Tag("<think>", "</think>"),
+        Kind.SEARCH: Tag("<search>", "</search>"),
+        Kind.OPEN: Tag("<clock>", "</clock>"),
+        Kind.INFORMATION: Tag("<seen>", "</seen>"),
+        Kind.ANSWER: Tag("<answer>", "</answer>"),
+    },
+    reads={Kind.SEARCH: one("search"), Kind.OPEN: one("clock"), Kind.ANSWER: one(ANSWER)},
+)
+
+
+def test_a_tool_and_a_grammar_of_ones_own() -> None:
+    check_grammar(CLOCKED)
+    writes = agent("<clock>Lima</clock>", "<clock>Cusco</clock>", "<answer>2</answer>")
+    [written] = writes.roll_out(
+        [QUESTION], engine=ScriptedEngine(), tools=[Clock()], grammar=CLOCKED, style="plain"
+    )
+    assert [(call.tool, call.input, call.turn) for call in written.calls] == [
+        ("clock", "Lima", 0),
+        ("clock", "Cusco", 1),
+    ]
+    text = "".join(span.text for span in written.segments[0].spans)
+    assert "<seen> 1 o'clock </seen>" in text
+    assert "<seen> 2 o'clock </seen>" in text
+
+
+def test_checks_find_what_breaks_a_contract() -> None:
+    class Shifting(ScriptedEngine):
+        async def search(self, queries: list[str], k: int) -> list[SearchResult]:
+            return (await super().search(queries, k))[:-1]
+
+    class Generous(ScriptedEngine):
+        async def search(self, queries: list[str], k: int) -> list[SearchResult]:
+            return [SearchResult(tuple(Document(str(i), "", "x") for i in range(k + 1)))] * len(queries)
+
+    check_engine(ScriptedEngine({"capital of Peru": [FACT]}))
+    with pytest.raises(AssertionError, match="one result per query"):
+        check_engine(Shifting())
+    with pytest.raises(AssertionError, match="4 documents, k is 3"):
+        check_engine(Generous())
+    tokenizer = load_tokenizer(str(BUNDLED))
+    policy = ScriptedPolicy(tokenizer, ["<answer>Lima</answer>"])
+    check_policy(policy, tokenizer)
+    with pytest.raises(AssertionError, match="at most 0"):
+        check_policy(replace(policy, logprob=0.5), tokenizer)
+
+
+def test_trajectories_of_an_evaluation_are_read_back(tmp_path: Path) -> None:
+    writes = agent("<answer>Lima</answer>")
+    summary = innersearch.evaluate_agent(writes, [QUESTION], tmp_path / "eval")
+    [read] = innersearch.read_trajectories(tmp_path / "eval")
+    assert isinstance(read, Trajectory)
+    assert read.answer == "Lima"
+    assert next(iter(summary["em"].values()))["value"] == 1.0
