@@ -426,7 +426,9 @@ pieces_of_replies = st.lists(
 )
 
 
-@pytest.mark.parametrize("context", [append(), shorten(5), shorten(0), render(recent=2)], ids=str)
+@pytest.mark.parametrize(
+    "context", [append(), shorten(5), shorten(0), render(recent=2)], ids=["append", "5", "0", "render"]
+)
 @settings(
     max_examples=60,
     deadline=None,
