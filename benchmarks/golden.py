@@ -40,7 +40,7 @@ from innersearch import prompts
 from innersearch.assemble.plans import open_plan
 from innersearch.cli import main as command
 from innersearch.config import SearchSettings, TermSettings
-from innersearch.config.reward import of_old_keys
+from innersearch.config.earlier import terms_of
 from innersearch.errors import Refusal
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Completion, Policy, Request
@@ -104,7 +104,7 @@ def rolled_out(
     engine: Engine | None = None,
 ) -> list[Record]:
     """The trajectories of some tasks, as the package writes them to disk."""
-    score = Rubric.of(map(TermSettings.model_validate, of_old_keys(case.reward))).score
+    score = Rubric.of(map(TermSettings.model_validate, terms_of(case.reward))).score
     sampling = Sampling(temperature, case.tokens, seed=3)
     rule, plan = MaskRule(**case.mask), plan_of(case, engine)
     wanted = [Task(question, ids, question.id, repetition) for question, ids, repetition in tasks]

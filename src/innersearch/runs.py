@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from innersearch import openmp
 from innersearch.checkpoints import Checkpoint, Checkpoints
 from innersearch.config import Recipe
-from innersearch.config.recipe import of_today
+from innersearch.config.earlier import of_today
 from innersearch.config.reward import written
 from innersearch.errors import DataError, RunError
 from innersearch.identity import known_by_content

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from innersearch.cli import main
 from innersearch.config import Recipe, TermSettings
-from innersearch.config.reward import of_old_keys, read_reward, written
+from innersearch.config.earlier import terms_of
+from innersearch.config.reward import read_reward, written
 from innersearch.errors import ConfigError, RunError
 from innersearch.records import write_json
 from innersearch.rewards import MEASURES, Rubric, Scored, Term
@@ -36,7 +37,7 @@ RIGHT = (
 @pytest.mark.parametrize("name", BEFORE["rewards"])
 def test_rewards_are_to_the_last_bit_what_they_were(name: str) -> None:
     old = BEFORE["rewards"][name]
-    line = written(of_old_keys(old["settings"]))
+    line = written(terms_of(old["settings"]))
     for number, (text, (reward, parts)) in enumerate(zip(BEFORE["texts"], old["rows"], strict=True)):
         golds = BEFORE["golden_answers"][number % (3 if name == "ttrl" else 2)]
         value, components = rewarded(text, golds, line)

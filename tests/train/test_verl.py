@@ -744,8 +744,8 @@ def test_the_old_name_of_the_trainers_option_is_told_of(in_empty_folder, capsys,
     Path("old.toml").write_text('name = "old"\n[trainer]\nengine = "verl"\n')
     assert main(["train", "old.toml"]) == 1
     assert "write kind = 'verl' below [trainer]" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"write trainer\.kind = 'verl'"):
-        TrainerSettings(engine="verl")
+    with pytest.raises(ValueError, match=r"write kind = 'verl' below \[trainer\]"):
+        Recipe.model_validate({"trainer": {"engine": "verl"}})
 
 
 def test_search_engines_are_no_trainers(in_empty_folder, capsys) -> None:

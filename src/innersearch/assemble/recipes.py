@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from innersearch.config import Recipe
+from innersearch.config.earlier import demand_todays_keys
 from innersearch.errors import ConfigError, DataError, InnersearchError, RunError, did_you_mean
 from innersearch.rows.files import text_of
 from innersearch.stored import read_json
@@ -33,14 +34,19 @@ def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
     """The file of a recipe, as for `recipe_path`, and its values.
 
     Raises:
-        ConfigError: There is no such file, or it is no TOML.
+        ConfigError: There is no such file, it is no TOML, or a key has a name of earlier versions.
     """
     path = recipe_path(name)
     if path is None and Path(name).is_dir():
         raise ConfigError(f"{name} is a directory: give a .toml file")
     if path is None:
         raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
-    return path, toml_of(path)
+    values = toml_of(path)
+    try:
+        demand_todays_keys(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return path, values
 
 
 def toml_of(path: Path) -> dict[str, Any]:

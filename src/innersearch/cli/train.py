@@ -18,7 +18,7 @@ from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.cli.progress import Display, describe
 from innersearch.config import Recipe
-from innersearch.config.reward import demand_terms, instead_of
+from innersearch.config.earlier import demand_todays_options
 from innersearch.errors import ConfigError
 from innersearch.runs import Run
 from innersearch.stored import read_json
@@ -36,36 +36,16 @@ def read_recipe(tokens: list[str]) -> None:
         ConfigError: A recipe is named and there is no such file, or it is no TOML; or an option has a
             name that it no longer has.
     """
-    demand_terms(tokens)
-    _demand_todays_names(tokens)
+    demand_todays_options(tokens)
     app.config = ()
     for token in tokens:
         if token.endswith(".toml") and not token.startswith("-"):
             path, values = recipes.read_recipe(token)
-            given = values.get("trainer")
-            if isinstance(given, dict) and "engine" in given:
-                raise ConfigError(
-                    f"{path}: engine is the search engine only: write kind = {given['engine']!r} "
-                    "below [trainer], or --trainer"
-                )
             # Under the name of the command: cyclopts drops keys that are names of other commands.
-            if isinstance(reward := values.get("reward"), dict):
-                raise ConfigError(f"{path}: [reward] is a list of terms now: {instead_of(reward)}")
             defaults = Dict({"train": values})
             defaults.source = str(path)
             app.config = (defaults,)
             return
-
-
-def _demand_todays_names(tokens: list[str]) -> None:
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
-        name, _, value = token.partition("=")
-        if name in ("--engine", "--trainer.engine"):
-            chosen = value or following or "verl"
-            raise ConfigError(
-                f"{name} is no option of training any more: write --trainer {chosen} for what trains, "
-                "--search.engine for what is searched"
-            )
 
 
 @app.default

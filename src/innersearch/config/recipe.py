@@ -8,20 +8,13 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from innersearch.config.base import Settings
+from innersearch.config.earlier import demand_todays_keys, of_today
 from innersearch.config.prompt import PromptSettings
-from innersearch.config.reward import SSRL, MaskSettings, Reward, recorded
+from innersearch.config.reward import SSRL, MaskSettings, Reward
 from innersearch.config.rollout import RolloutSettings
 from innersearch.config.search import SearchSettings
 from innersearch.config.stages import StageSettings, merged
 from innersearch.config.trainer import GuardSettings, SamplingSettings, TrainerSettings, VerlSettings
-
-
-def of_today(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe.json under the names of today; those of earlier versions had others."""
-    values, trainer = recorded(values), values.get("trainer")
-    if isinstance(trainer, Mapping) and "engine" in trainer:
-        values["trainer"] = {"kind" if key == "engine" else key: v for key, v in trainer.items()}
-    return values
 
 
 class Recipe(Settings):
@@ -77,6 +70,13 @@ class Recipe(Settings):
             place = ".".join(str(part) for part in first["loc"])
             said = first["msg"].removeprefix("Value error, ")
             raise ValueError(f"stage {number + 1} {stage.name!r}, {place}: {said}") from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_todays_names(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            demand_todays_keys(values)
+        return values
 
     @model_validator(mode="after")
     def _stages_are_recipes(self) -> Self:

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from innersearch.config.base import Settings
-from innersearch.errors import ConfigError
 
 Role = Literal["add", "gate", "otherwise", "floor"]
 
@@ -63,10 +62,13 @@ def read_reward(given: object) -> object:
     """Terms as tables from however they were given: tables, a line, or lines of the command line.
 
     Raises:
-        ValueError: A line cannot be read, or it has the keys of earlier versions.
+        ValueError: It is one table, or a line that cannot be read.
     """
     if isinstance(given, Mapping):
-        raise ValueError(f"a reward is a list of terms: {instead_of(given)}")
+        raise ValueError(
+            'a reward is a list of terms: write reward = "0.9*em + 0.1*format:strict", '
+            "or [[reward]] tables"
+        )
     if isinstance(given, str):
         return _parsed(given)
     if isinstance(given, list | tuple) and given and all(isinstance(part, str) for part in given):
@@ -126,68 +128,6 @@ def _written(term: TermSettings) -> str:
     if term.role == "gate":
         return f"gate({term.measure})"
     return term.measure if abs(term.weight) == 1.0 else f"{abs(term.weight)!r}*{term.measure}"
-
-
-OLD_KEYS = ("answer", "format", "format_weight", "no_answer_penalty", "no_search_penalty")
-"""What a reward was made of before it was a list of terms."""
-
-
-def of_old_keys(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The terms that mean what the keys of earlier versions meant, to the last bit.
-
-    >>> written(of_old_keys({"answer": "f1", "format_weight": 0.0, "no_search_penalty": 0.1}))
-    'f1 - 0.1*not:searched'
-    """
-    weight = float(given.get("format_weight", 0.1))
-    shape = given.get("format", "strict")
-    terms = [{"measure": given.get("answer", "em"), "weight": 1 - weight}]
-    if weight or shape != "strict":
-        terms.append({"measure": f"format:{shape}", "weight": weight})
-    for what in ("answer", "search"):
-        if penalty := float(given.get(f"no_{what}_penalty", 0.0)):
-            terms.append({"measure": f"not:{what}ed", "weight": -penalty})
-    return [TermSettings.model_validate(term).model_dump() for term in terms]
-
-
-def demand_terms(given: Iterable[str]) -> None:
-    """Refuse options of the command line that name keys of earlier versions.
-
-    Raises:
-        ConfigError: One does.
-    """
-    words = list(given)
-    for index, word in enumerate(words):
-        option, _, value = word.partition("=")
-        key = option.removeprefix("--reward.").replace("-", "_")
-        if option.startswith("--reward.") and key in OLD_KEYS:
-            told = value or next(iter(words[index + 1 : index + 2]), "")
-            line = instead_of({key: told}).replace("reward = ", "--reward ")
-            raise ConfigError(f"{option} is gone: {line.partition(', or')[0]}")
-
-
-def recorded(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe.json, those of earlier versions as they are written today."""
-    reward = recipe.get("reward")
-    try:
-        return dict(recipe) | ({"reward": of_old_keys(reward)} if isinstance(reward, Mapping) else {})
-    except (TypeError, ValueError):
-        return dict(recipe)
-
-
-def instead_of(given: Mapping[str, Any]) -> str:
-    """What to write in place of the keys of earlier versions.
-
-    >>> instead_of({"format_weight": 0.0})
-    'in place of format_weight write reward = "em", or [[reward]] tables'
-    """
-    names = ", ".join(key for key in given if key in OLD_KEYS)
-    try:
-        line = written(of_old_keys(given))
-    except (TypeError, ValueError):
-        line = ""
-    if not names or not line:
-        return 'write reward = "0.9*em + 0.1*format:strict", or [[reward]] tables'
-    return f'in place of {names} write reward = "{line}", or [[reward]] tables'
 
 
 Reward = Annotated[tuple[TermSettings, ...], BeforeValidator(read_reward), Field(min_length=1)]

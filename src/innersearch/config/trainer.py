@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -116,16 +115,6 @@ class TrainerSettings(Settings):
                 f"{self.updates}: choose a divisor, or a smaller micro_batch"
             )
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_spelled_as_now(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "engine" in values:
-            raise ValueError(
-                f"engine is the search engine only: write trainer.kind = {values['engine']!r}, or "
-                f"--trainer {values['engine']}"
-            )
-        return values
 
     @model_validator(mode="after")
     def _adapters_take_adamw(self) -> TrainerSettings:
