@@ -22,7 +22,7 @@ from innersearch.stored import read_json
 from innersearch.types import Sampling, StopReason, Trajectory
 from tests.rollout.test_rollout import tasks, tokenizer
 from tests.search_servers import Answer, Asked, LocalServer
-from tests.simulator.test_simulated import QUICK, ask_at, asked, engine, texts
+from tests.simulator.writing import QUICK, ask_at, asked, engine, texts
 
 PATIENCE = Patience(
     deadline_s=5.0, max_outage_s=0.5, rest_s=0.05, tries=2, open_after=2, backoff_s=0.001

@@ -12,7 +12,7 @@ from innersearch.simulator.pairs import Pair, judge
 from innersearch.simulator.parsing import read_draft
 from innersearch.simulator.phrases import is_closing, is_greeting, is_refusal
 from innersearch.simulator.writers import Output
-from tests.simulator.test_simulated import Writing, asked, engine, question
+from tests.simulator.writing import Writing, asked, engine, question, said
 
 BOTH = [("", "Lima is it."), ("", "Peru too.")]
 TITLED = [("Lima", "Lima is it."), ("Peru", "Peru too.")]
@@ -312,3 +312,119 @@ def test_a_judge_may_think_first() -> None:
     ):
         writer = Writing(lambda prompt, stream, verdict=verdict: Output(verdict))
         assert asyncio.run(judge(page, writer)).label == label
+
+
+# Numbered lines, and what had to be mended
+
+
+DRAFTS: dict[str, tuple[str, list[tuple[str, str]], set[str]]] = {
+    "numbered": ("Doc 1: Lima.\nDoc 2: Peru.", [("", "Lima."), ("", "Peru.")], set()),
+    "on several lines": (
+        "Doc 1: Lima\nis it.\n\nDoc 2:\nPeru.\n",
+        [("", "Lima is it."), ("", "Peru.")],
+        set(),
+    ),
+    "titled": (
+        "Doc 1(Title: Lima) It is.\nDoc 2 (title: Peru): So is it.",
+        [("Lima", "It is."), ("Peru", "So is it.")],
+        set(),
+    ),
+    "titled with brackets": (
+        "Doc 1: (Title: Lima (city)) It is.\nDoc 2(Title: ) Peru (land).",
+        [("Lima (city)", "It is."), ("", "Peru (land).")],
+        set(),
+    ),
+    "in bold type": ("**Doc 1:** Lima.\n**Document 2**: Peru.", [("", "Lima."), ("", "Peru.")], set()),
+    "with a preamble": ("Sure!\n\nDoc 1: Lima.\nDoc 2: Peru.", [("", "Lima."), ("", "Peru.")], set()),
+    "without numbers": ("Lima.\n\n- Peru.", [("", "Lima."), ("", "Peru.")], set()),
+    "no numbers at all": (
+        "Doctors met.\nDoc 3D printing.",
+        [("", "Doctors met."), ("", "Doc 3D printing.")],
+        set(),
+    ),
+    "CRLF": ("Doc 1: Lima.\r\n\r\nDoc 2: Peru.\r\n", [("", "Lima."), ("", "Peru.")], set()),
+    "an old Mac": ("Lima.\rPeru.", [("", "Lima."), ("", "Peru.")], set()),
+    "unicode": (
+        "Doc 1: 利馬是首都。🎉\nDoc 2(Title: Ñandú) über \u00a0Zoë\u2028!",
+        [("", "利馬是首都。🎉"), ("Ñandú", "über Zoë !")],
+        set(),
+    ),
+    "too few": ("Doc 1: Lima.", [("", "Lima.")], {"few"}),
+    "too many": ("Doc 1: a\nDoc 2: b\nDoc 3: c", [("", "a"), ("", "b")], {"many"}),
+    "an empty one": ("Doc 1:\nDoc 2: b", [("", "b")], {"few"}),
+    "repeated": ("Doc 1: a\nDoc 2: b\nDoc 3: a", [("", "a"), ("", "b")], {"repeated"}),
+    "repeated and few": ("Doc 1: a\nDoc 2:  a", [("", "a")], {"repeated", "few"}),
+    "a cue before": ("Useful Output:\nDoc 1: a\nDoc 2: b", [("", "a"), ("", "b")], {"cue"}),
+    "a cue on the line": ("Noisy Output: Doc 1: a\nDoc 2: b", [("", "a"), ("", "b")], {"cue"}),
+    "a cue after": ("Doc 1: a [Useful output]\nDoc 2: b\n[noisy]", [("", "a"), ("", "b")], {"cue"}),
+    "the query again": ("Query: q\nDoc 1: a\nDoc 2: b\n query : r", [("", "a"), ("", "b")], {"cue"}),
+    "tags": ("<information>Doc 1: a\nDoc 2: b</information>", [("", "a"), ("", "b")], {"cue"}),
+    "a useful word": (
+        "Doc 1: a useful one.\nDoc 2: noisy outputs",
+        [("", "a useful one."), ("", "noisy outputs")],
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_what_a_simulator_is_asked_for_is_read(name: str) -> None:
+    output, documents, faults = DRAFTS[name]
+    draft = read_draft(output, 2)
+    assert [(document.title, document.text) for document in draft.documents] == documents
+    assert set(draft.faults) == faults
+    assert len(draft.faults) == len(faults)
+    assert [document.id for document in draft.documents] == ["1", "2"][: len(documents)]
+    cut = read_draft(output, 2, ended=False)
+    assert cut.documents == draft.documents
+    assert set(cut.faults) == faults | {"cut"}
+
+
+@pytest.mark.parametrize(
+    "output", ["", " \n\r\n\t ", "Useful Output:\n", "Doc 1:\nDoc 2: -", "</information>"]
+)
+def test_an_output_without_documents_is_a_failed_search(output: str) -> None:
+    simulator = engine(Writing(lambda prompt, stream: Output(output)))
+    result = asyncio.run(simulator.answer(asked(), 2))
+    assert result.documents == ()
+    assert result.error.startswith("the simulator wrote no document, but ")
+    assert repr(output[:9])[1:-1] in result.error
+    assert simulator.faults["none"] == 1
+
+
+def test_what_had_to_be_mended_is_recorded_and_counted() -> None:
+    outputs = {
+        "a": Output("Doc 1: x"),
+        "b": Output("Noisy output:\nx\ny", ended=False),
+        "c": Output("x\ny"),
+    }
+    simulator = engine(Writing(lambda prompt, stream: outputs[said(prompt)["query"]]))
+    results = asyncio.run(simulator.search([*"abcab"], 2))
+    assert [result.faults for result in results] == [
+        ("few",),
+        ("cue", "cut"),
+        (),
+        ("few",),
+        ("cue", "cut"),
+    ]
+    assert simulator.faults == {"few": 1, "cue": 1, "cut": 1}, "an output that is shared counts once"
+
+
+LONG = {
+    "one document": "Doc 1: " + "lima " * 200_000,
+    "lines": "\n" * 1_000_000,
+    "spaces": "Doc 1: a" + " " * 1_000_000 + "b",
+    "a cue and spaces": "useful" + " " * 1_000_000 + "x",
+    "cues": "useful output: " * 70_000,
+    "documents": "".join(f"Doc {n}: text {n}\n" for n in range(60_000)),
+    "an open title": "Doc 1(Title: " + "(a" * 500_000,
+    "digits": "Doc " + "1" * 1_000_000 + "x",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_megabyte_is_read_in_linear_time(name: str) -> None:
+    """In quadratic time it would take hours."""
+    draft = read_draft(LONG[name], 3)
+    assert len(draft.documents) <= 3
+    assert "".join(document.text for document in draft.documents).count("lima") in (0, 200_000)
