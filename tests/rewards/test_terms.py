@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from innersearch import score
 from innersearch.cli import main
 from innersearch.config import Recipe, TermSettings
 from innersearch.config.earlier import terms_of
@@ -236,3 +237,72 @@ def test_a_measure_of_another_package_is_found_by_its_name(monkeypatch: pytest.M
 
 
 SEVEN = 7
+
+
+def _failing(_: Scored) -> float:
+    raise KeyError("boom")
+
+
+class _OfGroup:
+    name, needs_gold = "grouped", False
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def of_group(self, group: Any) -> Any:
+        return self.values
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (_failing, "the measure '_failing' failed with KeyError: 'boom'"),
+        (lambda _: None, "the measure '<lambda>' failed with TypeError"),
+        (lambda _: "much", "the measure '<lambda>' failed with ValueError"),
+        (lambda _: float("nan"), "a reward is a finite number, given <lambda> = nan"),
+        (_OfGroup(1.0), "the measure 'grouped' failed with ValueError"),
+        (_OfGroup(1.0, None), "the measure 'grouped' failed with TypeError"),
+        (_OfGroup(1.0, float("nan")), "a reward is a finite number, given grouped = nan"),
+    ],
+)
+def test_measures_that_fail_are_told_by_their_name(measure: Any, said: str) -> None:
+    group = [trajectory_of(RIGHT, golds=("a",))] * 2
+    with pytest.raises(RunError) as error:
+        score(group, Rubric([Term(measure)]))
+    assert said in str(error.value)
+
+
+def test_two_measures_of_one_name_are_told_apart_or_refused() -> None:
+    with pytest.raises(ConfigError, match="two measures of this reward are reported as '<lambda>'"):
+        Rubric([Term(lambda _: 1.0), Term(lambda _: 0.0)])
+    with pytest.raises(ConfigError, match="are reported as 'format'"):
+        Rubric([Term("format:graded"), Term(lambda _: 0.0, name="format")])
+    own = {"one": lambda _: 1.0, "other": lambda _: 0.25}
+    terms = [TermSettings(measure="one"), TermSettings(measure="other", weight=2.0)]
+    reward, components = Rubric.of(terms, measures=own).score(trajectory_of(RIGHT, golds=("a",)))
+    assert (reward, components["one"], components["other"]) == (1.5, 1.0, 0.25)
+    again = Rubric.read("not:em + em - 2*not:em + em").score(trajectory_of(RIGHT, golds=("a",)))
+    assert again[0] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"measure": 3}, "3 is no measure"),
+        ({"measure": _OfGroup}, "is no measure"),
+        ({"measure": "em", "role": "gates"}, "role add, gate or otherwise, given 'gates'"),
+        ({"measure": "em", "role": "floor"}, "a floor is given to the Rubric"),
+        ({"measure": "em", "weight": "2"}, "the weight is a finite number, given '2'"),
+        ({"measure": "em", "value": float("inf")}, "the value is a finite number, given inf"),
+    ],
+)
+def test_terms_that_make_no_sense_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Term(**given)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["em - gate(f1)", "-floor(1) + em", "em - otherwise(f1, 1)"])
+def test_a_minus_before_what_is_not_added_is_refused(line: str) -> None:
+    with pytest.raises(ConfigError, match="a minus goes with a measure that is added"):
+        Rubric.read(line)

@@ -95,6 +95,10 @@ def _parsed(line: str) -> list[dict[str, Any]]:
 
 
 def _term(found: re.Match[str]) -> dict[str, Any]:
+    if found["sign"] == "-" and not found["add"]:
+        raise ValueError(
+            f"{found[0].strip()!r} is no term: a minus goes with a measure that is added, as in - 0.1*em"
+        )
     if found["gate"]:
         return {"measure": found["gate"], "role": "gate"}
     if found["otherwise"]:

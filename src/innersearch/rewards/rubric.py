@@ -8,7 +8,9 @@ one. Any other term is reported under its own name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from types import MappingProxyType
@@ -16,10 +18,10 @@ from types import MappingProxyType
 from pydantic import TypeAdapter, ValidationError
 
 from innersearch.config.reward import Reward, TermSettings
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, InnersearchError, RunError
 from innersearch.grammar import TAGS, Grammar
 from innersearch.rewards.scored import Scored
-from innersearch.rewards.terms import GroupMeasure, Measure, Term, find_measure, needs_gold
+from innersearch.rewards.terms import GroupMeasure, Measure, Named, Term, find_measure, needs_gold
 from innersearch.rewards.votes import MAJORITY, VOTE
 from innersearch.types import Trajectory
 
@@ -38,6 +40,9 @@ class Rubric:
         terms: What is measured. Group measures count once `settle` sees whole groups.
         floor: The least sum; None for no limit.
         grammar: How policies write.
+
+    Raises:
+        ConfigError: Two different measures have the same name, or the floor is no number.
     """
 
     def __init__(
@@ -48,7 +53,22 @@ class Rubric:
         self.floor, self.grammar = floor, grammar
         shape = next((t.name for t in self.terms if t.name.startswith(f"{_FORMAT}:")), "format:strict")
         self._reported = {shape: _FORMAT, MAJORITY: VOTE}
+        self._demand_names()
+        if floor is not None and not math.isfinite(floor):
+            raise ConfigError(f"the floor of a reward is a finite number, given {floor}")
         self._measured = self._measures(shape)
+
+    def _demand_names(self) -> None:
+        named: dict[str, Term] = {}
+        for term in self.terms:
+            other = named.setdefault(self.reported(term.name), term)
+            # Terms of the same spelling measure the same, however often it is looked up.
+            looked_up = isinstance(term.measure, Named) and isinstance(other.measure, Named)
+            if other.measure is not term.measure and not (looked_up and other.name == term.name):
+                raise ConfigError(
+                    f"two measures of this reward are reported as {self.reported(term.name)!r}, "
+                    f"{other.measure!r} and {term.measure!r}: give each a name of its own"
+                )
 
     @classmethod
     def of(
@@ -65,7 +85,7 @@ class Rubric:
         settings = list(reward)
         floors = [term.value for term in settings if term.role == "floor"]
         terms = [
-            Term(measures.get(t.measure, t.measure), t.weight, t.role, t.value)
+            Term(measures.get(t.measure, t.measure), t.weight, t.role, t.value, t.measure)
             for t in settings
             if t.role != "floor"
         ]
@@ -109,14 +129,26 @@ class Rubric:
         return any(isinstance(term.measure, GroupMeasure) for term in self.terms)
 
     def score(self, trajectory: Trajectory) -> tuple[float, Components]:
-        """The reward and its named components; what depends on the group is not in it yet."""
+        """The reward and its named components; what depends on the group is not in it yet.
+
+        Raises:
+            RunError: A measure fails, or says no finite number.
+        """
         scored = Scored(trajectory, self.grammar)
         left_out = () if scored.golds else _BY_GOLD
-        components = {n: float(of(scored)) for n, of in self._measured.items() if n not in left_out}
+        components: Components = {}
+        for name, of in self._measured.items():
+            if name not in left_out:
+                with _blamed(name):
+                    components[name] = _number(name, of(scored))
         return self.reward(components), components
 
     def settle(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """Whole groups, one after another, with what depends on the group in their rewards."""
+        """Whole groups, one after another, with what depends on the group in their rewards.
+
+        Raises:
+            RunError: A measure fails, or says no finite number for each.
+        """
         if not self.needs_groups:
             return list(trajectories)
         groups = groupby(trajectories, key=lambda trajectory: trajectory.group_id)
@@ -126,9 +158,10 @@ class Rubric:
         components = [dict(trajectory.components) for trajectory in group]
         for term in self.terms:
             if isinstance(term.measure, GroupMeasure):
-                values = term.measure.of_group(group)
-                for found, value in zip(components, values, strict=True):
-                    found[self.reported(term.name)] = float(value)
+                with _blamed(name := self.reported(term.name)):
+                    values = [_number(name, value) for value in term.measure.of_group(group)]
+                    for found, value in zip(components, values, strict=True):
+                        found[name] = value
         pairs = zip(group, components, strict=True)
         return [replace(one, reward=self.reward(found), components=found) for one, found in pairs]
 
@@ -146,3 +179,24 @@ class Rubric:
         for term, measured in known:
             total *= measured if term.role == "gate" else 1.0
         return total if self.floor is None else max(self.floor, total)
+
+
+@contextmanager
+def _blamed(name: str) -> Iterator[None]:
+    """What goes wrong inside is told as the fault of a measure, which is code of others."""
+    try:
+        yield
+    except InnersearchError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"the measure {name!r} failed with {type(error).__name__}: {error}; mend it"
+        ) from error
+
+
+def _number(name: str, value: float) -> float:
+    """What a measure says, if it can be averaged into anything."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise RunError(f"a reward is a finite number, given {name} = {number}: mend the reward function")
+    return number

@@ -11,6 +11,7 @@ gold answers, and no document. It is found by its name here, or under the entry 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -119,8 +120,10 @@ def needs_gold(measure: object) -> bool:
 class Term:
     """A measure and what becomes of it in a reward; see `innersearch.config.TermSettings`.
 
+    It is reported under `name`, by default that of the measure.
+
     Raises:
-        ConfigError: There is no measure of that name.
+        ConfigError: There is no measure of that name, or it is none, or a number is none.
     """
 
     __slots__ = ("measure", "name", "role", "value", "weight")
@@ -131,10 +134,29 @@ class Term:
         weight: float = 1.0,
         role: Role = "add",
         value: float = 0.0,
+        name: str = "",
     ) -> None:
         self.measure = find_measure(measure) if isinstance(measure, str) else measure
-        self.name = measure if isinstance(measure, str) else name_of(measure)
+        self.name = name or (measure if isinstance(measure, str) else name_of(measure))
         self.weight, self.role, self.value = weight, role, value
+        self._demand_sense()
+
+    def _demand_sense(self) -> None:
+        measure = self.measure
+        if isinstance(measure, type) or not (isinstance(measure, GroupMeasure) or callable(measure)):
+            raise ConfigError(
+                f"{measure!r} is no measure: give a name, a function of a Scored trajectory, or an "
+                "object with of_group"
+            )
+        if self.role not in ("add", "gate", "otherwise"):
+            raise ConfigError(
+                f"{self.name}: a term has the role add, gate or otherwise, given {self.role!r}; a floor "
+                "is given to the Rubric"
+            )
+        for what in ("weight", "value"):
+            number = getattr(self, what)
+            if not isinstance(number, int | float) or not math.isfinite(number):
+                raise ConfigError(f"{self.name}: the {what} is a finite number, given {number!r}")
 
     def __repr__(self) -> str:
         return f"Term({self.name!r}, {self.weight}, {self.role!r}, {self.value})"
