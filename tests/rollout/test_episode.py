@@ -10,18 +10,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from innersearch.config import RolloutSettings, SearchSettings
 from innersearch.errors import ConfigError
-from innersearch.grammar import GRAMMARS, Action, tool_calls
+from innersearch.grammar import GRAMMARS, Action, MaskRule, tool_calls
 from innersearch.policy.base import Completion, Request
 from innersearch.rollout.context import Context, append, named, render, shorten
 from innersearch.rollout.episode import NO_MORE, Task
 from innersearch.rollout.rules import Rules
 from innersearch.rollout.run import Rollout
+from innersearch.rollout.segment import SegmentBuilder
 from innersearch.routing.router import always, parse_router
 from innersearch.search.base import SearchResult
 from innersearch.tools.base import Argument, Outcome, State, ToolRequest, ToolSchema
@@ -440,6 +441,14 @@ pieces_of_replies = st.lists(
     budget=st.sampled_from([0, 60, 120]),
     tokens=st.sampled_from([30, 2000]),
 )
+@example(replies=[["<access></access>"]], budget=0, tokens=30)
+@example(replies=[["<access></access>"]], budget=0, tokens=2000)
+@example(
+    replies=[["<access>x</access>"], ["<search>", "<search>", "</think>", "<access></access>"]],
+    budget=0,
+    tokens=30,
+)
+@example(replies=[["<search>a</search>"]] * 3, budget=60, tokens=2000)
 def test_every_token_is_trained_once_and_no_prompt_is_too_long(
     context: Context, replies: list[list[str]], budget: int, tokens: int
 ) -> None:
@@ -461,10 +470,36 @@ def test_every_token_is_trained_once_and_no_prompt_is_too_long(
         for segment in trajectory.segments[1:]:
             assert segment.prompt_len <= (budget or 259)
     for before, after in pairwise(trajectory.segments):
-        # A segment that goes on exactly where the one before was would be that one.
-        assert after.token_ids[: len(before.token_ids)] != before.token_ids
+        # A prompt that goes on exactly where the segment before was would have gone on with that one.
+        prompt = after.token_ids[: after.prompt_len]
+        assert prompt[: len(before.token_ids)] != before.token_ids
+    assert sum(sum(segment.sampled_mask) for segment in trajectory.segments) == len(policy.sampled)
     ids = [call.id for call in trajectory.calls]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("context", [append(), shorten(3), render(recent=2)], ids=str)
+def test_no_reply_begins_where_only_its_beginning_has_room(context: Context) -> None:
+    """The framework writes the beginning of a reply, and the policy needs a token behind it."""
+    heading = len(TOKENIZER.encode("<think>"))
+    reasons = set()
+    for room in range(len(PROMPT) + heading + 1, 100):
+        policy = Script([ASK] * 4, context=room)
+        trajectory = roll(policy, "asearcher", tools=[Notebook()], context=context)
+        assert max(len(segment.token_ids) for segment in trajectory.segments) <= room
+        reasons.add(trajectory.stop_reason)
+    assert StopReason.CONTEXT_FULL in reasons
+
+
+def test_what_is_shortened_keeps_what_stood_around_it() -> None:
+    """It is cut when the segment has gone on, perhaps to where part of a tag stands."""
+    builder = SegmentBuilder(TOKENIZER, PROMPT, MaskRule())
+    shown = builder.observation("all of it")
+    ids = TOKENIZER.encode("<search>a</search><info")
+    builder.add_sampled(Completion(ids, [], [], Finish.STOP))
+    later = builder.observation("all")
+    assert later.text == "rmation>all</information>"
+    assert shown.around(later).text == "<information>all</information>"
 
 
 def test_segments_are_shown_one_after_the_other() -> None:

@@ -155,7 +155,7 @@ class Episode:
             return StopReason.ANSWER
         if reason or (finish is Finish.EOS and not asked):
             return reason or StopReason.EOS
-        return self._out_of_turns() if self.left() else self._full()
+        return self._out_of_turns() if self._can_go_on() else self._full()
 
     def _before_answer(self, reply: Reply) -> tuple[list[Asking], bool]:
         """What is asked for before the first answer that counts, and whether there is one."""
@@ -251,12 +251,15 @@ class Episode:
         self, content: str, source: Source, mark: Mark, max_tokens: int | None = None
     ) -> StopReason | None:
         """Put text between tags of information, or into a new prompt; why there is no room, or None."""
+        if not self.left():
+            return self._full()
         builder = self.builder
         observation = partial(self._observation, builder, max_tokens)
         shown = observation(content)
         if not self.rules.context.appends:
             reply = builder.since(mark)
-            shorter = lambda characters: observation(content[:characters]).token_ids  # noqa: E731
+            # What is around it is that of this place, wherever the segment is by then.
+            shorter = lambda most: shown.around(observation(content[:most])).token_ids  # noqa: E731
             self._turns.append(Turn(*reply, shown.token_ids, shown.text, shorter))
             tokens = self.rules.context.prompt(self._history())
             rest = shown if tokens is None else builder.rest_of(tokens, shown)
@@ -267,7 +270,7 @@ class Episode:
         if self.rules.grammar.turns:
             builder.end_turn()
         builder.add_observation(shown, source)
-        if self.left() > 0:
+        if self._can_go_on():
             return None
         builder.roll_back(point)
         return StopReason.CONTEXT_FULL
@@ -290,7 +293,7 @@ class Episode:
 
     def _room(self) -> int:
         """Tokens that a prompt may have."""
-        context = self.sampler.context - 1
+        context = self.sampler.context - 1 - self.rules.heading
         return min(context, self.rules.settings.budget or context)
 
     def _begin_segment(self, tokens: Sequence[int]) -> StopReason | None:
@@ -316,7 +319,7 @@ class Episode:
         reason = self._append(str(malformed), Source.FORCED, mark)
         if reason:
             return reason
-        return self._out_of_turns() if self.left() else self._full()
+        return self._out_of_turns() if self._can_go_on() else self._full()
 
     def _turns_are_up(self) -> bool:
         most = self.rules.settings.max_turns
@@ -342,10 +345,14 @@ class Episode:
         spent = self._sampled + self.builder.sampled
         return max(0, min(self.rules.sampling.max_new_tokens - spent, room))
 
+    def _can_go_on(self) -> bool:
+        """Whether there is room for another reply and what the framework begins it with."""
+        return self.left() > 0 and len(self.builder) + self.rules.heading < self.sampler.context
+
     def _full(self) -> StopReason:
         """Which limit it is that leaves no token to write."""
         spent = self._sampled + self.builder.sampled >= self.rules.sampling.max_new_tokens
-        full = len(self.builder) >= self.sampler.context
+        full = len(self.builder) + self.rules.heading >= self.sampler.context
         return StopReason.CONTEXT_FULL if full and not spent else StopReason.TOKEN_BUDGET
 
     async def generate(self, stop: StopStrings | None, *, sample: int | None = None) -> Completion:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from innersearch.config import RolloutSettings
 from innersearch.grammar import TAGS, Grammar, MaskRule
+from innersearch.grammar.injection import encode_markup
 from innersearch.grammar.turns import Turns, turns_of
 from innersearch.policy.stops import StopStrings
 from innersearch.rollout.context import Context, append
@@ -47,6 +48,12 @@ class Rules:
     @cached_property
     def _always_listens(self) -> bool:
         return len(self._listening) < len(self.tools)
+
+    @cached_property
+    def heading(self) -> int:
+        """Tokens with which the framework begins a reply."""
+        begins = self.grammar.begins
+        return len(encode_markup(self.tokenizer, begins).token_ids) if begins else 0
 
     @property
     def acts_at_end(self) -> bool:

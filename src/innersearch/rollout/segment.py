@@ -75,6 +75,11 @@ class Observation(NamedTuple):
         """What they spell."""
         return "".join(piece for part, _ in self.parts for piece in part.pieces)
 
+    def around(self, other: Observation) -> Observation:
+        """What another one holds, with what is around this one."""
+        [held] = [part for part in other.parts if part[1]]
+        return Observation(tuple(held if part[1] else part for part in self.parts))
+
 
 class SegmentBuilder:
     """One segment in the making, from its prompt on.
