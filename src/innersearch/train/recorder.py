@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from innersearch.config import Recipe
-from innersearch.records import LineWriter, to_json
+from innersearch.records import LineWriter
 from innersearch.runs import Run, Step, figures
 from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_records
@@ -24,9 +23,9 @@ from innersearch.train.drift import Drift
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import Observer, step_metrics
 from innersearch.train.trl.colocated import WEIGHTS
+from innersearch.trajectories import to_line
 from innersearch.types import Trajectory
 
-_TRAJECTORY = TypeAdapter(Trajectory)
 _FROM_TRAINER = ("loss", "grad_norm", "learning_rate", *WEIGHTS)
 
 
@@ -75,7 +74,7 @@ class Recorder(TrainerCallback):
             metrics["policy/kl"] = self.drift.measure(trajectories)
         if self.apart is not None:
             metrics["policy/logprob_gap"] = self.apart(trajectories)
-        self._trajectories.write(*(to_json(_TRAJECTORY, t) for t in trajectories))
+        self._trajectories.write(*map(to_line, trajectories))
         return metrics
 
     def on_log(

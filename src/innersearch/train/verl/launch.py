@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from innersearch.config import Recipe
@@ -41,9 +40,8 @@ from innersearch.train.verl.cluster import (
     demand_vllm,
     machines,
 )
+from innersearch.trajectories import as_trajectory
 from innersearch.types import Question, Trajectory
-
-_TRAJECTORY = TypeAdapter(Trajectory)
 
 
 class _Stopped(TypedDict):
@@ -262,7 +260,7 @@ class Records:
         steps = [json.loads(line) for line in self._news(self.log)]
         # A step is logged after its last trajectory was written.
         for line in self._news(self.run.trajectories):
-            trajectory = _TRAJECTORY.validate_json(line)
+            trajectory = as_trajectory(json.loads(line), self.run.path, "trajectories.jsonl")
             self._trajectories.setdefault(trajectory.step, []).append(trajectory)
         for entry in steps:
             self._note(int(entry["step"]), entry["data"])

@@ -15,15 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from innersearch import prompts
 from innersearch.assemble.engines import open_engine
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError, InnersearchError, RunError, SearchError
 from innersearch.identity import use_day
 from innersearch.readers import as_question, read_questions
-from innersearch.records import LineWriter, to_json, write_json
+from innersearch.records import LineWriter, write_json
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import Run
@@ -34,6 +32,7 @@ from innersearch.tools.search import SearchTool
 from innersearch.train.tasks import rollout_of, shown_tools
 from innersearch.train.verl.outputs import failed
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
+from innersearch.trajectories import to_line
 from innersearch.types import Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 _FLOOR = 20
 """Rollouts before the share of failed ones is judged."""
-_TRAJECTORY = TypeAdapter(Trajectory)
 
 
 @dataclass
@@ -170,7 +168,7 @@ class Worker:
                 self.curriculum.observe(statistics.fmean(ems))
 
     def _write(self, trajectory: Trajectory) -> None:
-        line = to_json(_TRAJECTORY, trajectory)
+        line = to_line(trajectory)
         with _locked(self.run.trajectories.with_suffix(".lock")):
             # Opened each time, so that a line that a killed worker left unfinished is cut off.
             writer = LineWriter(self.run.trajectories)
