@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from innersearch import Agent, Question
 from innersearch.assemble.engines import ENGINES, open_engine, price_usd
 from innersearch.assemble.models import CONVENTIONS, MODELS, conventions_of, model_path
 from innersearch.assemble.policies import POLICIES, parse_policy
+from innersearch.assemble.recipes import open_recipe
 from innersearch.assemble.sources import SOURCES, load_questions
 from innersearch.cli import main
 from innersearch.config import NoiseSettings, Recipe, SearchSettings
@@ -21,9 +23,13 @@ from innersearch.data import catalogue
 from innersearch.errors import ConfigError
 from innersearch.evaluate.protocols import protocol
 from innersearch.extensions import Offers
+from innersearch.rollout.episode import Task
 from innersearch.routing.router import ROUTERS, Query, parse_router
 from innersearch.search.kinds import EngineKind
 from innersearch.search.wrappers.degraded import DegradedEngine
+from innersearch.testing import ScriptedPolicy
+from innersearch.tools.kinds import open_tools
+from innersearch.tools.search import SearchTool
 from innersearch.types import Source
 from innersearch.world.bundled import BUNDLED
 from tests.search_servers import Answer, LocalServer, ask
@@ -55,6 +61,7 @@ LISTED = Price(2.0, "2026, mine")
 KIND = web_kind(Dialect("ask", "/find", ("rows",), frozenset({"rows"}), "snippet", LISTED))
 """
 ROUTER = """
+from innersearch.rollout.episode import Task
 from innersearch.routing.router import Route, Router, Rule
 
 def make(values):
@@ -103,6 +110,37 @@ HOW = Protocol("riddling", ("riddles",), 0, "needles", "world", 64, k=2, max_sea
 
 def needles(scored):
     return 0.25 if scored.answer is None or "needle" not in scored.answer else 1.0
+"""
+TOOL = """
+from innersearch import Call, Document, Grammar, Kind, Outcome, SearchResult, Source, Tag, ToolSchema
+from innersearch.grammar import ANSWER, one
+from innersearch.tools.kinds import ToolKind
+
+class Clock:
+    schema = ToolSchema("clock", "Tell the time of a town.")
+
+    async def use(self, action, request, state):
+        result = SearchResult((Document("t", "", "noon in " + action.inputs[0]),))
+        return Outcome((result,), (Call(0, action.inputs[0], Source.RETRIEVER, tool="clock"),))
+
+    async def close(self):
+        closed.append(self)
+
+closed = []
+KIND = ToolKind(Clock.schema, Clock)
+HOW = Grammar(
+    "clocked",
+    {
+        Kind.THINK: Tag("<think>", "</think>"),
+        Kind.OPEN: Tag("<clock>", "</clock>"),
+        Kind.INFORMATION: Tag("<seen>", "</seen>"),
+        Kind.ANSWER: Tag("<answer>", "</answer>"),
+    },
+    {Kind.OPEN: one("clock"), Kind.ANSWER: one(ANSWER)},
+)
+
+def looked(scored):
+    return float(len(scored.calls))
 """
 MODEL = """
 from pathlib import Path
@@ -205,12 +243,13 @@ def test_a_policy_is_evaluated_and_trained(install: Install) -> None:
     install("mineral", POLICY, policies="mine = KIND")
     from innersearch.policy.loading import load_model, load_tokenizer
     from innersearch.train.run import _rollout
+    from innersearch.train.tasks import rubric_of
 
     tokenizer = load_tokenizer(str(BUNDLED))
     policy = parse_policy("mine").open(str(BUNDLED), tokenizer, max_batch=4)
     assert type(policy).__name__ == "Mine"
     recipe = Recipe.model_validate({"sampling": {"policy": "mine"}})
-    with _rollout(recipe, load_model(str(BUNDLED)), tokenizer, None) as rollout:
+    with _rollout(recipe, load_model(str(BUNDLED)), tokenizer, None, rubric_of(recipe)) as rollout:
         assert type(rollout.policy).__name__ == "Mine"
     with pytest.raises(ConfigError, match="or mine"):
         parse_policy("mine:http://x")
@@ -245,6 +284,41 @@ def test_a_benchmark_with_a_metric_of_its_own(
     head, line = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| ")][:2]
     assert head.split("|")[3].strip() == "needles"
     assert line.split("|")[3].strip().startswith("25.0")
+
+
+def test_a_tool_a_grammar_and_a_measure_that_a_recipe_names(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "clocked.toml"
+    file.write_text(
+        'model = "world"\ndata = "world:train"\nreward = "em + 0.5*looked"\n'
+        '[rollout]\ngrammar = "clocked"\ntools = ["clock"]\n'
+    )
+    assert main(["train", str(file)]) == 1
+    assert "unknown grammar 'clocked'" in capsys.readouterr().err
+    offers = {"tools": "clock = KIND", "grammars": "clocked = HOW", "measures": "looked = looked"}
+    install("clocking", TOOL, **offers)
+    assert main(["train", str(file), "--rollout.tools", "clokc"]) == 1
+    assert "unknown tool 'clokc'; did you mean 'clock'?" in capsys.readouterr().err
+    from clocking import closed
+
+    from innersearch.policy.loading import load_tokenizer
+    from innersearch.train.tasks import rollout_of
+
+    recipe, tokenizer = open_recipe(str(file)), load_tokenizer(str(BUNDLED))
+    policy = ScriptedPolicy(tokenizer, ["<clock>Lima</clock>", "<answer>noon</answer>"])
+    task = Task(Question("q", "What time is it?", ("noon",)), tuple(tokenizer.encode("when")), "q")
+    with rollout_of(recipe, policy, tokenizer, SearchTool.itself(recipe.search)) as rollout:
+        [trajectory] = rollout.run([task])
+    assert [(call.tool, call.input) for call in trajectory.calls] == [("clock", "Lima")]
+    assert "<seen>noon in Lima</seen>" in "".join(s.text for s in trajectory.segments[0].spans)
+    assert trajectory.reward == 1.5
+    assert len(closed) == 1
+    agent = Agent(policy, tokenizer)
+    [again] = agent.roll_out(["What time is it?"], grammar="clocked", tools=["clock"])
+    assert [call.tool for call in again.calls] == ["clock"]
+    with pytest.raises(ConfigError, match="two tools are called clock"):
+        open_tools(["clock", "clock"])
 
 
 def test_a_model_and_what_it_expects(install: Install) -> None:

@@ -517,7 +517,7 @@ def test_rules_are_those_of_today_by_default() -> None:
     assert (rules.grammar.name, rules.context.name, rules.turns) == ("tags", "append", None)
     assert rules.answer_stop is None
     assert RolloutSettings().model_dump() == {
-        **{"grammar": "tags", "context": "append", "budget": 0},
+        **{"grammar": "tags", "tools": (), "context": "append", "budget": 0},
         **{"max_turns": 0, "max_tokens_per_turn": 0, "last_turn": "end"},
     }
 

@@ -20,6 +20,7 @@ from innersearch.rollout.run import Rollout
 from innersearch.routing.router import Router, parse_router
 from innersearch.search.base import Engine
 from innersearch.tools.base import Tool
+from innersearch.tools.kinds import open_tools
 from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -42,7 +43,7 @@ class Agent:
         *,
         engine: Engine | str | None = None,
         router: Router | str = "",
-        tools: Sequence[Tool] = (),
+        tools: Sequence[Tool | str] = (),
         grammar: Grammar | str = "tags",
         context: str = "append",
         repetitions: int = 1,
@@ -60,7 +61,7 @@ class Agent:
             engine: Who answers its queries: an engine, or its name as on the command line. Without one
                 it searches its own memory.
             router: Which queries the engine answers; all of them by default.
-            tools: What else it can use.
+            tools: What else it can use: tools, or names that installed packages offer.
             grammar: How it writes.
             context: What it sees next; see `RolloutSettings`.
             repetitions: Trajectories per question.
@@ -77,8 +78,9 @@ class Agent:
             SearchError: Too many searches failed.
         """
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
+        others = open_tools(tools)
         text = self.prompt(prompt, tool)
-        schemas = [used.schema.function for used in (tool, *tools)] if written.turns else []
+        schemas = [used.schema.function for used in (tool, *others)] if written.turns else []
         tasks = self._tasks(questions, text, written, schemas, repetitions)
         rollout = Rollout(
             self.policy,
@@ -86,7 +88,7 @@ class Agent:
             Sampling(temperature, max_new_tokens or usual_length(text), seed),
             reward.score if reward else None,
             search=tool,
-            tools=tools,
+            tools=others,
             settings=RolloutSettings(context=context),
             written_in=written,
         )

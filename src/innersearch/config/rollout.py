@@ -15,6 +15,8 @@ class RolloutSettings(Settings):
 
     grammar: str = "tags"
     """How a policy writes: tags, r1-searcher, rag-r1, tool-call or asearcher."""
+    tools: tuple[str, ...] = ()
+    """What the policy can use beside search, by names that installed packages offer."""
     context: str = "append"
     """What the policy sees next: append (all of it), shorten:CHARACTERS (what was returned in full once,
     and then only its beginning) or render:TURNS (the question, the notes of its tools and the last few

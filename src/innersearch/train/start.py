@@ -22,6 +22,7 @@ from innersearch.errors import ConfigError
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
+from innersearch.tools.kinds import tool_kinds
 from innersearch.tools.search import SearchTool
 from innersearch.train.tasks import Measures, fitting, rubric_of
 from innersearch.types import Question
@@ -108,7 +109,7 @@ class Training:
         recipe without stages under the empty name.
 
         Raises:
-            ConfigError: A stage cannot be learnt.
+            ConfigError: A stage cannot be learnt, or names a tool or measure that there is not.
             DataError: There are no questions, or none that fits.
         """
         if not self.recipe.stage:
@@ -125,6 +126,7 @@ class Training:
 
     def _questions(self, recipe: Recipe) -> list[Question]:
         labelled = rubric_of(recipe, self.measures).needs_gold
+        tool_kinds(recipe.rollout.tools)
         if self.questions is None:
             found = load_questions(recipe.data, recipe.groups, labelled=labelled)
         else:

@@ -16,6 +16,7 @@ from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
 from innersearch.rewards import GroupMeasure, Measure, Rubric
 from innersearch.rollout.run import Rollout
+from innersearch.tools.kinds import open_tools, tool_kinds
 from innersearch.tools.search import SCHEMA, SearchTool
 from innersearch.types import Question, Sampling
 
@@ -100,8 +101,13 @@ def fitting(
 
 
 def shown_tools(recipe: Recipe) -> list[dict[str, Any]]:
-    """The schemas of the tools that a recipe's prompts show, where calls are turns of a chat."""
-    return [SCHEMA.function] if grammar_of(recipe.rollout.grammar).turns else []
+    """The schemas of the tools that a recipe's prompts show, where calls are turns of a chat.
+
+    Raises:
+        ConfigError: There is no tool of a name in it.
+    """
+    schemas = [SCHEMA, *(kind.schema for kind in tool_kinds(recipe.rollout.tools))]
+    return [schema.function for schema in schemas] if grammar_of(recipe.rollout.grammar).turns else []
 
 
 def rubric_of(recipe: Recipe, measures: Measures = NO_MEASURES) -> Rubric:
@@ -130,6 +136,7 @@ def rollout_of(
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
         search=search,
+        tools=open_tools(recipe.rollout.tools),
         settings=recipe.rollout,
         in_flight=2 * sampling.max_batch,
     )
