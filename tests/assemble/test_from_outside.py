@@ -311,7 +311,8 @@ def test_a_tool_a_grammar_and_a_measure_that_a_recipe_names(
     with rollout_of(recipe, policy, tokenizer, SearchTool.itself(recipe.search)) as rollout:
         [trajectory] = rollout.run([task])
     assert [(call.tool, call.input) for call in trajectory.calls] == [("clock", "Lima")]
-    assert "<seen>noon in Lima</seen>" in "".join(s.text for s in trajectory.segments[0].spans)
+    text = "".join(span.text for span in trajectory.segments[0].spans)
+    assert "<seen> Doc 1(Title: ) noon in Lima\n </seen>" in text
     assert trajectory.reward == 1.5
     assert len(closed) == 1
     agent = Agent(policy, tokenizer)
