@@ -49,7 +49,6 @@ import torch
 from bm25 import processor
 from scheduler import middle
 
-from innersearch.cli.simulator import HELD_OUT
 from innersearch.config import NoiseSettings, SimulatorSettings
 from innersearch.grammar import TAGS
 from innersearch.policy.base import Request
@@ -60,7 +59,7 @@ from innersearch.search.base import SearchRequest
 from innersearch.search.curriculum import Curriculum
 from innersearch.simulator.engine import SimulatedEngine, gold_answers, simulator_prompt
 from innersearch.simulator.loading import as_trained
-from innersearch.simulator.pairs import read_pairs
+from innersearch.simulator.pairs import HELD_OUT, read_pairs
 from innersearch.simulator.parsing import read_draft
 from innersearch.simulator.writers import LocalWriter, Prompt, encode_prompt
 from innersearch.types import Kind, Sampling

@@ -92,24 +92,12 @@ def calibrate_command(
 def _calibrate(
     evaluation: Evaluation, signal: Signal, wanted: Wanted, options: SearchOptions, folder: Path
 ) -> dict[str, Any]:
-    from innersearch.evaluate.calibrate import RATES, calibrate
-    from innersearch.routing.gate import save_gate
+    from innersearch.evaluate.calibrate import RATES, calibrate_model
 
     settings = cached_in(evaluation.search_settings(options.for_rule("always").choice()), folder)
     assert settings  # noqa: S101
     announce_cost(settings, (2 + len(RATES)) * len(evaluation.questions))
+    budget = folder / "budget.json"
     with Display() as display:
-        gate = calibrate(
-            lambda router, path: evaluation.run(
-                path,
-                settings.model_copy(update={"router": router}),
-                display.update,
-                path.name,
-                folder / "budget.json",
-            ),
-            signal,
-            wanted,
-            folder,
-        )
-    save_gate(Path(evaluation.path), gate)
-    return gate
+        show = display.update
+        return calibrate_model(evaluation, settings, signal, wanted, folder, show, budget_file=budget)

@@ -151,24 +151,17 @@ def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: b
 
 def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[str, dict[str, Any]]:
     """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
-    from innersearch.evaluate.calibrate import Wanted, calibrate
+    from innersearch.evaluate.calibrate import Wanted, calibrate_model
     from innersearch.evaluate.evaluation import Evaluation
-    from innersearch.routing.gate import gate_router, save_gate
+    from innersearch.routing.gate import gate_router
 
     world = conventions_named(NAME)
     settings = SearchSettings(engine=world.engine, **world.search)
     choices = {"max_new_tokens": recipe.sampling.max_new_tokens, "seed": recipe.seed}
     validation = load_questions("world:validation")[::_VALIDATION_STRIDE]
     calibration = Evaluation(str(run.model), validation, None, choices, resume=True)
-    gate = calibrate(
-        lambda router, path: calibration.run(
-            path, settings.model_copy(update={"router": router}), display.update, "calibration"
-        ),
-        _SIGNAL,
-        Wanted(em_loss=_EM_LOSS),
-        run.path / "calibration",
-    )
-    save_gate(run.model, gate)
+    name, wanted = "calibration", Wanted(em_loss=_EM_LOSS)
+    gate = calibrate_model(calibration, settings, _SIGNAL, wanted, run.path / name, display.update, name)
     sampled = {"samples": 64, "sample_questions": _SMALL_QUESTIONS}
     test = Evaluation(str(run.model), load_questions("world:test"), None, choices | sampled, resume=True)
     return {

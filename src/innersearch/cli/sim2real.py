@@ -8,19 +8,16 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
-from innersearch.assemble.choices import cached_in
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import default_folder
 from innersearch.cli.options import SearchOptions, announce_cost
 from innersearch.cli.progress import Display
 from innersearch.locks import held
-from innersearch.records import begun, write_json
+from innersearch.records import begun
 from innersearch.view.tables import comparison_table
 
 app = App(name="sim2real", help_format="plaintext")
-
-_STAGES = {"self": "self", "K = 1": "first:1", "K = 3": "first:3", "all": "always"}
 
 
 @app.default
@@ -56,20 +53,17 @@ def sim2real(
     """
     # Imported late: help and errors should not wait for torch.
     from innersearch.evaluate.evaluation import Evaluation
+    from innersearch.evaluate.sim2real import STAGES
+    from innersearch.evaluate.sim2real import sim2real as evaluate
 
     folder = output or default_folder("sim2real", model)
     questions = load_questions(data, groups, allow_sealed=True)
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     evaluation = Evaluation(model, questions, prompt, choices, resume=True)
-    rows = {}
-    stages = {n: evaluation.search_settings(options.for_rule(r).choice()) for n, r in _STAGES.items()}
+    stages = {n: evaluation.search_settings(options.for_rule(r).choice()) for n, r in STAGES.items()}
     announce_cost(stages["all"], (len(stages) - 1) * len(questions))
     with held(folder, "evaluation"), Display() as display:
         begun(folder, resume=resume, what="evaluation")
-        for name, settings in stages.items():
-            place = folder / _STAGES[name].replace(":", "-")
-            kept = cached_in(settings, folder)
-            rows[name] = evaluation.run(place, kept, display.update, name, folder / "budget.json")
-        write_json(folder / "summary.json", rows)
+        rows = evaluate(evaluation, stages, folder, display.update)
     stdout.print(comparison_table(rows))
     stdout.print(f"records  {folder}")

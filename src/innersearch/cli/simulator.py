@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 from cyclopts.validators import Number
 
-from innersearch.assemble.models import conventions_named, conventions_of, model_path
+from innersearch.assemble.models import model_path
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
@@ -20,18 +19,9 @@ from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.locks import locked
 from innersearch.records import write_json
-from innersearch.simulator.pairs import (
-    read_pairs,
-    split,
-    useful_pages,
-    write_pairs,
-    written_pairs,
-)
+from innersearch.simulator.pairs import read_pairs, written_pairs
 
 app = App(name="simulator", help_format="plaintext", help="Models that play the search engine.")
-
-HELD_OUT = "held-out.jsonl"
-"""The pairs in a simulator's directory that it was not trained on."""
 
 
 @app.command
@@ -151,30 +141,20 @@ def train(
         resume: Go on with what is in the output directory.
         settings: How to train; the world's model has defaults of its own.
     """
-    from innersearch.policy.loading import load_model, load_tokenizer
-    from innersearch.train.sft import tune
+    from innersearch.train.simulators import tune_simulator
 
-    path = model_path(model)
-    training, measuring = split(read_pairs(pairs), held_out)
-    tokenizer = load_tokenizer(path)
-    usual = conventions_of(tokenizer)
-    given = settings.model_dump(include=settings.model_fields_set)
-    settings = TuningSettings(**{**usual.tuning, **given})
-    simulator = SimulatorSettings(prompt=usual.simulator_prompt, words=words, gold=gold)
     with Display() as display:
         show = partial(display.update, "training")
-        tune(
-            load_model(path),
-            tokenizer,
-            training,
-            simulator,
-            settings,
+        tune_simulator(
+            model,
+            pairs,
             output,
+            settings,
+            SimulatorSettings(words=words, gold=gold),
+            held_out=held_out,
             resume=resume,
             on_step=lambda step, steps, loss: show(step, steps, f"loss {loss:.3f}"),
         )
-    (output / HELD_OUT).unlink(missing_ok=True)
-    write_pairs(output / HELD_OUT, measuring)
     stdout.print(f"simulator  {output}")
     stdout.print(f"next       innersearch simulator measure {output}")
 
@@ -211,29 +191,15 @@ def measure(
         max_new_tokens: Longest output of the simulator, in tokens.
         output: File of the figures; fidelity.json in the simulator's directory by default.
     """
-    from innersearch.simulator.loading import open_simulator
-    from innersearch.simulator.measure import fidelity, imitate
+    from innersearch.assemble.simulators import measure_simulator
     from innersearch.view.tables import fidelity_table
 
-    path = model_path(simulator)
     settings = SimulatorSettings(
-        mode=mode,
-        prompt=prompt or conventions_named(simulator).simulator_prompt,
-        gold=gold,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
+        mode=mode, prompt=prompt, gold=gold, temperature=temperature, max_new_tokens=max_new_tokens
     )
-    engine = open_simulator(path, settings)
-    found = useful_pages(read_pairs(pairs or Path(path) / HELD_OUT), max_queries)
-
-    async def run(display: Display) -> Any:
-        try:
-            return await imitate(engine, found, lambda n: display.update("writing", n, len(found)))
-        finally:
-            await engine.close()
-
     with Display() as display:
-        figures = fidelity(asyncio.run(run(display)))
+        figures = measure_simulator(simulator, settings, pairs, max_queries, display.update)
+    path = model_path(simulator)
     write_json(output or _beside(path), figures)
     stdout.print(fidelity_table({Path(path).name: figures}))
 

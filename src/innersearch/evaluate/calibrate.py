@@ -16,8 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, RunError
+from innersearch.evaluate.evaluation import Evaluation
 from innersearch.evaluate.stored import Searched
+from innersearch.progress import Progress, silent
+from innersearch.routing.gate import save_gate
 from innersearch.trajectories import read_parts
 from innersearch.types import ALL_GROUPS
 
@@ -72,6 +76,38 @@ def calibrate(evaluate: Evaluate, signal: str, wanted: Wanted, path: Path) -> di
         "n": always["n"],
         "search": always["search"],
     }
+
+
+def calibrate_model(
+    evaluation: Evaluation,
+    search: SearchSettings,
+    signal: str,
+    wanted: Wanted,
+    path: Path,
+    progress: Progress = silent,
+    name: str = "",
+    budget_file: Path | None = None,
+) -> dict[str, Any]:
+    """Calibrate the gate of a model, keep it beside the model, and return it; errors as `calibrate`.
+
+    Args:
+        evaluation: The model, and the questions to calibrate on.
+        search: What is searched; its router is replaced.
+        signal: The gate's signal.
+        wanted: What it is calibrated to.
+        path: Directory of the evaluations.
+        progress: Told how far it is.
+        name: What stands before it there; that of each evaluation's directory by default.
+        budget_file: Where calls of all evaluations are counted; each counts its own by default.
+    """
+
+    def evaluate(router: str, folder: Path) -> dict[str, Any]:
+        settings = search.model_copy(update={"router": router})
+        return evaluation.run(folder, settings, progress, name or folder.name, budget_file)
+
+    gate = calibrate(evaluate, signal, wanted, path)
+    save_gate(Path(evaluation.path), gate)
+    return gate
 
 
 def signal_values(folder: Path) -> list[float]:

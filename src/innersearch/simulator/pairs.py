@@ -27,6 +27,9 @@ from innersearch.stored import read_lines
 from innersearch.thoughts import spoken
 from innersearch.types import Document, Question
 
+HELD_OUT = "held-out.jsonl"
+"""The pairs in a simulator's directory that it was not trained on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
