@@ -20,7 +20,7 @@ from innersearch.rollout.run import Rollout
 from innersearch.simulator.writers import ChatWriter
 from innersearch.stored import read_json
 from innersearch.types import Sampling, StopReason, Trajectory
-from tests.rollout.test_rollout import tasks, tokenizer
+from tests.rollout.rolling import tasks, tokenizer
 from tests.search_servers import Answer, Asked, LocalServer
 from tests.simulator.writing import QUICK, ask_at, asked, engine, texts
 

@@ -16,7 +16,7 @@ from innersearch.prompts import render
 from innersearch.rollout.run import Rollout
 from innersearch.stored import read_json, read_lines
 from innersearch.types import Sampling, Source, StopReason, Trajectory
-from tests.rollout.test_rollout import index, plan, tasks, tokenizer
+from tests.rollout.rolling import index, plan, tasks, tokenizer
 from tests.search_servers import Answer, Asked, LocalServer
 
 QUICK = Patience(

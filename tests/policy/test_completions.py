@@ -27,7 +27,7 @@ from innersearch.types import Finish, Sampling, StopReason
 from innersearch.view.tables import evaluation_table
 from innersearch.world.bundled import BUNDLED
 from tests.model_servers import ModelServer
-from tests.rollout.test_rollout import TEST, index, model, plan, tasks, tokenizer
+from tests.rollout.rolling import TEST, index, model, plan, tasks, tokenizer
 from tests.search_servers import Answer, Asked
 
 QUESTIONS = TEST[::90]

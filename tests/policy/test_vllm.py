@@ -26,7 +26,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.stored import read_lines
 from innersearch.types import Question, Sampling
 from innersearch.world.bundled import BUNDLED
-from tests.rollout.test_rollout import TEST, index, model, plan, tokenizer
+from tests.rollout.rolling import TEST, index, model, plan, tokenizer
 
 pytestmark = pytest.mark.vllm
 QUESTIONS = TEST[::8]

@@ -3,193 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from innersearch import prompts
-from innersearch.config import SearchSettings
 from innersearch.errors import DataError, SearchError
 from innersearch.grammar import MaskRule
-from innersearch.policy.base import Completion, Request
-from innersearch.policy.loading import end_ids, load_model, load_tokenizer
-from innersearch.policy.transformers import TransformersPolicy
+from innersearch.policy.base import Completion
 from innersearch.rollout.episode import Task
-from innersearch.rollout.run import Rollout
-from innersearch.rollout.scheduler import AHEAD, in_order
 from innersearch.rollout.segment import SegmentBuilder
-from innersearch.routing.router import parse_router
 from innersearch.routing.signals import SIGNALS, Own
-from innersearch.search.base import Engine, SearchResult
-from innersearch.search.index.bm25 import BM25Engine
-from innersearch.tools.search import SearchTool
+from innersearch.search.base import SearchResult
+from innersearch.testing import ScriptedEngine
 from innersearch.types import (
     Call,
     Document,
     Finish,
     Kind,
     Question,
-    Sampling,
     Segment,
     Source,
-    Span,
     StopReason,
     Trajectory,
 )
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
-
-WORLD = Encyclopedia.generate()
-TEST = questions(WORLD, Split.TEST)
-BUDGET = 96
-"""Tokens of a response."""
-
-
-@cache
-def model() -> PreTrainedModel:
-    return load_model(str(BUNDLED))
-
-
-@cache
-def tokenizer() -> PreTrainedTokenizerFast:
-    return load_tokenizer(str(BUNDLED))
-
-
-@cache
-def index() -> BM25Engine:
-    return BM25Engine.from_documents(WORLD.documents())
-
-
-@dataclass
-class Late:
-    """An engine whose answers take random times; it watches how many searches run at once."""
-
-    engine: Engine = field(default_factory=index)
-    longest_s: float = 0.03
-    seed: int = 0
-    latency_s: float | None = 0.25
-    """What is written into the results; None leaves what is there."""
-    active: int = 0
-    most: int = 0
-    started: int = 0
-
-    def __post_init__(self) -> None:
-        self.name, self.source = self.engine.name, self.engine.source
-        self.identity = self.engine.identity
-        self._draw = random.Random(self.seed)
-
-    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
-        self.active, self.started = self.active + 1, self.started + 1
-        self.most = max(self.most, self.active)
-        try:
-            await asyncio.sleep(self._draw.random() * self.longest_s)
-            found = await self.engine.search(queries, k)
-        finally:
-            self.active -= 1
-        if self.latency_s is None:
-            return found
-        return [replace(result, latency_s=self.latency_s) for result in found]
-
-    async def close(self) -> None:
-        await self.engine.close()
-
-
-@dataclass
-class Scripted:
-    """An engine that answers what a function says."""
-
-    answer: Callable[[str], SearchResult | Awaitable[SearchResult]]
-    name = "scripted"
-    source = Source.WEB
-    identity: dict[str, Any] = field(default_factory=dict)
-
-    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
-        answers = [self.answer(query) for query in queries]
-        return [a if isinstance(a, SearchResult) else await a for a in answers]
-
-    async def close(self) -> None:
-        pass
-
-
-def plan(router: str, engine: Engine | None = None, **changes: Any) -> SearchTool:
-    chosen = {"k": 1, "style": "plain", "max_searches": 9, "max_error_rate": 1.0} | changes
-    settings = SearchSettings(router=router, **chosen)
-    return SearchTool(engine or Late(longest_s=0.0), parse_router(router), settings)
-
-
-def tasks(every: int = 75, repetitions: int = 1) -> list[Task]:
-    return [
-        Task(q, prompts.encode(tokenizer(), "world", q.question), q.id, repetition)
-        for q in TEST[::every]
-        for repetition in range(repetitions)
-    ]
-
-
-def rollout(
-    search: SearchTool | None,
-    temperature: float = 1.0,
-    *,
-    tokens: int = BUDGET,
-    in_flight: int = 512,
-    max_batch: int = 64,
-) -> Rollout:
-    policy = TransformersPolicy(model(), end_ids(model(), tokenizer()), max_batch=max_batch)
-    sampling = Sampling(temperature, tokens, seed=3)
-    search = search or SearchTool.itself()
-    return Rollout(policy, tokenizer(), sampling, search=search, in_flight=in_flight)
-
-
-def roll(
-    search: SearchTool | None,
-    temperature: float = 1.0,
-    wanted: Sequence[Task] | None = None,
-    **limits: int,
-) -> list[Trajectory]:
-    with rollout(search, temperature, **limits) as runner:
-        return runner.run(tasks() if wanted is None else wanted)
-
-
-def segment(trajectory: Trajectory) -> Segment:
-    [only] = trajectory.segments
-    return only
-
-
-def token_ids(trajectories: Sequence[Trajectory]) -> list[list[int]]:
-    return [segment(trajectory).token_ids for trajectory in trajectories]
-
-
-def text(trajectory: Trajectory) -> str:
-    return "".join(span.text for span in segment(trajectory).spans)
-
-
-def injected(trajectory: Trajectory) -> list[Span]:
-    """Spans that the policy did not write, the prompt apart."""
-    own = (Source.TEMPLATE, Source.POLICY, Source.SELF_SEARCH)
-    return [span for span in segment(trajectory).spans if span.source not in own]
-
-
-def content(span: Span) -> str:
-    """What stands between the tags of an injected block; this tokenizer puts a space before words."""
-    assert span.text.startswith("<information>")
-    assert span.text.endswith("</information>")
-    return span.text.removeprefix("<information>").removesuffix("</information>").strip()
-
-
-def writes_alone(wanted: Sequence[Task], temperature: float, tokens: int = BUDGET) -> list[Completion]:
-    """One uninterrupted generation per task, without episodes."""
-    policy = TransformersPolicy(model(), end_ids(model(), tokenizer()))
-    requests = [Request(task.prompt_ids, (task.group, task.repetition)) for task in wanted]
-    finished = dict(policy.stream(requests, Sampling(temperature, tokens, seed=3)))
-    return [finished[number] for number in range(len(wanted))]
-
+from tests.rollout.rolling import (
+    TEST,
+    Late,
+    content,
+    index,
+    injected,
+    model,
+    plan,
+    roll,
+    rollout,
+    segment,
+    tasks,
+    text,
+    token_ids,
+    tokenizer,
+    writes_alone,
+)
 
 # Who writes the information
 
@@ -364,7 +221,7 @@ def test_the_query_after_the_last_search_ends_the_trajectory() -> None:
 def test_a_long_observation_is_cut_and_closed() -> None:
     long = SearchResult((Document("d", "T", "Belira founded Goltek. " * 60),))
     seen = 0
-    for trajectory in roll(plan("always", Scripted(lambda query: long), max_tokens=20)):
+    for trajectory in roll(plan("always", ScriptedEngine(lambda query: long), max_tokens=20)):
         for span in injected(trajectory):
             seen += 1
             assert long.documents[0].text.startswith(content(span))
@@ -376,7 +233,7 @@ def test_a_long_observation_is_cut_and_closed() -> None:
 def test_an_observation_that_does_not_fit_ends_the_trajectory_without_it() -> None:
     long = SearchResult((Document("d", "T", "Belira founded Goltek. " * 200),))
     searched = 0
-    for trajectory in roll(plan("always", Scripted(lambda query: long), max_tokens=5000)):
+    for trajectory in roll(plan("always", ScriptedEngine(lambda query: long), max_tokens=5000)):
         assert injected(trajectory) == []
         assert len(trajectory.calls) == text(trajectory).count("</search>")
         if trajectory.calls:
@@ -463,7 +320,7 @@ async def forever() -> SearchResult:
 @pytest.mark.usefixtures("virtual_time")
 def test_a_trajectory_that_hangs_ends_in_time_with_what_it_has() -> None:
     wanted = tasks(90)
-    hanging = plan("always", Scripted(lambda query: forever()), timeout_s=3600)
+    hanging = plan("always", ScriptedEngine(lambda query: forever()), timeout_s=3600)
     ended = roll(hanging, 0.0, wanted)
     hung = 0
     for trajectory, alone in zip(ended, roll(None, 0.0, wanted), strict=True):
@@ -481,21 +338,22 @@ def test_a_time_out_of_the_engine_is_not_taken_for_the_trajectory_s() -> None:
         raise TimeoutError("the engine's own")
 
     asked = 0
-    for trajectory in roll(plan("always", Scripted(answer), timeout_s=3600)):
+    for trajectory in roll(plan("always", ScriptedEngine(answer), timeout_s=3600)):
         assert trajectory.stop_reason is not StopReason.TIMEOUT
         asked += len(trajectory.calls)
         assert all(call.error == "TimeoutError" for call in trajectory.calls)
         assert all(content(span) == "Search unavailable." for span in injected(trajectory))
     assert asked > 10
     with pytest.raises(SearchError, match=r"of 20 searches failed, more than .*TimeoutError"):
-        roll(plan("always", Scripted(answer), max_error_rate=0.2), wanted=tasks(30))
+        roll(plan("always", ScriptedEngine(answer), max_error_rate=0.2), wanted=tasks(30))
 
 
 def test_failed_and_empty_searches_are_read_as_such() -> None:
     results = {0: SearchResult(error="down"), 1: SearchResult(), 2: SearchResult(latency_s=2.5)}
     expected = {"down": "Search unavailable.", None: "No documents found."}
     seen = set()
-    for trajectory in roll(plan("always", Scripted(lambda query: results[len(query) % 3]))):
+    engine = ScriptedEngine(lambda query: results[len(query) % 3], source=Source.WEB)
+    for trajectory in roll(plan("always", engine)):
         for call, span in zip(trajectory.calls, injected(trajectory), strict=False):
             seen.add(call.error)
             assert content(span) == expected[call.error]
@@ -508,99 +366,14 @@ def test_too_many_failures_end_the_run_and_keep_what_was_finished() -> None:
     def answer(query: str) -> SearchResult:
         return SearchResult(error="quota") if len(query) % 2 else SearchResult()
 
-    with rollout(plan("always", Scripted(answer), max_error_rate=0.2)) as runner:
+    with rollout(plan("always", ScriptedEngine(answer), max_error_rate=0.2)) as runner:
         done = []
         with pytest.raises(SearchError, match=r"of \d+ searches failed, more than .*quota.*--resume"):
             done += runner.stream(tasks(30))
         assert runner.tally.calls >= 20
         assert runner.tally.failures > 0.2 * runner.tally.calls
-    with rollout(plan("always", Scripted(answer), max_error_rate=0.9)) as runner:
+    with rollout(plan("always", ScriptedEngine(answer), max_error_rate=0.9)) as runner:
         assert len(runner.run(tasks())) == len(tasks())
-
-
-# The scheduler
-
-
-def test_latencies_change_nothing_and_results_come_in_order() -> None:
-    wanted = tasks(60)
-    one = roll(plan("always", Late(seed=1)), wanted=wanted)
-    assert [trajectory.question for trajectory in one] == [task.question for task in wanted]
-    for seed, in_flight, max_batch in ((2, 512, 64), (3, 15, 12)):
-        late = Late(seed=seed)
-        assert roll(plan("always", late), wanted=wanted, in_flight=in_flight, max_batch=max_batch) == one
-        assert late.most <= in_flight
-
-
-def test_no_more_tasks_are_taken_than_may_be_in_flight() -> None:
-    taken = running = 0
-
-    def source() -> Iterator[int]:
-        nonlocal taken
-        for number in range(60):
-            taken += 1
-            assert taken <= finished + 7
-            yield number
-
-    async def work(number: int) -> int:
-        nonlocal running, finished
-        running += 1
-        assert running <= 7
-        await asyncio.sleep(random.Random(number).random() / 100)
-        running, finished = running - 1, finished + 1
-        return number
-
-    finished = 0
-
-    async def run() -> list[int]:
-        return [result async for result in in_order(source(), work, 7)]
-
-    assert asyncio.run(run()) == list(range(60))
-
-
-@pytest.mark.parametrize("ended", [1, 4])
-def test_closing_the_stream_early_leaves_nothing_running(ended: int) -> None:
-    wanted = tasks(30)
-    heads = [task.question.metadata["chain"][0] for task in wanted[:ended]]
-    hanging = 0
-
-    async def answer(query: str) -> SearchResult:
-        nonlocal hanging
-        if not any(head in query for head in heads):
-            hanging += 1
-            try:
-                await asyncio.Event().wait()
-            finally:
-                hanging -= 1
-        return SearchResult()
-
-    with rollout(plan("always", Scripted(answer)), 0.0, in_flight=20) as runner:
-        stream = runner.stream(wanted)
-        for _ in range(ended):
-            next(stream)
-        assert hanging > 0
-        stream.close()
-        assert hanging == 0
-        assert model().training is False
-        assert len(runner.run(wanted[:1])) == 1
-
-
-def test_the_first_error_ends_the_others() -> None:
-    ended = []
-
-    async def work(number: int) -> int:
-        try:
-            await asyncio.sleep(0.01 if number == 3 else 3600)
-        finally:
-            ended.append(number)
-        raise KeyError(number)
-
-    async def run() -> None:
-        async for _ in in_order(range(100), work, 9):
-            pass
-
-    with pytest.raises(KeyError, match="3"):
-        asyncio.run(run())
-    assert sorted(ended) == list(range(9))
 
 
 # Tokens that hold the end of a query and more
@@ -652,79 +425,7 @@ def test_questions_are_not_mixed_up_between_trajectories() -> None:
         marks[query] = f"Result {len(marks)}."
         return SearchResult((Document("d", "", marks[query]),))
 
-    for trajectory in roll(plan("always", Late(Scripted(answer))), wanted=tasks(60)):
+    for trajectory in roll(plan("always", Late(ScriptedEngine(answer))), wanted=tasks(60)):
         for call, span in zip(trajectory.calls, injected(trajectory), strict=False):
             assert content(span) == call.documents[0].text
     assert isinstance(TEST[0], Question)
-
-
-def test_one_slow_task_does_not_let_results_pile_up() -> None:
-    begun: list[int] = []
-
-    async def run() -> list[int]:
-        free = asyncio.Event()
-
-        async def work(task: int) -> int:
-            begun.append(task)
-            if task == 0:
-                await free.wait()
-            elif len(begun) == AHEAD * 5:
-                # Nothing else can begin; give it the chance before the slow one ends.
-                asyncio.get_running_loop().call_later(0.05, free.set)
-            return task
-
-        results = []
-        async for result in in_order(range(200), work, 5):
-            if not results:
-                assert len(begun) == AHEAD * 5
-            results.append(result)
-        return results
-
-    assert asyncio.run(run()) == list(range(200))
-    assert sorted(begun) == list(range(200))
-
-
-@pytest.mark.parametrize("turn", [1, 2])
-def test_an_interrupt_before_the_loop_runs_closes_cleanly(turn: int) -> None:
-    """Ctrl-C is as likely between two trajectories as within one."""
-
-    class Interrupted(asyncio.Runner):
-        turns = 0
-
-        def run(self, coroutine, **options):
-            self.turns += 1
-            if self.turns == turn:
-                self.get_loop().create_task(coroutine)
-                raise KeyboardInterrupt
-            return super().run(coroutine, **options)
-
-    policy = TransformersPolicy.of(model(), tokenizer(), 8)
-    rollout = Rollout(policy, tokenizer(), Sampling(1.0, 40), _runner=Interrupted())
-    with pytest.raises(KeyboardInterrupt), rollout:
-        rollout.run(tasks(30))
-
-
-@pytest.mark.parametrize("limit", [1, 2, 3, 8])
-@pytest.mark.parametrize("suspends", ["never", "always", "sometimes"])
-def test_tasks_end_whether_or_not_the_policy_suspends(limit: int, suspends: str) -> None:
-    """A worker that is never interrupted must not take the places of those who come before it."""
-
-    async def work(number: int) -> int:
-        if suspends == "always" or (suspends == "sometimes" and number % 3 == 0):
-            await asyncio.sleep(0)
-        return number
-
-    async def collect(count: int) -> list[int]:
-        return [number async for number in in_order(range(count), work, limit)]
-
-    async def bounded(count: int) -> list[int]:
-        running = asyncio.create_task(collect(count))
-        for _ in range(50 * (count + 10)):
-            if running.done():
-                return running.result()
-            await asyncio.sleep(0)
-        running.cancel()
-        raise AssertionError(f"no progress with {count} tasks")
-
-    for count in (0, 1, limit, 4 * limit, 4 * limit + 1, 50 * limit + 7):
-        assert asyncio.run(bounded(count)) == list(range(count))

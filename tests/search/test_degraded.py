@@ -24,7 +24,7 @@ from innersearch.search.wrappers.degraded import DegradedEngine
 from innersearch.train.monitors import step_metrics
 from innersearch.types import Document, Question, Source, Trajectory
 from innersearch.world.engine import world_engine
-from tests.rollout.test_rollout import TEST, injected, plan, roll, tasks
+from tests.rollout.rolling import TEST, injected, plan, roll, tasks
 
 DISTRACTORS = ("lower", "other", "removed")
 OTHERS = [question.question for question in TEST]

@@ -23,10 +23,10 @@ from innersearch.search.remote.retrieve import RemoteEngine
 from innersearch.search.wrappers.cached import CachedEngine
 from innersearch.search.wrappers.reliable import Reliable
 from innersearch.stored import read_lines
-from tests.rollout.test_rollout import (
+from innersearch.testing import ScriptedEngine
+from tests.rollout.rolling import (
     TEST,
     Late,
-    Scripted,
     index,
     model,
     plan,
@@ -162,7 +162,7 @@ def test_a_server_that_is_away_for_a_while_costs_nothing_but_time() -> None:
 
 def test_an_evaluation_with_too_many_failures_goes_on_once_the_engine_is_back(tmp_path: Path) -> None:
     """What failed before it stopped stays: a failed search is data."""
-    failing = Scripted(lambda query: SearchResult(error="quota used up"))
+    failing = ScriptedEngine(lambda query: SearchResult(error="quota used up"))
     failing.name, failing.source, failing.identity = index().name, index().source, index().identity
     with pytest.raises(SearchError, match=r"quota used up.*--resume"):
         run(tmp_path / "cut", failing, max_error_rate=0.5)
