@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,7 @@ from innersearch import (
     ToolSchema,
     Trajectory,
 )
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, DataError, InnersearchError
 from innersearch.grammar import ANSWER, one
 from innersearch.policy.loading import load_tokenizer
 from innersearch.testing import (
@@ -212,3 +214,124 @@ def test_trajectories_of_an_evaluation_are_read_back(tmp_path: Path) -> None:
     assert isinstance(read, Trajectory)
     assert read.answer == "Lima"
     assert next(iter(summary["em"].values()))["value"] == 1.0
+
+
+ASKED = [Question("q", "Who founded Coltek?", ("Belira",)), Question("r", "Where is Lima?", ("Peru",))]
+
+
+def both(*replies: str) -> list[str]:
+    return ["<search>capital of Peru</search>", "<answer>Lima</answer>", *replies]
+
+
+class Quiet:
+    name, source, identity = "quiet", Source.RETRIEVER, {"engine": "quiet"}
+
+    async def search(self, queries: list[str], k: int) -> list[SearchResult]:
+        raise asyncio.CancelledError
+
+    async def close(self) -> None:
+        pass
+
+
+class Unclosed:
+    name, source, identity = "unclosed", Source.RETRIEVER, {"engine": "unclosed"}
+
+    def search(self, queries: list[str], k: int) -> list[SearchResult]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"k": 0}, "k: Input should be greater than or equal to 1, given 0"),
+        ({"fuel": 1}, "unknown setting fuel; known: "),
+        ({"context": "forget"}, "context: no context 'forget': write append"),
+        ({"repetitions": 0}, "repetitions is a number of at least 1, given 0"),
+        ({"repetitions": "2"}, "repetitions is a number of at least 1, given '2'"),
+        ({"temperature": -1.0}, "temperature is a number of at least 0, given -1.0"),
+        ({"temperature": float("nan")}, "temperature is a number of at least 0, given nan"),
+        ({"max_new_tokens": -5}, "max_new_tokens is a number of at least 0, given -5"),
+        ({"reward": "nothing"}, "unknown measure 'nothing'"),
+        ({"engine": Unclosed()}, "type Unclosed lacks async search, async close"),
+        ({"engine": 3}, "type int lacks name, source, identity, async search, async close"),
+    ],
+)
+def test_what_cannot_be_rolled_out_is_told_in_a_line(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        list(agent(*both()).roll_out(ASKED, **given))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_questions_are_told_apart() -> None:
+    one = agent(*both())
+    with pytest.raises(DataError, match="2 questions have the id 'q'"):
+        list(one.roll_out([ASKED[0], ASKED[0]]))
+    with pytest.raises(DataError, match="3 is no Question"):
+        list(one.roll_out([3]))  # type: ignore[list-item]
+    for alone in (ASKED[0], ASKED[0].question):
+        assert [found.question.question for found in one.roll_out(alone)] == [ASKED[0].question]
+    assert list(one.roll_out([])) == []
+
+
+def test_a_reward_reads_what_was_written_in_its_grammar() -> None:
+    grammar = innersearch.grammar.GRAMMARS["r1-searcher"]
+    replies = ["<|begin_of_query|>Lima<|end_of_query|> so", "</think><answer>Peru</answer>"]
+    found = ScriptedEngine({"Lima": ["Lima is in Peru."]})
+    rubric = innersearch.Rubric.read("violates:r1-searcher")
+    chosen = {"engine": found, "grammar": grammar, "reward": rubric}
+    [trajectory] = agent(*replies).roll_out(ASKED[1], **chosen)
+    again = innersearch.score([trajectory], "violates:r1-searcher", grammar)
+    assert trajectory.reward == again[0].reward
+    assert trajectory.reward == rubric.written_in(grammar).score(trajectory)[0]
+
+
+def test_an_engine_that_lets_a_cancellation_out_failed() -> None:
+    found = list(agent(*both()).roll_out(ASKED, engine=Quiet(), max_error_rate=1.0))
+    assert [[call.error for call in one.calls] for one in found] == [["CancelledError"]] * 2
+
+
+def test_a_running_event_loop_is_told_what_to_do() -> None:
+    async def inside() -> None:
+        list(agent(*both()).roll_out(ASKED))
+
+    with pytest.raises(ConfigError, match=r"asyncio\.to_thread"):
+        asyncio.run(inside())
+
+
+def test_what_cannot_be_evaluated_leaves_nothing_behind(tmp_path: Path) -> None:
+    one = agent(*both())
+    for questions, settings, said in (
+        ([], {}, "there are no questions"),
+        ([ASKED[0]] * 2, {}, "2 questions have the id 'q'"),
+        (["who?"], {}, "'who\\?' is no Question"),
+        (ASKED, {"sample": 3}, "unknown setting sample; did you mean 'samples'"),
+        (ASKED, {"metrics": "nothing"}, "unknown measure 'nothing'"),
+    ):
+        with pytest.raises(InnersearchError, match=said):
+            innersearch.evaluate_agent(one, questions, tmp_path / "out", **settings)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="3 is no agent"):
+        innersearch.evaluate_agent(3, ASKED, tmp_path / "out")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_would_never_be_asked_is_refused(tmp_path: Path) -> None:
+    for engine in (ScriptedEngine({}), "world"):
+        with pytest.raises(ConfigError, match="never asks an engine"):
+            innersearch.train_agent("ssrl-world", tmp_path / "out", engine=engine)
+    with pytest.raises(DataError, match="there are no questions"):
+        innersearch.train_agent("ssrl-world", tmp_path / "out", questions=[])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"reward": [{"mesure": "em"}]}, "unknown setting reward.0.mesure; did you mean 'measure'"),
+        ({"trainer": {"step": 1}}, "unknown setting trainer.step; did you mean 'steps'"),
+    ],
+)
+def test_unknown_keys_of_recipes_have_a_hint(values: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        innersearch.train_agent("ssrl-world", tmp_path, **values)
+    assert said in str(error.value)

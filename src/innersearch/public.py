@@ -6,17 +6,20 @@ Each takes names as the command line does, or objects of one's own in their plac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from innersearch.assemble.agents import Agent, open_agent
+from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions
+from innersearch.assemble.given import settings as values
 from innersearch.assemble.models import usual_length
 from innersearch.assemble.recipes import recipe_with
 from innersearch.assemble.sources import load_questions
 from innersearch.config import SearchSettings
-from innersearch.errors import DataError
+from innersearch.errors import ConfigError, DataError, did_you_mean
+from innersearch.grammar import Grammar, grammar_of
 from innersearch.progress import Progress, silent
 from innersearch.rewards import Rubric
 from innersearch.trajectories import as_trajectory
@@ -43,21 +46,30 @@ def read_questions(source: str | Path, groups: Sequence[str] = ()) -> list[Quest
 
 
 def roll_out(
-    agent: Agent | str, questions: Sequence[Question | str], **options: Any
+    agent: Agent | str, questions: Iterable[Question | str] | Question | str, **options: Any
 ) -> Iterator[Trajectory]:
     """Let an agent, or the model of that name, answer questions; see `Agent.roll_out`."""
-    opened = open_agent(agent) if isinstance(agent, str) else agent
-    return opened.roll_out(questions, **options)
+    return _opened(agent).roll_out(questions, **options)
 
 
-def score(trajectories: Iterable[Trajectory], reward: str | Rubric) -> list[Trajectory]:
+def _opened(agent: Agent | str) -> Agent:
+    if not isinstance(agent, Agent | str):
+        raise ConfigError(f"{agent!r:.80} is no agent: give an Agent, or the name of a model")
+    return open_agent(agent) if isinstance(agent, str) else agent
+
+
+def score(
+    trajectories: Iterable[Trajectory], reward: str | Rubric, grammar: Grammar | str = "tags"
+) -> list[Trajectory]:
     """The trajectories with their rewards, by a rubric or a line such as `0.9*em + 0.1*format:strict`.
-    Where a term compares the members of a group, groups are whole and follow one another.
+    Where a term compares the members of a group, groups are whole and follow one another. `grammar` is
+    how they were written; a rubric has one of its own.
 
     Raises:
-        ConfigError: There is no measure of some name.
+        ConfigError: There is no measure or grammar of some name.
+        RunError: A measure fails.
     """
-    rubric = reward if isinstance(reward, Rubric) else Rubric.read(reward)
+    rubric = reward if isinstance(reward, Rubric) else Rubric.read(reward, grammar_of(grammar))
     pairs = ((trajectory, *rubric.score(trajectory)) for trajectory in trajectories)
     return rubric.settle([replace(t, reward=r, components=parts) for t, r, parts in pairs])
 
@@ -93,14 +105,22 @@ def evaluate_agent(
         The summary: every metric by group of questions with its n and 95 % interval.
 
     Raises:
+        ConfigError: A setting is unknown, or a name of something; or an event loop is running here.
+        DataError: There are no questions, or two of one id.
         RunError: `output` holds something else.
         SearchError: Too many searches failed; `resume` goes on.
     """
     from innersearch.evaluate.run import EvalSettings
     from innersearch.evaluate.run import evaluate as run
 
-    opened = open_agent(agent) if isinstance(agent, str) else agent
-    asked = load_questions(str(questions)) if isinstance(questions, str | Path) else list(questions)
+    demand_no_loop()
+    if unknown := settings.keys() - _names(EvalSettings):
+        name = min(unknown)
+        raise ConfigError(f"unknown setting {name}; {did_you_mean(name, _names(EvalSettings))}")
+    opened = _opened(agent)
+    asked = load_questions(str(questions)) if isinstance(questions, str | Path) else questions
+    asked = demand_questions(asked)
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     tool = opened.search(engine, router, **search)
     text = opened.prompt(settings.pop("prompt", ""), tool)
     settings = {"max_new_tokens": usual_length(text), "metrics": tuple(metrics), **settings}
@@ -151,14 +171,31 @@ def train_agent(
     """
     from innersearch.train.start import Silent, Training, resolved
 
+    demand_no_loop()
     if isinstance(questions, str | Path):
         overrides["data"], questions = str(questions), None
     if isinstance(engine, str):
         overrides["search"] = {**overrides.get("search", {}), "engine": engine}
-        engine = None
     chosen = recipe_with(recipe, overrides)
-    training = Training(resolved(chosen), engine, questions, measures, watcher or Silent())
+    if questions is not None:
+        questions = demand_questions(questions, told_apart=False)
+    if engine is not None:
+        _demand_asking(chosen)
+    own = None if engine is None or isinstance(engine, str) else demand_engine(engine)
+    training = Training(resolved(chosen), own, questions, measures, watcher or Silent())
     return training.start(Path(output), resume=resume)
+
+
+def _demand_asking(recipe: Recipe) -> None:
+    if not any(values.search.rule.asks for values in (recipe, *recipe.stages())):
+        raise ConfigError(
+            f"the recipe {recipe.name} never asks an engine, its search.router is "
+            f"{recipe.search.router}: add search={{'router': 'always'}}, or leave the engine out"
+        )
+
+
+def _names(settings: Any) -> set[str]:
+    return {field.name for field in fields(settings)}
 
 
 def open_engine(name: str, **search: Any) -> Engine:
@@ -174,7 +211,7 @@ def open_engine(name: str, **search: Any) -> Engine:
     """
     from innersearch.assemble.engines import open_engine as opened
 
-    return opened(SearchSettings(router="always", engine=name, **search))
+    return opened(values(SearchSettings, router="always", engine=name, **search))
 
 
 def read_trajectories(path: str | Path) -> Iterator[Trajectory]:

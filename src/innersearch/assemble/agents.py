@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
 from innersearch.assemble.engines import open_engine
+from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions, settings
 from innersearch.assemble.models import conventions_of, model_path, usual_length
 from innersearch.assemble.policies import parse_policy
 from innersearch.config import RolloutSettings, SearchSettings
 from innersearch.config.conventions import USUAL, Conventions
+from innersearch.errors import ConfigError
 from innersearch.grammar import Grammar, grammar_of
 from innersearch.policy.base import Policy
 from innersearch.rewards import Rubric
@@ -39,7 +42,7 @@ class Agent:
 
     def roll_out(
         self,
-        questions: Sequence[Question | str],
+        questions: Iterable[Question | str] | Question | str,
         *,
         engine: Engine | str | None = None,
         router: Router | str = "",
@@ -50,14 +53,14 @@ class Agent:
         temperature: float = 1.0,
         max_new_tokens: int = 0,
         seed: int = 0,
-        reward: Rubric | None = None,
+        reward: Rubric | str | None = None,
         prompt: str = "",
         **search: Any,
     ) -> Iterator[Trajectory]:
         """Let it answer questions, and yield the trajectories in their order as they end.
 
         Args:
-            questions: Questions, or their texts.
+            questions: Questions, or their texts; or one alone.
             engine: Who answers its queries: an engine, or its name as on the command line. Without one
                 it searches its own memory.
             router: Which queries the engine answers; all of them by default.
@@ -68,17 +71,20 @@ class Agent:
             temperature: 0 takes the most likely token.
             max_new_tokens: Longest trajectory without what is put in; what the prompt needs by default.
             seed: The same seed samples the same tokens.
-            reward: What trajectories are worth; they have no reward without it.
+            reward: What trajectories are worth, read by `grammar`; they have no reward without it.
             prompt: Name of the prompt text; what the model expects by default.
             search: Values of `SearchSettings`, such as `k`.
 
         Raises:
-            ConfigError: Something has no such name, or the policy cannot do what is asked of it.
-            DataError: A question leaves no room in the model's context.
+            ConfigError: Something has no such name or value, or an event loop is running here.
+            DataError: Two questions have the same id, or one leaves no room in the model's context.
             SearchError: Too many searches failed.
         """
+        demand_no_loop()
+        _demand_numbers(repetitions, temperature, max_new_tokens)
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
         others = open_tools(tools)
+        reward = _rubric(reward, written)
         text = self.prompt(prompt, tool)
         schemas = [used.schema.function for used in (tool, *others)] if written.turns else []
         tasks = self._tasks(questions, text, written, schemas, repetitions)
@@ -89,7 +95,7 @@ class Agent:
             reward.score if reward else None,
             search=tool,
             tools=others,
-            settings=RolloutSettings(context=context),
+            settings=settings(RolloutSettings, context=context),
             written_in=written,
         )
         with rollout:
@@ -97,13 +103,15 @@ class Agent:
 
     def _tasks(
         self,
-        questions: Sequence[Question | str],
+        questions: Iterable[Question | str] | Question | str,
         prompt: str,
         grammar: Grammar,
         tools: Sequence[dict[str, Any]],
         repetitions: int,
     ) -> list[Task]:
-        asked = [Question(str(i), q, ()) if isinstance(q, str) else q for i, q in enumerate(questions)]
+        given = [questions] if isinstance(questions, str | Question) else list(questions)
+        asked = [Question(str(i), q, ()) if isinstance(q, str) else q for i, q in enumerate(given)]
+        asked = demand_questions(asked) if asked else []
         texts = [question.question for question in asked]
         encoded = prompts.encode_all(self.tokenizer, prompt, texts, grammar=grammar, tools=tools)
         messages = [prompts.render(prompt, text, grammar) for text in texts]
@@ -121,14 +129,33 @@ class Agent:
         rule = parse_router(text) if isinstance(router, str) else router
         chosen = {**self.conventions.search, **given, "router": text}
         chosen |= {"engine": engine} if isinstance(engine, str) else {}
-        settings = SearchSettings(**chosen)
+        values = settings(SearchSettings, **chosen)
         if rule.asks and isinstance(engine, str):
-            engine = open_engine(settings)
-        return SearchTool(None if isinstance(engine, str) else engine, rule, settings)
+            engine = open_engine(values)
+        if engine is None or isinstance(engine, str):
+            return SearchTool(None, rule, values)
+        return SearchTool(demand_engine(engine), rule, values)
 
     def prompt(self, name: str, search: SearchTool) -> str:
         """The prompt text of a name; what the model expects where there is none."""
         return name or self.conventions.asks(real=search.router.every)
+
+
+def _rubric(reward: Rubric | str | None, grammar: Grammar) -> Rubric | None:
+    if isinstance(reward, str):
+        return Rubric.read(reward, grammar)
+    return reward.written_in(grammar) if reward else None
+
+
+def _demand_numbers(repetitions: int, temperature: float, max_new_tokens: int) -> None:
+    for name, value, least in (
+        ("repetitions", repetitions, 1),
+        ("temperature", temperature, 0),
+        ("max_new_tokens", max_new_tokens, 0),
+    ):
+        kinds = (int, float) if name == "temperature" else (int,)
+        if not isinstance(value, kinds) or not least <= value < math.inf:
+            raise ConfigError(f"{name} is a number of at least {least}, given {value!r}")
 
 
 def open_agent(

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from innersearch.assemble.given import reason
 from innersearch.config import Recipe
 from innersearch.config.earlier import demand_todays_keys
-from innersearch.errors import ConfigError, DataError, InnersearchError, RunError, did_you_mean
+from innersearch.errors import ConfigError, DataError, RunError
 from innersearch.rows.files import text_of
 from innersearch.stored import read_json
 
@@ -138,18 +139,4 @@ def _validated(path: Path, values: Any, *, recorded: bool = False) -> Recipe:
     try:
         return Recipe.recorded(values) if recorded else Recipe.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_reason(error)}") from error
-
-
-def _reason(error: ValidationError) -> str:
-    """What is wrong with the first wrong setting of a recipe."""
-    first = error.errors()[0]
-    name, given = ".".join(map(str, first["loc"])) or "recipe", first["input"]
-    if first["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in first["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown setting {name}; {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
-    if isinstance(ours := first.get("ctx", {}).get("error"), InnersearchError):
-        return f"{name}: {ours}"
-    return f"{name}: {first['msg']}" + ("" if isinstance(given, dict) else f", given {given!r}")
+        raise ConfigError(f"{path}: {reason(error, Recipe)}") from error

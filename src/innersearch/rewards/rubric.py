@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from itertools import groupby
 from types import MappingProxyType
@@ -104,6 +105,12 @@ class Rubric:
             raise ConfigError(
                 f"reward: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
             ) from error
+
+    def written_in(self, grammar: Grammar) -> Rubric:
+        """The same for policies that write so."""
+        found = copy(self)
+        found.grammar = grammar
+        return found
 
     def _measures(self, shape: str) -> dict[str, Measure]:
         """What is measured of each trajectory, under the names it is reported by."""

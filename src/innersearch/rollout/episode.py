@@ -212,7 +212,10 @@ class Episode:
             outcome = await tool.use(action, request, self.state)
         except InnersearchError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Some clients let out that they cancelled something of their own.
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             _log.warning("the tool %s failed", action.tool, exc_info=error)
             return failed(action, type(error).__name__)
         if len(outcome.results) != len(action.inputs) or len(outcome.calls) != len(action.inputs):
@@ -380,3 +383,9 @@ class Episode:
         if sample is not None:
             return (*self.identity, made, "sample", sample)
         return (*self.identity, made) if made else self.identity
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants the task that runs to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
