@@ -30,7 +30,7 @@ from innersearch.train.verl.outputs import to_outputs
 from innersearch.types import Segment, Trajectory
 from innersearch.world.bundled import BUNDLED
 from tests.train.test_trl import MaskRule, trainer_of
-from tests.train.test_verl import segment, trajectory
+from tests.train.verl_runs import segment, trajectory
 
 Weights = dict[str, torch.Tensor]
 

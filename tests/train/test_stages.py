@@ -26,7 +26,7 @@ from innersearch.train.imitation import KEPT, _demand_tokens, _row
 from innersearch.train.samples import samples
 from innersearch.types import Finish, Kind, Source, Span
 from innersearch.world.bundled import BUNDLED
-from tests.train.test_verl import segment, trajectory
+from tests.train.verl_runs import segment, trajectory
 
 RECIPE = """
 name = "two"

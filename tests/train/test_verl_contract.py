@@ -34,7 +34,7 @@ from innersearch.train.verl.cluster import Machine, check_keys, demand_machines
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.types import StopReason
 from innersearch.world.bundled import BUNDLED
-from tests.train.test_verl import QUESTIONS, RECIPE, SEARCHING, rolled_out, segment, trajectory
+from tests.train.verl_runs import QUESTIONS, RECIPE, SEARCHING, rolled_out, segment, trajectory
 from tests.verl_servers import Repeating, World
 
 pytest.importorskip("verl")
