@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,14 +93,20 @@ def test_unknown_names_are_refused() -> None:
     ],
 )
 def test_examples_run_as_they_stand(
-    example: str, arguments: list[str], said: str, tmp_path: Path
+    example: str,
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     first = ["world"] if example == "evaluate.py" else []
-    command = [sys.executable, EXAMPLES / example, *first, tmp_path / "out", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert said in done.stdout
-    assert not done.stderr
+    given = [str(EXAMPLES / example), *first, str(tmp_path / "out"), *arguments]
+    monkeypatch.setattr(sys, "argv", given)
+    runpy.run_path(given[0], run_name="__main__")
+    shown = capfd.readouterr()
+    assert said in shown.out
+    assert not shown.err
     assert len((EXAMPLES / example).read_text().splitlines()) <= (
         12 if first or "train" in example else 45
     )
