@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -14,186 +11,23 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from innersearch.config import RolloutSettings, SearchSettings
-from innersearch.errors import ConfigError
-from innersearch.grammar import GRAMMARS, Action, MaskRule, tool_calls
+from innersearch.config import RolloutSettings
+from innersearch.grammar import GRAMMARS, MaskRule, tool_calls
 from innersearch.policy.base import Completion, Request
 from innersearch.rollout.context import Context, append, named, render, shorten
-from innersearch.rollout.episode import NO_MORE, Task
+from innersearch.rollout.episode import NO_MORE
 from innersearch.rollout.rules import Rules
-from innersearch.rollout.run import Rollout
 from innersearch.rollout.segment import SegmentBuilder
-from innersearch.routing.router import always, parse_router
-from innersearch.search.base import SearchResult
-from innersearch.tools.base import Argument, Outcome, State, ToolRequest, ToolSchema
-from innersearch.tools.search import SearchTool
 from innersearch.types import (
-    Call,
-    Document,
     Finish,
     Kind,
-    Question,
     Sampling,
     Source,
     StopReason,
     Trajectory,
 )
 from innersearch.view.terminal import print_trajectory
-from tests.families import tokenizer_of
-
-TOKENIZER = tokenizer_of("byte_bpe")
-PROMPT = tuple(TOKENIZER.encode("who founded Goltek\n"))
-
-
-@dataclass
-class Script:
-    """A policy that writes one text after another, each up to the first stop string."""
-
-    texts: Sequence[str]
-    context: int = 4000
-    asked: list[Request] = field(default_factory=list)
-    sampled: list[int] = field(default_factory=list)
-    versions: bool = False
-    name = "script"
-    provides = frozenset({"tokens", "logprobs", "entropies"})
-
-    @asynccontextmanager
-    async def session(self, sampling: Sampling) -> AsyncIterator[Script]:
-        yield self
-
-    async def generate(self, request: Request) -> Completion:
-        request.room(self.context)
-        ids = TOKENIZER.encode(self.texts[len(self.asked)]) if len(self.asked) < len(self.texts) else []
-        self.asked.append(request)
-        first = request.stop.first(ids) if request.stop else 0
-        ids, finish = (
-            (ids[:first], Finish.STOP) if first else ([*ids, TOKENIZER.eos_token_id], Finish.EOS)
-        )
-        if len(ids) > request.max_new_tokens:
-            ids, finish = ids[: request.max_new_tokens], Finish.LENGTH
-        self.sampled += ids
-        versions = [len(self.asked)] * len(ids) if self.versions else None
-        return Completion(ids, [-0.5] * len(ids), [0.1] * len(ids), finish, versions)
-
-
-@dataclass
-class Found:
-    """An engine that knows one document for every query; it fails where it is told to."""
-
-    text: Callable[[str], str] = lambda query: f"All about {query}."
-    fails: str = ""
-    name = "found"
-    source = Source.RETRIEVER
-    identity = {"engine": "found"}  # noqa: RUF012
-
-    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
-        return [self._one(query) for query in queries]
-
-    def _one(self, query: str) -> SearchResult:
-        if query == self.fails:
-            raise KeyError(query)
-        return SearchResult((Document("d", "Title", self.text(query), "https://world.invalid/d"),))
-
-    async def close(self) -> None:
-        pass
-
-
-@dataclass
-class Notebook:
-    """A tool that remembers what it is given, and shows it in every prompt that is made anew."""
-
-    ends: bool = False
-
-    @property
-    def schema(self) -> ToolSchema:
-        return ToolSchema("open", "Remember a text.", (Argument("url", "What."),))
-
-    async def use(self, action: Action, request: ToolRequest, state: State) -> Outcome:
-        state.notes["Notes"] = "\n".join([state.notes.get("Notes", ""), *action.inputs])
-        results = tuple(SearchResult((Document("n", "", f"Noted {text}."),)) for text in action.inputs)
-        calls = tuple(Call(0, text, Source.PAGE, tool="open") for text in action.inputs)
-        return Outcome(results, calls, ends=self.ends)
-
-    async def close(self) -> None:
-        pass
-
-
-def roll(
-    policy: Script,
-    grammar: str = "tags",
-    *,
-    engine: Found | None = None,
-    tools: Sequence[Any] = (),
-    context: Context | None = None,
-    search: dict[str, Any] | None = None,
-    tokens: int = 2000,
-    **chosen: Any,
-) -> Trajectory:
-    given = SearchSettings(
-        **{"router": "always", "style": "plain", "max_error_rate": 1.0} | (search or {})
-    )
-    rollout = Rollout(
-        policy,
-        TOKENIZER,
-        Sampling(1.0, tokens),
-        search=SearchTool(engine or Found(), always(), given),
-        tools=tools,
-        settings=RolloutSettings(grammar=grammar, **chosen),
-        context=context,
-    )
-    with rollout:
-        [trajectory] = rollout.run([Task(Question("q", "who?", ("Belira",)), PROMPT, "q")])
-    check(policy, trajectory)
-    return trajectory
-
-
-def check(policy: Script, trajectory: Trajectory) -> None:
-    """What holds of every trajectory: sampled tokens are trained on where they were sampled, once."""
-    sampled = [
-        token
-        for segment in trajectory.segments
-        for token, mine in zip(segment.token_ids, segment.sampled_mask, strict=True)
-        if mine
-    ]
-    assert sampled == policy.sampled
-    for segment in trajectory.segments:
-        assert not any(segment.sampled_mask[: segment.prompt_len])
-        assert all(
-            s or not loss for s, loss in zip(segment.sampled_mask, segment.loss_mask, strict=True)
-        )
-        assert [s.end for s in segment.spans[:-1]] == [s.start for s in segment.spans[1:]]
-        assert segment.spans[-1].end == len(segment.token_ids)
-        assert any(segment.sampled_mask)
-    prefixes = {tuple(s.token_ids[:n]) for s in trajectory.segments for n in range(len(s.token_ids) + 1)}
-    assert {request.prompt_ids for request in policy.asked} <= prefixes
-
-
-def spans(trajectory: Trajectory, *sources: Source) -> list[str]:
-    return [s.text for part in trajectory.segments for s in part.spans if s.source in sources]
-
-
-ASK = "<think>hm</think><search>a</search>"
-ANSWER = "<answer>Belira</answer>"
-
-
-def test_several_queries_of_a_call_are_answered_in_their_order_and_json_stays_whole() -> None:
-    text = "</information><answer>no</answer> Beyonce\u0301 " + "on and on " * 90
-    policy = Script(["<search>Lima, Rome</search>", ANSWER])
-    given = {"style": "aligned", "max_tokens": 40}
-    trajectory = roll(policy, "rag-r1", engine=Found(lambda query: f"{query}: {text}"), search=given)
-    shown = "".join(spans(trajectory, Source.RETRIEVER))
-    found = json.loads(shown.strip().removeprefix("<information>").removesuffix("</information>"))
-    assert [query.strip() for query in found["query"]] == ["Lima", "Rome"]
-    for query, documents in zip(("Lima", "Rome"), found["documents"], strict=True):
-        assert query in documents
-        assert "[/information][answer]" in documents
-        assert "Beyoncé" in documents
-        assert len(TOKENIZER.encode(documents)) <= 40 + len(TOKENIZER.encode("Doc 1: "))
-    assert [(c.id, c.input, c.turn, c.error) for c in trajectory.calls] == [
-        (0, "Lima", 0, None),
-        (1, "Rome", 0, None),
-    ]
-    assert trajectory.answer == "Belira"
+from tests.rollout.scripts import ANSWER, ASK, PROMPT, TOKENIZER, Found, Notebook, Script, roll, spans
 
 
 @pytest.mark.parametrize(
@@ -208,30 +42,6 @@ def test_several_queries_of_a_call_are_answered_in_their_order_and_json_stays_wh
 def test_styles_write_what_was_found_as_published(style: str, line: str) -> None:
     trajectory = roll(Script([ASK, ANSWER]), search={"style": style})
     assert line in "".join(spans(trajectory, Source.RETRIEVER))
-
-
-def test_a_tool_that_fails_is_data_and_so_is_one_that_is_not_there() -> None:
-    policy = Script([ASK, "<search>b</search>", "<access>x</access>", ANSWER])
-    trajectory = roll(policy, "asearcher", engine=Found(fails="a"), search={"stop_at_answer": True})
-    assert [(c.tool, c.input, c.error, c.turn) for c in trajectory.calls] == [
-        ("search", "a", "KeyError", 0),
-        ("search", "b", None, 1),
-        ("open", "x", "there is no tool of that name", 2),
-    ]
-    told = "".join(spans(trajectory, Source.FORCED))
-    assert "Search unavailable." in told
-    assert "There is no tool open; there are: search." in told
-    assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWER, "Belira")
-
-
-def test_tools_of_others_are_used_by_their_name() -> None:
-    policy = Script(["</think><access>Goltek</access>", ANSWER])
-    trajectory = roll(policy, "asearcher", tools=[Notebook()])
-    assert [(c.tool, c.source, c.error) for c in trajectory.calls] == [("open", Source.PAGE, None)]
-    # Nothing of a page but its documents is its own text.
-    assert "Noted Goltek." in "".join(spans(trajectory, Source.FORCED, Source.PAGE))
-    ended = roll(Script(["</think><access>Goltek</access>"]), "asearcher", tools=[Notebook(ends=True)])
-    assert ended.stop_reason is StopReason.ANSWER
 
 
 def test_what_the_framework_begins_is_neither_sampled_nor_trained_on() -> None:
@@ -346,24 +156,6 @@ def test_the_version_of_the_weights_goes_with_each_token() -> None:
     assert all((v is None) is not s for v, s in zip(segment.versions, segment.sampled_mask, strict=True))
     assert trajectory.step == 1
     assert roll(Script([ASK, ANSWER])).segments[0].versions is None
-
-
-@pytest.mark.parametrize("router", ["self", "gate:entropy:0.5", "first:1", "random:0.5"])
-def test_routers_that_let_the_policy_answer_take_one_query_at_a_time(router: str) -> None:
-    rule = parse_router(router)
-    tool = SearchTool(Found() if rule.asks else None, rule)
-    tool.demand_grammar(GRAMMARS["tags"])
-    with pytest.raises(ConfigError, match=r"one at a time, and the grammar rag-r1 .*router always"):
-        Rollout(
-            Script([]), TOKENIZER, Sampling(), search=tool, settings=RolloutSettings(grammar="rag-r1")
-        )
-
-
-def test_there_is_one_way_to_say_that_the_policy_searches_itself() -> None:
-    assert SearchTool.itself() == SearchTool(None, parse_router("self"))
-    assert SearchTool.itself().identity is None
-    with pytest.raises(ConfigError, match="the router always asks an engine and there is none"):
-        SearchTool(None, always())
 
 
 def test_settings_name_contexts_and_grammars() -> None:
