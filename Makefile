@@ -27,7 +27,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Builds the embedded world from its seed and compares it with the shipped one (about 15 minutes).
+# Builds the embedded world from its seed and compares it with the bundled one (about 15 minutes).
 test-build: $(INSTALLED)
 	$(BIN)/pytest -m build
 

@@ -6,7 +6,7 @@
     python benchmarks/golden.py compare DIR OTHER                               two records of before
 
 `scripted` takes seconds and is the same on every machine: fixed tokens stand for the policy. `model`,
-`recipes` and `eval` run the shipped model, whose samples follow from rounding as well: they are compared
+`recipes` and `eval` run the bundled model, whose samples follow from rounding as well: they are compared
 with records of the same machine and versions. Floats may differ by 2e-4, all else must be equal.
 """
 
@@ -77,13 +77,13 @@ def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, question: str) -> tu
 
 @cache
 def world_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer of the shipped model."""
+    """The tokenizer of the bundled model."""
     return load_tokenizer(str(BUNDLED))
 
 
 @cache
 def world_policy() -> Policy:
-    """The shipped model."""
+    """The bundled model."""
     return TransformersPolicy.of(load_model(str(BUNDLED)), world_tokenizer(), 64)
 
 
@@ -316,7 +316,7 @@ class Script:
 
 
 def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
-    """The shipped model's, byte-level BPE, and BPE with bytes for what it does not know."""
+    """The bundled model's, byte-level BPE, and BPE with bytes for what it does not know."""
     kept = json.loads(gzip.decompress((RESULTS / "tokenizers.json.gz").read_bytes()))
     found = {"world": world_tokenizer()}
     for name, text in kept.items():
@@ -387,7 +387,7 @@ def record_scripted() -> Iterator[Record]:
                 yield {"case": f"{family}: {case.name}", **plain(data)}
 
 
-# The shipped model, in this process and by commands.
+# The bundled model, in this process and by commands.
 
 
 def chosen() -> list[Question]:
@@ -397,7 +397,7 @@ def chosen() -> list[Question]:
 
 
 def record_model() -> Iterator[Record]:
-    """The shipped model over its own encyclopedia, greedy and sampled."""
+    """The bundled model over its own encyclopedia, greedy and sampled."""
     policy, tokenizer = world_policy(), world_tokenizer()
     for case in MODEL:
         for temperature, repetitions in ((0.0, 1), (1.0, 2)):

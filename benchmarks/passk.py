@@ -50,7 +50,7 @@ SHORT, LONG, LONG_SHARE, TOKEN_S = 20, 4000, 0.01, 1e-3
 class Scripted:
     """A policy whose responses need no model; see `innersearch.policy.base.Policy`."""
 
-    name, tells, context = "scripted", frozenset({"tokens", "logprobs", "entropies"}), 1 << 20
+    name, provides, context = "scripted", frozenset({"tokens", "logprobs", "entropies"}), 1 << 20
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         texts = (f"<think>x</think><answer>{word}</answer>" for word in ("Kaney", "Nemie", "Tilorn"))

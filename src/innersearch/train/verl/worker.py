@@ -1,4 +1,4 @@
-"""What the episodes of one verl worker share: recipe, search plan, records, and the count of failures.
+"""What the episodes of one verl worker share: recipe, search tool, records, and the count of failures.
 
 verl makes an agent loop for every rollout, in several processes. Each process has one `Worker`, and all
 of them append to the same file of trajectories, under a lock.
