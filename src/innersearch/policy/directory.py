@@ -24,6 +24,8 @@ def demand_directory(path: str) -> None:
         if (local / "adapter_config.json").is_file() and not (local / "config.json").is_file():
             _refuse_adapters(local)
         if not (local / "config.json").is_file():
+            if files := sorted(local.glob("*.gguf")):
+                raise ModelError(f"{path} holds GGUF files: give one of them, such as {files[0]}")
             raise ModelError(
                 f"{path} is no Hugging Face model directory: it has no config.json; give the "
                 "directory that save_pretrained wrote"

@@ -15,6 +15,7 @@ from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, ModelError
 from innersearch.identity import snapshot
 from innersearch.net.patience import CallSettings
+from innersearch.policy.gguf import model_directory
 from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rows.files import directory
@@ -65,6 +66,7 @@ def demand_simulator(path: str, settings: SimulatorSettings) -> None:
         ModelError: There is no such model.
     """
     as_trained(path, settings)
+    path = model_directory(path)
     demand_loadable(path, load_tokenizer(path))
 
 
@@ -76,6 +78,7 @@ def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | No
         ModelError: There is no such model.
     """
     if not is_address(name):
+        name = model_directory(name)
         model, tokenizer = load_model(name), load_tokenizer(name)
         policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)
         folder = snapshot(name)

@@ -1,0 +1,1 @@
+"""Questions about real facts: countries, cities, elements, and quizzes of others."""
