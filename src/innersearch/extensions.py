@@ -76,7 +76,7 @@ class Offers(Generic[T]):
     def _loaded(self, entry: metadata.EntryPoint) -> T:
         try:
             offered = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"the {self.what} {entry.name!r} cannot be loaded from {entry.value}: "
                 f"{type(error).__name__}: {error}; mend or uninstall the package that offers it"

@@ -339,12 +339,14 @@ def test_all_of_ours_can_be_had(offers: Offers) -> None:
 
 def test_what_a_package_offers_wrongly_is_said_in_one_line(install: Install) -> None:
     install("broken", "raise RuntimeError('no way')", engines="sad = KIND")
+    install("leaving", "raise SystemExit(3)", engines="gone = KIND")
     install("strange", "KIND = 7", engines="odd = KIND")
     install("one", ENGINE, engines="twice = KIND")
     install("two", ENGINE, engines="twice = KIND")
     install("thief", ENGINE, engines="world = KIND")
     said = {
         "sad": "cannot be loaded from broken:KIND: RuntimeError: no way; mend or uninstall",
+        "gone": "cannot be loaded from leaving:KIND: SystemExit: 3; mend or uninstall",
         "odd": "at strange:KIND is of type int: its package must offer a EngineKind",
         "twice": r"several packages offer the engine 'twice' \(one:KIND, two:KIND\)",
     }

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from innersearch.cli.console import SafeConsole, printable
+from innersearch.cli.progress import Display
 
 HOSTILE = {
     "\x1b]52;c;aGVsbG8=\x07": "",
@@ -63,3 +64,20 @@ def test_all_that_a_console_prints_is_safe() -> None:
     assert not set("\x1b\x9b\x9d\x07") & set(written)
     assert "plain" in written
     assert "text" in written
+
+
+def test_a_console_makes_no_pictures_of_names() -> None:
+    file = io.StringIO()
+    console = SafeConsole(file=file, width=200, markup=False, color_system=None)
+    table = Table(":x:head")
+    table.add_row("bm25:x:dir")
+    console.print("bm25:x:dir and :smile:")
+    console.print(table)
+    assert file.getvalue().count(":x:") == 3
+    assert ":smile:" in file.getvalue()
+
+
+def test_progress_takes_no_name_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display() as display:
+        display.update("stage [/red] of [bold]", 1, 1, "loss [1]")
+    assert capsys.readouterr().err.strip() == "stage [/red] of [bold] 1/1 loss [1]"

@@ -115,7 +115,14 @@ def test_conditions(text: str, holds: bool) -> None:
     assert condition(text)(numbers) is holds
 
 
-@pytest.mark.parametrize("text", ["em", "em = 1", "em + 1 > 0", "f(em) == 1", "em == 'a'", "__import__"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("em", "em = 1", "em + 1 > 0", "f(em) == 1", "em == 'a'", "__import__"),
+        *("not " * 20_000 + "em == 1", "(" * 500 + "em == 1" + ")" * 500),
+    ],
+    ids=lambda text: text[:20],
+)
 def test_what_is_no_condition(text: str) -> None:
     with pytest.raises(ConfigError, match="is no condition"):
         condition(text)

@@ -49,7 +49,12 @@ def printable(text: str) -> str:
 
 
 class SafeConsole(Console):
-    """A console that prints nothing of a text but what `printable` leaves of it."""
+    """A console that prints nothing of a text but what `printable` leaves of it, and all of that: rich
+    would make an emoji of `:x:` in a name.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(emoji=False, **settings)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

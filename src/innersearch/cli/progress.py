@@ -37,13 +37,17 @@ class Display:
     """Counts one long piece of work after another; use it as a context manager."""
 
     def __init__(self) -> None:
-        self._console = SafeConsole(stderr=True, highlight=False, quiet=ANOTHER)
+        self._console = SafeConsole(stderr=True, highlight=False, markup=False, quiet=ANOTHER)
         self._bar = Progress(
-            TextColumn("{task.description}", table_column=_fixed()),
+            TextColumn("{task.description}", table_column=_fixed(), markup=False),
             BarColumn(bar_width=10, table_column=_fixed()),
             MofNCompleteColumn(table_column=_fixed()),
             TimeRemainingColumn(table_column=_fixed()),
-            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[note]}",
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+                markup=False,
+            ),
             console=self._console,
             transient=True,
         )

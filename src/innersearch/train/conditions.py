@@ -17,6 +17,7 @@ Raises:
     DataError: It names a number that there is not.
 """
 
+_SHOWN = 200
 _NAME = re.compile(r"[A-Za-z_]\w*(?::[\w-]+)+")
 _COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Lt: operator.lt,
@@ -48,10 +49,10 @@ def condition(text: str) -> Condition:
     try:
         tree = ast.parse(_NAME.sub(plain, text.strip()), mode="eval").body
         _demand_condition(tree)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(
-            f"{text!r} is no condition: write comparisons such as em == 1 or 0.1 <= recall, joined by "
-            "and, or, not"
+            f"{text[:_SHOWN]!r} is no condition: write comparisons such as em == 1 or 0.1 <= recall, "
+            "joined by and, or, not"
         ) from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and (short := re.fullmatch(r"_(\d+)_", node.id)):
