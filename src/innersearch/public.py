@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from innersearch.assemble.agents import Agent, open_agent
 from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions
 from innersearch.assemble.given import settings as values
-from innersearch.assemble.models import usual_length
+from innersearch.assemble.models import rollout_settings, usual_length
 from innersearch.assemble.recipes import recipe_with
 from innersearch.assemble.sources import load_questions
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, DataError, did_you_mean
-from innersearch.grammar import Grammar, grammar_of
+from innersearch.grammar import GRAMMARS, TAGS, Grammar, grammar_of
 from innersearch.progress import Progress, silent
 from innersearch.rewards import Rubric
 from innersearch.trajectories import as_trajectory
@@ -28,10 +28,13 @@ from innersearch.types import Question, Trajectory
 
 if TYPE_CHECKING:
     from innersearch.config import Recipe
+    from innersearch.evaluate.run import EvalSettings
     from innersearch.rewards import GroupMeasure, Measure
     from innersearch.routing.router import Router
     from innersearch.runs import Run
     from innersearch.search.base import Engine
+    from innersearch.tools.base import Tool
+    from innersearch.tools.search import SearchTool
     from innersearch.train.start import Watcher
 
 
@@ -82,6 +85,9 @@ def evaluate_agent(
     engine: Engine | str | None = None,
     router: Router | str = "",
     search: Mapping[str, Any] = MappingProxyType({}),
+    tools: Sequence[Tool | str] = (),
+    grammar: Grammar | str = "",
+    context: str = "",
     metrics: Sequence[str] = (),
     resume: bool = False,
     progress: Progress = silent,
@@ -96,10 +102,13 @@ def evaluate_agent(
         engine: Who answers its queries, as for `Agent.roll_out`.
         router: Which queries the engine answers; all of them by default.
         search: Values of `SearchSettings`, such as `k`.
+        tools: What else it can use: tools, or names that installed packages offer.
+        grammar: How it writes, a grammar or its name; by default as its model was trained, else tags.
+        context: What it sees next, such as `shorten:200`; by default likewise, else append.
         metrics: Further measures by name, such as `cover_em` or `judge:URL#MODEL`.
         resume: Go on with what is in `output`.
         progress: Told how far it is.
-        settings: Values of `EvalSettings`, such as `samples=16`, `temperature` or `seed`.
+        settings: Values of `EvalSettings`, such as `samples=16`, `seed` or `rollout={"max_turns": 4}`.
 
     Returns:
         The summary: every metric by group of questions with its n and 95 % interval.
@@ -110,30 +119,53 @@ def evaluate_agent(
         RunError: `output` holds something else.
         SearchError: Too many searches failed; `resume` goes on.
     """
-    from innersearch.evaluate.run import EvalSettings
     from innersearch.evaluate.run import evaluate as run
 
     demand_no_loop()
-    if unknown := settings.keys() - _names(EvalSettings):
-        name = min(unknown)
-        raise ConfigError(f"unknown setting {name}; {did_you_mean(name, _names(EvalSettings))}")
+    _demand_known(settings)
     opened = _opened(agent)
     asked = load_questions(str(questions)) if isinstance(questions, str | Path) else questions
     asked = demand_questions(asked)
-    metrics = (metrics,) if isinstance(metrics, str) else metrics
     tool = opened.search(engine, router, **search)
-    text = opened.prompt(settings.pop("prompt", ""), tool)
-    settings = {"max_new_tokens": usual_length(text), "metrics": tuple(metrics), **settings}
+    settings["metrics"] = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     return run(
-        opened.policy,
-        opened.tokenizer,
-        asked,
-        Path(output),
-        EvalSettings(prompt=text, **settings),
-        search=tool if tool.router.asks else None,
+        *(opened.policy, opened.tokenizer, asked, Path(output)),
+        _settings(opened, tool, settings, _written(grammar, context, tools)),
+        search=tool,
+        grammar=grammar if isinstance(grammar, Grammar) else None,
+        tools=[tool for tool in tools if not isinstance(tool, str)],
         resume=resume,
         progress=progress,
     )
+
+
+def _demand_known(given: Iterable[str]) -> None:
+    from innersearch.evaluate.run import EvalSettings
+
+    known = _names(EvalSettings)
+    if unknown := set(given) - known:
+        name = min(unknown)
+        raise ConfigError(f"unknown setting {name}; {did_you_mean(name, known)}")
+
+
+def _settings(
+    agent: Agent, search: SearchTool, given: dict[str, Any], written: Mapping[str, Any]
+) -> EvalSettings:
+    from innersearch.evaluate.run import EvalSettings
+
+    text = agent.prompt(given.pop("prompt", ""), search)
+    rollout = {**given.pop("rollout", {}), **written}
+    writes = rollout_settings(agent.policy.name, rollout, direct=given.get("direct", False))
+    return EvalSettings(prompt=text, rollout=writes, **{"max_new_tokens": usual_length(text), **given})
+
+
+def _written(grammar: Grammar | str, context: str, tools: Sequence[Tool | str]) -> dict[str, Any]:
+    """What of these settings can name."""
+    name = grammar if isinstance(grammar, str) else grammar.name
+    own = not isinstance(grammar, str) and GRAMMARS.get(name) is not grammar
+    named = [tool for tool in tools if isinstance(tool, str)]
+    given = {"grammar": TAGS.name if own else name, "context": context, "tools": named}
+    return {setting: value for setting, value in given.items() if value}
 
 
 def train_agent(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 
 from innersearch.cli import main
 from innersearch.errors import ConfigError, ModelError
+from innersearch.grammar import grammar_of
 from innersearch.policy.chat import ChatPolicy
 from innersearch.policy.servers import Patience
 from innersearch.prompts import render
+from innersearch.rollout.context import Context, shorten
+from innersearch.rollout.context import render as anew
 from innersearch.rollout.run import Rollout
 from innersearch.stored import read_json, read_lines
 from innersearch.types import Sampling, Source, StopReason, Trajectory
@@ -61,6 +65,56 @@ def test_information_is_sent_as_the_users_and_masked() -> None:
     assert last.values["messages"][1]["content"].endswith("</search>")
     assert last.values["messages"][2]["content"].startswith("<information>")
     assert last.values["stop"] == ["</search>"]
+
+
+def in_context(context: Context, replies: Sequence[str]) -> tuple[Trajectory, list[Asked]]:
+    """One trajectory of an API that says one thing after another."""
+    script = iter(replies)
+    with LocalServer(lambda asked: said(next(script))) as server:
+        policy = ChatPolicy(server.url, "closed", tokenizer(), patience=QUICK)
+        search = plan("always", index())
+        task = replace(tasks(600)[0], message="Answer this: where is it?")
+        with Rollout(policy, tokenizer(), Sampling(0.0, 200), search=search, context=context) as rollout:
+            return rollout.run([task])[0], server.asked
+
+
+QUERIES = [f"where was {name} born" for name in ("Nemie", "Jirara", "Bulak")]
+
+
+ASKED = [f"<search>{query}" for query in QUERIES]
+
+
+def test_a_prompt_that_is_made_anew_reaches_the_api_as_messages() -> None:
+    trajectory, asked = in_context(anew(recent=1), [*ASKED, "<answer>Malgate</answer>"])
+    assert (trajectory.answer, len(trajectory.segments)) == ("Malgate", 4)
+    sent = [request.values["messages"] for request in asked]
+    assert [[message["role"] for message in messages] for messages in sent] == [["user"]] * 4
+    texts = [messages[0]["content"] for messages in sent]
+    assert texts[0] == "Answer this: where is it?"
+    for text, query, number in zip(texts[1:], QUERIES, range(3), strict=True):
+        assert text.startswith(texts[0])
+        assert query in text
+        assert not any(other in text for other in QUERIES[:number] + QUERIES[number + 1 :])
+        assert "<information>" in text
+
+
+def test_what_is_shortened_reaches_the_api_short() -> None:
+    trajectory, asked = in_context(shorten(4), [*ASKED, "<answer>Malgate</answer>"])
+    assert (trajectory.answer, len(trajectory.segments)) == ("Malgate", 3)
+    sent = [request.values["messages"] for request in asked]
+    assert [len(messages) for messages in sent] == [1, 3, 5, 7]
+    for messages in sent:
+        assert messages[0]["content"] == "Answer this: where is it?"
+        returned = [m["content"] for m in messages[1:] if m["role"] == "user"]
+        lengths = [len(text) - len("<information></information>") for text in returned]
+        assert all(length <= 4 + 2 for length in lengths[:-1])
+        assert all(length > 4 + 2 for length in lengths[-1:])
+
+
+def test_turns_of_a_template_are_not_for_a_policy_that_takes_text() -> None:
+    policy, search = ChatPolicy("http://127.0.0.1:1", "closed", tokenizer()), plan("always", index())
+    with pytest.raises(ConfigError, match=r"tool-call puts results .* closed takes text only"):
+        Rollout(policy, tokenizer(), Sampling(), search=search, written_in=grammar_of("tool-call"))
 
 
 def test_an_api_that_keeps_the_stop_string_is_read_alike() -> None:

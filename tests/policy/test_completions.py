@@ -23,6 +23,7 @@ from innersearch.policy.servers import Patience
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rollout.run import Rollout
 from innersearch.stored import read_lines
+from innersearch.tools.search import SearchTool
 from innersearch.types import Finish, Sampling, StopReason
 from innersearch.view.tables import evaluation_table
 from innersearch.world.bundled import BUNDLED
@@ -62,7 +63,7 @@ def generate(policy: CompletionsPolicy, *requests: Request) -> list[Any]:
 
 @pytest.mark.parametrize("router", ["self", "always", "gate:min-prob:0.3"])
 def test_trajectories_are_those_of_the_model_itself(router: str, tmp_path: Path) -> None:
-    searching = None if router == "self" else plan(router, index())
+    searching = SearchTool.itself() if router == "self" else plan(router, index())
     with server() as one, server() as two:
         policy = open_policy(f"http:{one.url},{two.url}", str(BUNDLED), tokenizer(), max_batch=16)
         evaluate(policy, tokenizer(), QUESTIONS, tmp_path / "remote", SETTINGS, search=searching)

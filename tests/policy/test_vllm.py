@@ -24,6 +24,7 @@ from innersearch.evaluate.run import EvalSettings, evaluate
 from innersearch.policy.base import Policy, Request
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.stored import read_lines
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling
 from innersearch.world.bundled import BUNDLED
 from tests.rollout.rolling import TEST, index, model, plan, tokenizer
@@ -81,7 +82,7 @@ def policies(place: str, address: str) -> Policy:
 def test_greedy_trajectories_are_those_of_the_transformers_policy(
     place: str, router: str, address: str, tmp_path: Path
 ) -> None:
-    searching = None if router == "self" else plan(router, index())
+    searching = SearchTool.itself() if router == "self" else plan(router, index())
     found = []
     for policy in (policies(place, address), TransformersPolicy.of(model(), tokenizer())):
         path = tmp_path / type(policy).__name__

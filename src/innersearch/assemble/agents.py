@@ -23,7 +23,7 @@ from innersearch.rollout.run import Rollout
 from innersearch.routing.router import Router, parse_router
 from innersearch.search.base import Engine
 from innersearch.tools.base import Tool
-from innersearch.tools.kinds import open_tools
+from innersearch.tools.kinds import open_tools, shown
 from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -86,8 +86,7 @@ class Agent:
         others = open_tools(tools)
         reward = _rubric(reward, written)
         text = self.prompt(prompt, tool)
-        schemas = [used.schema.function for used in (tool, *others)] if written.turns else []
-        tasks = self._tasks(questions, text, written, schemas, repetitions)
+        tasks = self._tasks(questions, text, written, shown(written, others), repetitions)
         rollout = Rollout(
             self.policy,
             self.tokenizer,

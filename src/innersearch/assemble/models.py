@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NotRequired
 
+from typing_extensions import TypedDict
+
+from innersearch.config import RolloutSettings
 from innersearch.config.conventions import USUAL, Conventions
 from innersearch.errors import ConfigError
 from innersearch.extensions import Offers
 from innersearch.policy.gguf import model_directory
+from innersearch.stored import read_object
 from innersearch.world.bundled import BUNDLED, NAME
 
 if TYPE_CHECKING:
@@ -54,6 +58,39 @@ def usual_length(prompt: str) -> int:
     """Longest response in an evaluation with that prompt text, in tokens."""
     asking = (known for known in _known() if prompt in (known.prompt, known.real, known.direct))
     return next(asking, USUAL).max_new_tokens
+
+
+def rollout_settings(model: str, given: Mapping[str, Any], *, direct: bool = False) -> RolloutSettings:
+    """How a model writes and what it sees next: as it is given, for the rest as the run trained it in
+    whose directory it lies, and as always where there is none. A direct answer calls for nothing.
+
+    Raises:
+        RunError: The recipe of that run is damaged.
+        ConfigError: There is no such grammar, or a package that offers it is not installed.
+        ValidationError: A value is impossible.
+    """
+    trained = {} if direct else _trained(Path(model).absolute())
+    return RolloutSettings.model_validate({**trained, **given})
+
+
+class _Written(TypedDict):
+    """A recipe.json, no more of it than is asked for, so that one of an earlier version can be read."""
+
+    rollout: NotRequired[dict[str, Any]]
+    stage: NotRequired[list[_Stage]]
+
+
+class _Stage(TypedDict):
+    recipe: NotRequired[_Written]
+
+
+def _trained(model: Path) -> dict[str, Any]:
+    recipe = model.parent / "recipe.json"
+    if model.name != "model" or not recipe.is_file():
+        return {}
+    values = read_object(recipe, _Written)
+    stages = [stage["recipe"] for stage in values.get("stage", ()) if "recipe" in stage]
+    return {**values.get("rollout", {}), **(stages[-1].get("rollout", {}) if stages else {})}
 
 
 def _known() -> Iterator[Conventions]:

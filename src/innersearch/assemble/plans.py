@@ -17,6 +17,15 @@ def open_plan(
     return SearchTool(engine, settings.rule, settings)
 
 
+def open_search(
+    settings: SearchSettings | None, budget_file: Path | None = None, *, max_outage_s: float = 600.0
+) -> SearchTool:
+    """The same, for settings that may say nothing: then the policy searches its own memory."""
+    if settings is None:
+        return SearchTool.itself()
+    return open_plan(settings, budget_file, max_outage_s=max_outage_s)
+
+
 def demand_engine(settings: SearchSettings) -> None:
     """Check that the engine can be opened, if there is one; nothing is written.
 

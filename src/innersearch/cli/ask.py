@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
-from innersearch.assemble.models import conventions_of, model_path
-from innersearch.assemble.plans import open_plan
+from innersearch.assemble.models import conventions_of, model_path, rollout_settings
+from innersearch.assemble.plans import open_search
 from innersearch.cli.console import stdout
-from innersearch.cli.options import SearchOptions
+from innersearch.cli.options import RolloutOptions, SearchOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerFast
+
+    from innersearch.rollout.episode import Task
+    from innersearch.tools.base import Tool
 
 app = App(name="ask", help_format="plaintext")
 
@@ -26,6 +34,7 @@ def ask(
     max_new_tokens: PositiveInt = 1024,
     seed: int = 0,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
+    writes: Annotated[RolloutOptions, Parameter(name="*")] = RolloutOptions(),  # noqa: B008
 ) -> None:
     """Ask a model one question and print its trajectory and its answer.
 
@@ -47,30 +56,44 @@ def ask(
         max_new_tokens: Longest response, in tokens.
         seed: Seed of the random numbers, where the temperature is not 0.
         options: Who answers the queries.
+        writes: How the model writes, what it sees next, and when a trajectory ends.
     """
     search = options.choice()
     path = model_path(model)
-    from innersearch import prompts
     from innersearch.assemble.policies import parse_policy
     from innersearch.policy.loading import load_tokenizer
-    from innersearch.rollout.episode import Task
     from innersearch.rollout.run import Rollout
-    from innersearch.tools.search import SearchTool
-    from innersearch.types import Question, Sampling
+    from innersearch.tools.kinds import open_tools
+    from innersearch.types import Sampling
     from innersearch.view.terminal import print_trajectory
 
-    tokenizer = load_tokenizer(path)
-    chosen = parse_policy(policy)
+    chosen, tokenizer = parse_policy(policy), load_tokenizer(path)
     conventions = conventions_of(tokenizer if chosen.own else None)
     name = prompt or conventions.asks(real=search is not None and search.only_real)
-    [prompt_ids] = prompts.encode_all(tokenizer, name, [question])
-    message = prompts.render(name, question)
-    task = Task(Question("ask", question, ()), prompt_ids, "ask", message=message)
+    settings = rollout_settings(path, writes.given)
+    tools = open_tools(settings.tools)
+    task = _task(question, name, tokenizer, settings.grammar, tools)
     sampling = Sampling(temperature, max_new_tokens, seed)
     answering = chosen.open(path, tokenizer, max_batch=1)
-    answers = SearchTool.itself()
-    if search:
-        answers = open_plan(search.settings(path, conventions), max_outage_s=15.0)
-    with Rollout(answering, tokenizer, sampling, search=answers) as rollout:
+    answers = open_search(search.settings(path, conventions) if search else None, max_outage_s=15.0)
+    opened = (answering, tokenizer, sampling)
+    with Rollout(*opened, search=answers, tools=tools, settings=settings) as rollout:
         [trajectory] = rollout.run([task])
     print_trajectory(trajectory, stdout)
+
+
+def _task(
+    question: str, prompt: str, tokenizer: PreTrainedTokenizerFast, name: str, tools: Sequence[Tool]
+) -> Task:
+    """The task of a question to a policy that writes in the grammar of some name."""
+    from innersearch import prompts
+    from innersearch.grammar import grammar_of
+    from innersearch.rollout.episode import Task
+    from innersearch.tools.kinds import shown
+    from innersearch.types import Question
+
+    grammar = grammar_of(name)
+    schemas = shown(grammar, tools)
+    [ids] = prompts.encode_all(tokenizer, prompt, [question], grammar=grammar, tools=schemas)
+    message = prompts.render(prompt, question, grammar)
+    return Task(Question("ask", question, ()), ids, "ask", message=message)

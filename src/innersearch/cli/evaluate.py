@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat
@@ -12,15 +12,18 @@ from cyclopts.types import NonNegativeInt, PositiveFloat
 from innersearch.assemble.choices import cached_in
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
-from innersearch.cli.options import SELF, SearchOptions, announce_cost
+from innersearch.cli.options import SELF, RolloutOptions, SearchOptions, announce_cost
 from innersearch.cli.progress import Display
 from innersearch.cli.protocols import ProtocolOptions
 from innersearch.errors import ConfigError
 from innersearch.view.tables import evaluation_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from innersearch.evaluate.evaluation import Evaluation
     from innersearch.evaluate.protocols import Choices
+    from innersearch.types import Question
 
 app = App(name="eval", help_format="plaintext")
 
@@ -44,6 +47,7 @@ def evaluate_command(
     resume: bool = False,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
     asked: Annotated[ProtocolOptions, Parameter(name="*")] = ProtocolOptions(),  # noqa: B008
+    writes: Annotated[RolloutOptions, Parameter(name="*")] = RolloutOptions(),  # noqa: B008
 ) -> None:
     """Evaluate a model: greedy exact match and F1, and pass@k from n samples per question.
 
@@ -74,18 +78,30 @@ def evaluate_command(
         resume: Go on with what is in the directory of the records.
         options: Who answers the queries.
         asked: Which questions, by which protocol, and how they are scored.
+        writes: How the model writes, what it sees next, and when a trajectory ends.
     """
-    from innersearch.evaluate.evaluation import Evaluation
-
     _demand_use(options, n, sample_questions)
     used = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
-    rows = used.select(load_questions(used.data, groups, allow_sealed=True))
-    used = used.counted(rows)
+    rows, used = _selected(used)
     choices = {"direct": direct, "samples": n, "sample_questions": sample_questions, "dtype": dtype}
     limits = {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    given, real = {**used.record, **choices, **limits}, used.only_real
-    evaluation = Evaluation(model, rows, used.prompt, given, resume=resume, real=real, policy=policy)
+    how = {"resume": resume, "policy": policy, "rollout": writes.given}
+    evaluation = _evaluation(model, rows, used, {**used.record, **choices, **limits}, **how)
     _run(evaluation, used, output or _named(model, data, asked.protocol, options), n)
+
+
+def _selected(used: Choices) -> tuple[list[Question], Choices]:
+    """The questions that are asked, and the choices with what is missing of them named."""
+    rows = used.select(load_questions(used.data, used.groups, allow_sealed=True))
+    return rows, used.counted(rows)
+
+
+def _evaluation(
+    model: str, rows: Sequence[Question], used: Choices, given: dict[str, Any], **how: Any
+) -> Evaluation:
+    from innersearch.evaluate.evaluation import Evaluation
+
+    return Evaluation(model, rows, used.prompt, given, real=used.only_real, **how)
 
 
 def _demand_use(options: SearchOptions, n: int, sample_questions: int) -> None:

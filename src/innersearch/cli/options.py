@@ -6,9 +6,9 @@ gate:SIGNAL:THRESHOLD), and `--engine` every engine; several, separated by comma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
@@ -116,6 +116,37 @@ class SearchOptions:
                 "name the engine with --engine"
             )
         return replace(self, search=rule) if rule != SELF else SearchOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RolloutOptions:
+    """How a model writes, what it sees next, and when a trajectory ends. What is not given is as in the
+    run that trained the model, if it lies in the directory of one.
+    """
+
+    grammar: str | None = None
+    """How the model writes: tags, r1-searcher, rag-r1, tool-call, tool-calls or asearcher; tags by
+    default, or what the model was trained with."""
+    context: str | None = None
+    """What it sees next: append (everything), shorten:CHARACTERS or render:TURNS; append by default, or
+    what the model was trained with."""
+    prompt_budget: NonNegativeInt | None = None
+    """Longest prompt of a context that is not append, in tokens; 0 for what the model takes."""
+    max_turns: NonNegativeInt | None = None
+    """Replies per trajectory at most; 0 for no limit."""
+    max_tokens_per_turn: NonNegativeInt | None = None
+    """Longest reply, in tokens; 0 for whatever is left."""
+    last_turn: Literal["end", "answer"] | None = None
+    """What happens when there are no turns or searches left: the trajectory ends, or one more reply may
+    answer."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was given, as values of `RolloutSettings`."""
+        names = {field.name: field.name for field in fields(self)} | {"prompt_budget": "budget"}
+        found = ((setting, getattr(self, name)) for name, setting in names.items())
+        return {setting: value for setting, value in found if value is not None}
 
 
 def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:

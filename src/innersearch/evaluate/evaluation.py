@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from innersearch.assemble.models import conventions_of, model_path, usual_length
-from innersearch.assemble.plans import open_plan
+from innersearch.assemble.models import conventions_of, model_path, rollout_settings, usual_length
+from innersearch.assemble.plans import open_search
 from innersearch.assemble.policies import parse_policy
 from innersearch.errors import ConfigError
 from innersearch.evaluate.run import EvalSettings, demand_scores, evaluate
@@ -16,7 +17,7 @@ from innersearch.progress import Progress, silent
 from innersearch.sealed import any_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from innersearch.assemble.choices import SearchChoice
     from innersearch.config import SearchSettings
@@ -35,6 +36,7 @@ class Evaluation:
         resume: Whether evaluations go on with what is in their directories.
         real: Whether an engine answers every query, so that the model need not play one.
         policy: Who runs the model; see `innersearch.assemble.policies`.
+        rollout: Values of `RolloutSettings`; those of the run that trained the model by default.
 
     Raises:
         ConfigError: There is no such policy, measure or judge.
@@ -51,6 +53,7 @@ class Evaluation:
         resume: bool,
         real: bool = False,
         policy: str = "transformers",
+        rollout: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         demand_scores(choices.get("metrics", ()), questions)
         self.path, self.questions, self.resume = model_path(model), questions, resume
@@ -58,9 +61,11 @@ class Evaluation:
         self.tokenizer = load_tokenizer(self.path)
         # A chat API is not the model whose tokenizer holds its text.
         self.conventions = conventions_of(self.tokenizer if self._named.own else None)
-        asks = prompt or self.conventions.asks(direct=choices.get("direct", False), real=real)
+        direct = choices.get("direct", False)
+        asks = prompt or self.conventions.asks(direct=direct, real=real)
         tokens = choices.get("max_new_tokens") or usual_length(asks)
-        self.settings = EvalSettings(prompt=asks, **choices | {"max_new_tokens": tokens})
+        writes = rollout_settings(self.path, rollout, direct=direct)
+        self.settings = EvalSettings(prompt=asks, rollout=writes, **choices | {"max_new_tokens": tokens})
 
     def search_settings(self, choice: SearchChoice | None) -> SearchSettings | None:
         """Who answers queries, with what the model expects where nothing is given; None: itself.
@@ -104,7 +109,7 @@ class Evaluation:
             self.questions,
             folder,
             self.settings,
-            search=partial(open_plan, search, budget_file) if search else None,
+            search=partial(open_search, search, budget_file),
             resume=self.resume,
             progress=lambda what, done, total, note="": progress(begin + what, done, total, note),
         )

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from innersearch import prompts
+from innersearch.config import RolloutSettings
 from innersearch.errors import ConfigError, RunError
 from innersearch.evaluate.judge import PREFIX, Judge, judge_all, parse_judge, with_verdicts
 from innersearch.evaluate.scores import ALWAYS, Score, find_measures, score, summarise
 from innersearch.evaluate.stored import Answered, Attempt, Repeated, Scored
+from innersearch.evaluate.writing import Writing
+from innersearch.grammar import Grammar, grammar_of
 from innersearch.identity import (
     Parts,
     demand_same,
@@ -36,19 +37,21 @@ from innersearch.locks import held
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
-from innersearch.records import LineWriter, begun, claim, keep_lines, to_json, write_json
+from innersearch.records import LineWriter, begun, claim, keep_lines, write_json
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.runs import versions
 from innersearch.sealed import any_sealed, is_sealed, seal_record, unseal_record
-from innersearch.stored import read_records, read_unique
+from innersearch.stored import Record, read_records, read_unique
+from innersearch.tools.base import Tool
+from innersearch.tools.kinds import open_tools
 from innersearch.tools.search import SearchTool
+from innersearch.trajectories import to_line
 from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_TRAJECTORY = TypeAdapter(Trajectory)
 BEGUN = "samples-begun.jsonl"
 """One line per sample of questions that are not complete yet, so that a kill loses none of them."""
 _KINDS = {"greedy": Answered, "samples": Repeated}
@@ -82,6 +85,8 @@ class EvalSettings:
     metrics: tuple[str, ...] = ()
     """What is measured beside em, cover_em and f1, as measures of rewards are named; a judge is named
     judge:URL#MODEL, see innersearch.evaluate.judge."""
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
+    """How the model writes, what it sees next, and when a trajectory ends."""
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -94,9 +99,9 @@ class EvalSettings:
         return [parse_judge(name) for name in self.metrics if name.startswith(PREFIX)]
 
     def record(self) -> dict[str, Any]:
-        """The settings as records have them; without metrics as they were before there were any."""
-        found = asdict(self)
-        return found if self.metrics else {name: v for name, v in found.items() if name != "metrics"}
+        """The settings as records have them; what came later only where it is given."""
+        found = asdict(self) | {"rollout": self.rollout.model_dump(mode="json", exclude_defaults=True)}
+        return {name: v for name, v in found.items() if v or name not in ("metrics", "rollout")}
 
 
 def demand_scores(metrics: Sequence[str], questions: Sequence[Question]) -> None:
@@ -122,7 +127,9 @@ def evaluate(
     path: Path,
     settings: EvalSettings,
     *,
-    search: SearchTool | Callable[[], SearchTool] | None = None,
+    search: SearchTool | Callable[[], SearchTool] = SearchTool.itself,
+    grammar: Grammar | None = None,
+    tools: Sequence[Tool] = (),
     resume: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -135,7 +142,9 @@ def evaluate(
         path: Directory of the records.
         settings: How to evaluate.
         search: Who answers queries, or what opens them once `path` is held, for what they open may lie
-            there; without it the policy searches its own memory.
+            there; by default the policy searches its own memory.
+        grammar: How it writes, in place of the grammar that the settings name.
+        tools: What else it can use.
         resume: Go on with what is in `path`.
         progress: Told how far it is.
 
@@ -151,7 +160,10 @@ def evaluate(
         begun(path, resume=resume, what="evaluation")
         use_day(path)
         policy = policy() if callable(policy) else policy
-        return _evaluate(policy, tokenizer, questions, path, settings, search, progress, resume=resume)
+        used = *open_tools(settings.rollout.tools), *tools
+        writing = Writing(grammar or grammar_of(settings.rollout.grammar), tools, used)
+        work = policy, tokenizer, questions, path, settings, search, writing, progress
+        return _evaluate(*work, resume=resume)
 
 
 def _evaluate(
@@ -160,18 +172,18 @@ def _evaluate(
     questions: Sequence[Question],
     path: Path,
     settings: EvalSettings,
-    search: SearchTool | Callable[[], SearchTool] | None,
+    search: SearchTool | Callable[[], SearchTool],
+    writing: Writing,
     progress: Progress,
     *,
     resume: bool,
 ) -> dict[str, Any]:
-    encoded = prompts.encode_all(tokenizer, settings.prompt, [q.question for q in questions])
-    prompt_ids = {q.id: ids for q, ids in zip(questions, encoded, strict=True)}
+    prompt_ids = writing.prompts(tokenizer, settings.prompt, questions)
     asked = len(questions)
     questions, left_out = _with_room(questions, prompt_ids, policy, settings)
-    search = (search() if callable(search) else search) or SearchTool.itself()
-    of_search = {"search": search.identity} if search.engine else {}
-    identity = _identity(policy, questions, settings) | of_search
+    search = search() if callable(search) else search
+    of_search = {"search": search.identity} if search.router.asks else {}
+    identity = _identity(policy, questions, settings) | of_search | writing.identity
     model = _of_model(policy, tokenizer)
     identity["model"] = name_of(path, model, policy.name)
     demand_same_model(path, model, policy.name, "evaluation")
@@ -183,21 +195,21 @@ def _evaluate(
         _forget_unfinished(path, settings)
     keep(path, made_of, policy.name, versions())
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
-    with_records = _Records(path, settings, prompt_ids, progress)
+    with_records = _Records(path, settings, prompt_ids, writing.grammar, progress)
     in_flight = 2 * settings.max_batch
-    with Rollout(policy, tokenizer, sampling, search=search, in_flight=in_flight) as greedy:
+    with Rollout(
+        *(policy, tokenizer, sampling),
+        search=search,
+        tools=writing.used,
+        settings=settings.rollout,
+        written_in=writing.grammar,
+        in_flight=in_flight,
+    ) as greedy:
         with_records.run("greedy", greedy, questions, 1)
         if settings.samples:
             sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
             with_records.run("samples", sampled, _choose(questions, settings), settings.samples)
-    place = {question.id: index for index, question in enumerate(questions)}
-    of_greedy, of_samples = (
-        sorted(
-            map(unseal_record, read_unique(path / f"{name}.jsonl", kind)),
-            key=lambda record: place[record["id"]],
-        )
-        for name, kind in _KINDS.items()
-    )
+    of_greedy, of_samples = (_in_order(path, name, questions) for name in _KINDS)
     for judge in settings.judges:
         judge_all(judge, of_greedy, path, progress)
     ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
@@ -212,6 +224,13 @@ def _evaluate(
     write_json(path / "summary.json", summary)
     (path / BEGUN).unlink(missing_ok=True)
     return summary
+
+
+def _in_order(path: Path, name: str, questions: Sequence[Question]) -> list[Record]:
+    """The records of a kind in the order of the questions."""
+    place = {question.id: index for index, question in enumerate(questions)}
+    found = map(unseal_record, read_unique(path / f"{name}.jsonl", _KINDS[name]))
+    return sorted(found, key=lambda record: place[record["id"]])
 
 
 def _with_room(
@@ -325,6 +344,7 @@ class _Records:
     path: Path
     settings: EvalSettings
     prompt_ids: dict[str, tuple[int, ...]]
+    grammar: Grammar
     progress: Progress
 
     def run(self, name: str, rollout: Rollout, questions: Sequence[Question], repetitions: int) -> None:
@@ -352,7 +372,7 @@ class _Records:
                 self.prompt_ids[question.id],
                 question.id,
                 repetition,
-                message=prompts.render(self.settings.prompt, question.question),
+                message=prompts.render(self.settings.prompt, question.question, self.grammar),
             )
             for question in questions
             if question.id not in done
@@ -361,7 +381,8 @@ class _Records:
         self.progress(name, len(done), len(questions))
         for trajectory in rollout.stream(tasks):
             question = trajectory.question
-            entry = score(trajectory, direct=self.settings.direct, measures=measures)
+            direct = self.settings.direct
+            entry = score(trajectory, self.grammar, direct=direct, measures=measures)
             if trajectory.repetition == 0 and not is_sealed(question):
                 trajectories.write(_scored(trajectory, entry))
             if samples:
@@ -387,7 +408,7 @@ class _Records:
 
 def _scored(trajectory: Trajectory, entry: Score) -> str:
     components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format} | entry.scores
-    return to_json(_TRAJECTORY, replace(trajectory, answer=entry.answer, components=components))
+    return to_line(replace(trajectory, answer=entry.answer, components=components))
 
 
 def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from innersearch.errors import ConfigError
+from innersearch.grammar import TAGS, Grammar
 from innersearch.intervals import Estimate, mean_of_groups, mean_score
 from innersearch.metrics import F1_RULES, cover_match, exact_match, f1_rule, majority, pass_at_k
 from innersearch.rewards import GroupMeasure, Measure, Scored, find_measure, strict_format
@@ -78,13 +79,15 @@ def find_measures(names: Iterable[str]) -> dict[str, Measure]:
     return found
 
 
-def score(trajectory: Trajectory, *, direct: bool, measures: Measures | None = None) -> Score:
+def score(
+    trajectory: Trajectory, grammar: Grammar = TAGS, *, direct: bool, measures: Measures | None = None
+) -> Score:
     """Score a trajectory; a direct answer is all that stands after the last thought.
 
     Raises:
         ConfigError: A measure gives something else than a number from 0 to 1.
     """
-    scored = Scored(trajectory, direct=direct)
+    scored = Scored(trajectory, grammar, direct=direct)
     answer, golds = scored.answer, scored.golds
     real = [call for call in trajectory.calls if call.engine]
     rule = f1_rule(trajectory.question.metadata)
@@ -93,7 +96,7 @@ def score(trajectory: Trajectory, *, direct: bool, measures: Measures | None = N
         exact_match(answer, golds),
         cover_match(answer, golds),
         F1_RULES[rule](answer, golds),
-        strict_format(scored.text),
+        strict_format(scored.text, grammar),
         len(trajectory.calls),
         len(real),
         sum(call.error is not None for call in real),

@@ -13,6 +13,9 @@ from innersearch.grammar import TAGS, Grammar
 from innersearch.policy.stops import StopStrings
 from innersearch.types import Finish, Sampling
 
+Message = tuple[str, str]
+"""The role and the content of a message in a chat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -31,8 +34,11 @@ class Request:
     """Name under which its keys and values are kept when it stops at a stop string. The next request
     of that name computes only what differs from there on."""
 
-    message: str = ""
-    """The user message in its prompt, where that is known: for policies that take text, not tokens."""
+    messages: Sequence[Message] = ()
+    """The messages with which its prompt begins, where they are known: for policies that take text, not
+    tokens."""
+    opening: int = 0
+    """Tokens at its beginning that stand for these messages; all of them by default."""
     grammar: Grammar = TAGS
     """How its text is read, for them."""
 

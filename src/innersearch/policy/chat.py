@@ -8,14 +8,14 @@ message of the assistant.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ModelError, Refusal
 from innersearch.grammar import Grammar, scan
 from innersearch.net.chat import Parameters, chat_body, read_reply
-from innersearch.policy.base import Completion, Request, endpoint_seed
+from innersearch.policy.base import Completion, Message, Request, endpoint_seed
 from innersearch.policy.servers import Patience, Servers, base_address
 from innersearch.types import Finish, Kind, Sampling
 
@@ -62,23 +62,20 @@ class _Session:
 
     def __init__(self, policy: ChatPolicy, servers: Servers, sampling: Sampling) -> None:
         self._policy, self._servers, self._sampling = policy, servers, sampling
-        self._prompts: dict[tuple[str | int, ...], int] = {}
 
     async def generate(self, request: Request) -> Completion:
-        # A trajectory's first request is its prompt.
-        prompt = self._prompts.setdefault(request.stream[:2], len(request.prompt_ids))
-        decode = self._policy.tokenizer.decode
-        asked = request.message or str(decode(list(request.prompt_ids[:prompt])))
-        written = str(decode(list(request.prompt_ids[prompt:])))
+        opening, decode = request.opening or len(request.prompt_ids), self._policy.tokenizer.decode
+        asked = request.messages or [("user", str(decode(list(request.prompt_ids[:opening]))))]
+        written = str(decode(list(request.prompt_ids[opening:])))
         body = self._body(request, asked, written)
         answer = await self._servers.post("chat/completions", body, None, self._policy.parameters)
         return self._read(answer, request)
 
-    def _body(self, request: Request, asked: str, written: str) -> dict[str, Any]:
+    def _body(self, request: Request, asked: Sequence[Message], written: str) -> dict[str, Any]:
         sampling, temperature = self._sampling, request.temperature
         return chat_body(
             self._policy.name,
-            [{"role": "user", "content": asked.strip()}, *_dialogue(written, request.grammar)],
+            [*_messages(asked), *_dialogue(written, request.grammar)],
             max_tokens=request.max_new_tokens or sampling.max_new_tokens,
             temperature=sampling.temperature if temperature is None else temperature,
             seed=endpoint_seed(sampling.seed, request.stream),
@@ -107,6 +104,10 @@ class _Session:
             token_ids = [*token_ids, int(tokenizer.eos_token_id)]
             finish = Finish.LENGTH if finish is Finish.LENGTH else Finish.EOS
         return Completion(token_ids, [], [], finish)
+
+
+def _messages(messages: Sequence[Message]) -> Iterator[dict[str, str]]:
+    return ({"role": role, "content": content.strip()} for role, content in messages)
 
 
 def _dialogue(written: str, grammar: Grammar) -> Iterator[dict[str, str]]:

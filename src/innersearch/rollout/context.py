@@ -21,6 +21,7 @@ from innersearch import prompts
 from innersearch.errors import ConfigError
 from innersearch.grammar import Grammar, scan
 from innersearch.grammar.control import harmless
+from innersearch.policy.base import Message
 from innersearch.tools.base import State
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ class Turn(NamedTuple):
     shown: str
     short_ids: Callable[[int], Sequence[int]]
     """What was returned, cut after so many characters, with all that is around it."""
+
+
+class Prompt(NamedTuple):
+    """What the policy sees next."""
+
+    token_ids: Sequence[int]
+    messages: Sequence[Message] = ()
+    """The same as messages, where it is made of other ones than the first prompt is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +77,12 @@ class Context(Protocol):
     def appends(self) -> bool:
         """Whether it never makes another prompt."""
 
-    def prompt(self, history: History) -> Sequence[int] | None:
-        """The tokens of the next prompt; None where everything so far is."""
+    def prompt(self, history: History) -> Prompt | None:
+        """The next prompt; None where everything so far is."""
 
 
-Messages = Callable[[History, Sequence[Turn]], Sequence[tuple[str, str]]]
-"""Roles and contents of the messages that show a history with the last few of its turns."""
+Messages = Callable[[History, Sequence[Turn]], Sequence[Message]]
+"""The messages that show a history with the last few of its turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +109,14 @@ class Shorten:
         """As settings write it."""
         return f"shorten:{self.characters}"
 
-    def prompt(self, history: History) -> Sequence[int] | None:
+    def prompt(self, history: History) -> Prompt | None:
         """All but the last result cut short."""
         tokens = list(history.prompt_ids)
         last = len(history.turns) - 1
         for number, turn in enumerate(history.turns):
             tokens += turn.reply_ids
             tokens += turn.shown_ids if number == last else turn.short_ids(self.characters)
-        return tokens
+        return Prompt(tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +132,17 @@ class Render:
         """As settings write it."""
         return f"render:{self.recent}"
 
-    def prompt(self, history: History) -> Sequence[int] | None:
+    def prompt(self, history: History) -> Prompt | None:
         """The messages with as many turns as there is room for."""
-        tokens: Sequence[int] = ()
+        made = Prompt(())
         most = min(self.recent, len(history.turns))
         for kept in range(most, -1, -1):
             turns = history.turns[len(history.turns) - kept :]
-            tokens = prompts.encode_turns(history.tokenizer, self.messages(history, turns))
-            if len(tokens) <= history.room:
+            messages = self.messages(history, turns)
+            made = Prompt(prompts.encode_turns(history.tokenizer, messages), messages)
+            if len(made.token_ids) <= history.room:
                 break
-        return tokens
+        return made
 
 
 def append() -> Context:
@@ -166,7 +176,7 @@ def named(text: str) -> Context:
     raise ConfigError(f"no context {text!r}: write append, shorten:CHARACTERS or render:TURNS")
 
 
-def notes_and_turns(history: History, turns: Sequence[Turn]) -> list[tuple[str, str]]:
+def notes_and_turns(history: History, turns: Sequence[Turn]) -> list[Message]:
     """One user message: the question, the notes of the tools under their headings, the turns."""
     notes = [f"{heading}\n{note}" for heading, note in history.state.notes.items()]
     clean = (_harmless(history, note) for note in notes)

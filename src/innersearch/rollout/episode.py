@@ -18,9 +18,9 @@ from innersearch.errors import InnersearchError, Refusal
 from innersearch.grammar import ANSWER, Malformed, last_answer
 from innersearch.grammar.injection import encode_document
 from innersearch.grammar.transcript import transcript
-from innersearch.policy.base import Completion, Request, Sampler
+from innersearch.policy.base import Completion, Message, Request, Sampler
 from innersearch.policy.stops import StopStrings
-from innersearch.rollout.context import History, Turn
+from innersearch.rollout.context import History, Prompt, Turn
 from innersearch.rollout.observation import STYLES, Answered, write
 from innersearch.rollout.pen import EpisodePen
 from innersearch.rollout.rules import Rules
@@ -58,6 +58,8 @@ class Episode:
         self.state = State(self.identity)
         self.state.pen = EpisodePen(self)
         self.builder = self._begin(task.prompt_ids)
+        self._messages: Sequence[Message] = [("user", task.message)] if task.message else []
+        self._opening = len(task.prompt_ids)
         self.replies = 0
         self.malformed = 0
         self._segments: list[Segment] = []
@@ -264,10 +266,11 @@ class Episode:
             # What is around it is that of this place, wherever the segment is by then.
             shorter = lambda most: shown.around(observation(content[:most])).token_ids  # noqa: E731
             self._turns.append(Turn(*reply, shown.token_ids, shown.text, shorter))
-            tokens = self.rules.context.prompt(self._history())
-            rest = shown if tokens is None else builder.rest_of(tokens, shown)
-            if rest is None or len(tokens or ()) > self._room():
-                return self._begin_segment(tokens or ())
+            prompt = self.rules.context.prompt(self._history()) or Prompt(())
+            made = prompt.token_ids
+            rest = builder.rest_of(made, shown) if made else shown
+            if rest is None or len(made) > self._room():
+                return self._begin_segment(prompt)
             shown = rest
         point = builder.mark()
         if self.rules.grammar.turns:
@@ -299,12 +302,15 @@ class Episode:
         context = self.sampler.context - 1 - self.rules.heading
         return min(context, self.rules.settings.budget or context)
 
-    def _begin_segment(self, tokens: Sequence[int]) -> StopReason | None:
+    def _begin_segment(self, prompt: Prompt) -> StopReason | None:
+        tokens = prompt.token_ids
         if len(tokens) > self._room():
             return StopReason.CONTEXT_FULL
         calls = self.builder.calls
         self._close(Finish.STOP)
         self.builder = self._begin(tokens, calls)
+        if prompt.messages:
+            self._messages, self._opening = prompt.messages, len(tokens)
         return None
 
     def _misread(self, malformed: Malformed, mark: Mark) -> StopReason | None:
@@ -373,7 +379,8 @@ class Episode:
             max_new_tokens=most,
             temperature=None if sample is None else 1.0,
             sequence="/".join(map(str, self.identity)) if sample is None else None,
-            message=self.task.message,
+            messages=self._messages,
+            opening=self._opening,
             grammar=self.rules.grammar,
         )
         return await self.sampler.generate(request)

@@ -64,11 +64,13 @@ class Rollout:
 
     def __post_init__(self) -> None:
         """Raises ConfigError: The router reads what the policy does not tell, or takes one query at a
-        time where the grammar has several; or there is no such grammar or context.
+        time where the grammar has several; or there is no such grammar or context, or the policy takes
+        no chat turns of the grammar's.
         Raises ModelError: The tokenizer cannot write the tags of the grammar.
         """
         demand_provided(self.search.router, self.policy.provides, self.policy.name)
         self.search.demand_grammar(self.grammar)
+        demand_turns(self.grammar, self.policy)
         if self.grammar is not TAGS:
             demand_tags(self.tokenizer, self.tokenizer.name_or_path, self.grammar)
 
@@ -196,6 +198,20 @@ def demand_provided(router: Router, provides: Collection[str], policy: str) -> N
         raise ConfigError(
             f"this router reads {router.reads}, which the policy {policy} does not tell: take a gate "
             f"with the signal {' or '.join(signals)}, or another policy"
+        )
+
+
+def demand_turns(grammar: Grammar, policy: Policy) -> None:
+    """Check that a policy that takes text and no tokens is not to read results as turns of a template.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if grammar.turns and "tokens" not in policy.provides:
+        raise ConfigError(
+            f"the grammar {grammar.name} puts results into turns of the model's chat template, and the "
+            f"policy {policy.name} takes text only: take another grammar, or a policy that takes tokens "
+            "(transformers, vllm, http:URL)"
         )
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from innersearch.errors import ConfigError
 from innersearch.extensions import Offers
+from innersearch.grammar import Grammar
 from innersearch.tools.base import Tool, ToolSchema
-from innersearch.tools.search import NAME
+from innersearch.tools.search import NAME, SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +50,11 @@ def open_tools(tools: Sequence[Tool | str]) -> tuple[Tool, ...]:
     """Tools, those that are given by name opened; errors as `tool_kinds`."""
     kinds = iter(tool_kinds([tool for tool in tools if isinstance(tool, str)]))
     return tuple(next(kinds).open() if isinstance(tool, str) else tool for tool in tools)
+
+
+def shown(grammar: Grammar, tools: Sequence[Tool | ToolKind] = ()) -> list[dict[str, Any]]:
+    """The schemas of search and of what else there is, as prompts show them where calls are turns of a
+    chat; nothing elsewhere.
+    """
+    schemas = (SCHEMA, *(tool.schema for tool in tools))
+    return [schema.function for schema in schemas] if grammar.turns else []

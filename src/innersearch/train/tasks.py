@@ -16,8 +16,8 @@ from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
 from innersearch.rewards import GroupMeasure, Measure, Rubric
 from innersearch.rollout.run import Rollout
-from innersearch.tools.kinds import open_tools, tool_kinds
-from innersearch.tools.search import SCHEMA, SearchTool
+from innersearch.tools.kinds import open_tools, shown, tool_kinds
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def shown_tools(recipe: Recipe) -> list[dict[str, Any]]:
     Raises:
         ConfigError: There is no tool of a name in it.
     """
-    schemas = [SCHEMA, *(kind.schema for kind in tool_kinds(recipe.rollout.tools))]
-    return [schema.function for schema in schemas] if grammar_of(recipe.rollout.grammar).turns else []
+    return shown(grammar_of(recipe.rollout.grammar), tool_kinds(recipe.rollout.tools))
 
 
 def rubric_of(recipe: Recipe, measures: Measures = NO_MEASURES) -> Rubric:

@@ -1,0 +1,51 @@
+"""What a policy that is evaluated may ask for, and how it writes that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from innersearch import prompts
+from innersearch.grammar import GRAMMARS, Grammar
+from innersearch.tools.base import Tool
+from innersearch.tools.kinds import shown
+from innersearch.types import Question
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a policy may ask for, and how."""
+
+    grammar: Grammar
+    tools: Sequence[Tool] = ()
+    """What it can use besides search, where that has no name."""
+    used: Sequence[Tool] = ()
+    """All that it can use besides search."""
+
+    def prompts(
+        self, tokenizer: PreTrainedTokenizerFast, prompt: str, questions: Sequence[Question]
+    ) -> dict[str, tuple[int, ...]]:
+        """The prompt tokens of questions, by id."""
+        texts, tools = [question.question for question in questions], shown(self.grammar, self.used)
+        encoded = prompts.encode_all(tokenizer, prompt, texts, grammar=self.grammar, tools=tools)
+        return {q.id: ids for q, ids in zip(questions, encoded, strict=True)}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the settings do not say of it: a grammar that has no name, and tools."""
+        found: dict[str, Any] = {}
+        if GRAMMARS.get(self.grammar.name) is not self.grammar:
+            tags = {str(kind): list(tag) for kind, tag in self.grammar.tags.items()}
+            found["grammar"] = {"name": self.grammar.name, "tags": tags}
+        if self.tools:
+            found["tools"] = [_of_tool(tool) for tool in self.tools]
+        return found
+
+
+def _of_tool(tool: Tool) -> dict[str, Any]:
+    """A tool as records name it, with what its results depend on, where it says."""
+    return {"name": tool.schema.name, **getattr(tool, "identity", {})}
