@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -236,6 +237,14 @@ class Quiet:
     async def search(self, queries: list[str], k: int) -> list[SearchResult]:
         raise asyncio.CancelledError
 
+    @staticmethod
+    async def broken(queries: list[str], k: int) -> list[SearchResult]:
+        raise KeyError("x")
+
+    @staticmethod
+    async def nothing(queries: list[str], k: int) -> None:
+        return None
+
     async def close(self) -> None:
         pass
 
@@ -342,3 +351,33 @@ def test_unknown_keys_of_recipes_have_a_hint(values: dict[str, Any], said: str, 
     with pytest.raises(ConfigError) as error:
         innersearch.train_agent("ssrl-world", tmp_path, **values)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"name": ""}, "name is a text that is not empty, given ''"),
+        ({"source": "web"}, "source is a Source, given 'web'"),
+        ({"identity": {"key": object()}}, "identity is a table that JSON can hold"),
+        ({"close": None}, "it has a method close"),
+        ({"search": lambda queries, k: []}, "search is an async function"),
+        ({"search": Quiet.broken}, "a failed search is a result with an error, raised KeyError: 'x'"),
+        ({"search": Quiet.nothing}, "search returns a list, given None"),
+    ],
+)
+def test_a_check_says_what_is_wrong_with_an_engine(parts: dict[str, Any], said: str) -> None:
+    engine = SimpleNamespace(
+        name="e", source=Source.WEB, identity={}, search=Quiet.nothing, close=Quiet().close
+    )
+    vars(engine).update(parts)
+    with pytest.raises(AssertionError) as error:
+        check_engine(engine)
+    assert said in str(error.value)
+
+
+def test_a_document_that_no_record_could_hold_is_a_failed_search(tmp_path: Path) -> None:
+    found = ScriptedEngine(lambda query: SearchResult((Document(1, None, 3),)))  # type: ignore[arg-type]
+    chosen = {"engine": found, "search": {"max_error_rate": 1.0}}
+    innersearch.evaluate_agent(agent(*both()), ASKED, tmp_path / "out", **chosen)
+    again = list(innersearch.read_trajectories(tmp_path / "out"))
+    assert [[call.error for call in one.calls] for one in again] == [["TypeError"]] * 2

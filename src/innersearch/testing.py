@@ -143,14 +143,33 @@ def check_engine(engine: Engine, queries: Sequence[str] = QUERIES, k: int = 3) -
     Raises:
         AssertionError: It breaks the contract; the text says where.
     """
-    _demand(isinstance(engine.name, str) and engine.name, "name is a text that is not empty")
-    _demand(isinstance(engine.source, Source), f"source is a Source, given {engine.source!r}")
-    json.dumps(dict(engine.identity))
+    name, source = getattr(engine, "name", None), getattr(engine, "source", None)
+    _demand(isinstance(name, str) and name, f"name is a text that is not empty, given {name!r}")
+    _demand(isinstance(source, Source), f"source is a Source, given {source!r}")
+    try:
+        json.dumps(dict(engine.identity))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise AssertionError(f"identity is a table that JSON can hold: {error}") from error
+    for method in ("search", "close"):
+        _demand(callable(getattr(engine, method, None)), f"it has a method {method}")
+
+    async def search(asked: list[str]) -> list[SearchResult]:
+        try:
+            waiting = engine.search(asked, k)
+            _demand(isinstance(waiting, Awaitable), "search is an async function")
+            answered = await waiting
+        except AssertionError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise AssertionError(f"a failed search is a result with an error, raised {said}") from error
+        _demand(isinstance(answered, list), f"search returns a list, given {answered!r:.80}")
+        return answered
 
     async def ask() -> tuple[list[SearchResult], list[SearchResult], list[SearchResult]]:
-        together = await engine.search(list(queries), k)
-        alone = [result for query in queries for result in await engine.search([query], k)]
-        return together, alone, await engine.search([], k)
+        together = await search(list(queries))
+        alone = [result for query in queries for result in await search([query])]
+        return together, alone, await search([])
 
     together, alone, none = asyncio.run(ask())
     _demand(none == [], f"no queries find no results, given {none!r}")

@@ -99,6 +99,9 @@ async def ask(engine: Engine, asked: SearchRequest, k: int) -> SearchResult:
     if hasattr(engine, "answer") and isinstance(engine, InformedEngine):
         return await engine.answer(asked, k)
     [result] = await engine.search([asked.query], k)
+    for document in result.documents:
+        if not all(isinstance(text, str) for text in (document.id, document.title, document.text)):
+            raise TypeError(f"the engine {engine.name} found a document whose parts are no texts")
     return result
 
 
