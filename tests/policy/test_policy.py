@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,18 @@ def test_one_pass_for_everybody_gives_the_bits_of_separate_passes(
     # Who joins takes no pass of his own: only the end, when nobody waits any more, is ragged.
     tokens = sum(len(c.token_ids) for c in together)
     assert steps <= tokens / 16 + 12 < passes
+
+
+def test_policies_sample_in_threads_of_one_process() -> None:
+    """As a policy and the simulator of its searches do; two sessions may even share a model."""
+    wanted, sampling = requests(48), Sampling(max_new_tokens=16, seed=3)
+    policies = [TransformersPolicy(make(name), [], max_batch=8) for name in ("qwen2", "llama")]
+    policies.append(TransformersPolicy(policies[0].model, [], max_batch=5))
+    alone = [run(policy, wanted, sampling) for policy in policies]
+    with ThreadPoolExecutor(len(policies)) as pool:
+        for _ in range(3):
+            assert list(pool.map(lambda policy: run(policy, wanted, sampling), policies)) == alone
+    assert policies[0].model.config._attn_implementation == "sdpa"
 
 
 def test_greedy_equals_generate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 _GROWTH = 64
 """Slots grow by multiples of this many tokens."""
+ONE_PASS = threading.Lock()
+"""Held by whoever computes on the CPU: a policy and the simulator of its searches may sample in threads
+of one process, and which attention is computed is a setting of the process and of the model."""
 TILE = 16
 """Attention reads multiples of this many tokens, the last ones masked; see `policy.batch`."""
 

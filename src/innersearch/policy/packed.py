@@ -18,7 +18,7 @@ import torch
 from transformers import AttentionInterface, PreTrainedModel
 
 from innersearch.errors import UnsupportedModelError
-from innersearch.policy.cache import TILE, SlotCache, mask_of, tiled
+from innersearch.policy.cache import ONE_PASS, TILE, SlotCache, mask_of, tiled
 
 _NAME = "innersearch-packed"
 _under_way: list[PackedPass] = []
@@ -117,14 +117,15 @@ class PackedPass:
     def _under_way(self, model: PreTrainedModel) -> Iterator[None]:
         """Let the layers of `model` attend as this pass says."""
         config = model.config.get_text_config()
-        before = config._attn_implementation
-        config._attn_implementation, self.cache.handed_over = _NAME, True
-        _under_way.append(self)
-        try:
-            yield
-        finally:
-            _under_way.pop()
-            config._attn_implementation, self.cache.handed_over = before, False
+        with ONE_PASS:
+            before = config._attn_implementation
+            config._attn_implementation, self.cache.handed_over = _NAME, True
+            _under_way.append(self)
+            try:
+                yield
+            finally:
+                _under_way.pop()
+                config._attn_implementation, self.cache.handed_over = before, False
 
     def attend(
         self, index: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
@@ -146,12 +147,13 @@ class PackedPass:
 
 def packs(model: PreTrainedModel) -> bool:
     """Whether the layers of a model leave attention to a function that can be put in its place."""
-    return (
-        model.device.type == "cpu"
-        and model.dtype is torch.float32
-        and bool(getattr(model, "_supports_attention_backend", False))
-        and getattr(model.config.get_text_config(), "_attn_implementation", None) == "sdpa"
-    )
+    with ONE_PASS:
+        return (
+            model.device.type == "cpu"
+            and model.dtype is torch.float32
+            and bool(getattr(model, "_supports_attention_backend", False))
+            and getattr(model.config.get_text_config(), "_attn_implementation", None) == "sdpa"
+        )
 
 
 def _places(newcomer: Newcomer) -> range:

@@ -6,15 +6,15 @@ One computes the next token of all running sequences, and newcomers take passes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from innersearch.policy.cache import TILE, Extension, Prefill, SlotCache, mask_of, tiled
+from innersearch.policy.cache import ONE_PASS, TILE, Extension, Prefill, SlotCache, mask_of, tiled
 
 
 class PaddedPasses:
@@ -94,8 +94,13 @@ class PaddedPasses:
             ).logits
         return logits[torch.arange(len(ids), device=ids.device), chosen]
 
-    def _attention(self) -> AbstractContextManager[None]:
-        return sdpa_kernel(SDPBackend.MATH) if self._exact else nullcontext()
+    @contextmanager
+    def _attention(self) -> Iterator[None]:
+        if not self._exact:
+            yield
+            return
+        with ONE_PASS, sdpa_kernel(SDPBackend.MATH):
+            yield
 
     def _mask(self, positions: torch.Tensor) -> torch.Tensor:
         return mask_of(positions, self.cache.width, self.model.dtype)

@@ -218,7 +218,9 @@ class Episode:
             # Some clients let out that they cancelled something of their own.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            _log.warning("the tool %s failed", action.tool, exc_info=error)
+            # Its text may hold what was sent, keys included: only whoever looks for it sees that.
+            _log.warning("the tool %s failed: %s", action.tool, type(error).__name__)
+            _log.debug("how the tool %s failed", action.tool, exc_info=error)
             return failed(action, type(error).__name__)
         if len(outcome.results) != len(action.inputs) or len(outcome.calls) != len(action.inputs):
             return failed(action, f"{len(outcome.results)} results for {len(action.inputs)} inputs")
