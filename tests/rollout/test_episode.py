@@ -270,7 +270,9 @@ def test_every_token_is_trained_once_and_no_prompt_is_too_long(
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("context", [append(), shorten(3), render(recent=2)], ids=lambda context: context.name)
+@pytest.mark.parametrize(
+    "context", [append(), shorten(3), render(recent=2)], ids=lambda value: value.name
+)
 def test_no_reply_begins_where_only_its_beginning_has_room(context: Context) -> None:
     """The framework writes the beginning of a reply, and the policy needs a token behind it."""
     heading = len(TOKENIZER.encode("<think>"))
