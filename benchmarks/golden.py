@@ -37,7 +37,7 @@ from transformers import PreTrainedTokenizerFast
 
 # --- What this script needs of the package. In another layout nothing but this part is edited. ---
 from innersearch import prompts
-from innersearch.assemble.plans import open_plan
+from innersearch.assemble.plans import open_search
 from innersearch.cli import main as command
 from innersearch.config import SearchSettings, TermSettings
 from innersearch.config.earlier import terms_of
@@ -92,7 +92,9 @@ def plan_of(case: Case, engine: Engine | None) -> SearchTool:
     if case.search is None:
         return SearchTool.itself()
     settings = SearchSettings(**{"max_error_rate": 1.0} | case.search)
-    return SearchTool(engine, parse_router(settings.router), settings) if engine else open_plan(settings)
+    return (
+        SearchTool(engine, parse_router(settings.router), settings) if engine else open_search(settings)
+    )
 
 
 def rolled_out(

@@ -35,7 +35,7 @@ from transformers import PreTrainedTokenizerFast
 
 from innersearch import prompts
 from innersearch.assemble.models import conventions_of, model_path
-from innersearch.assemble.plans import open_plan
+from innersearch.assemble.plans import open_search
 from innersearch.assemble.sources import load_questions
 from innersearch.config import SearchSettings
 from innersearch.policy.base import Completion, Request, Sampler
@@ -44,7 +44,6 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, parameters
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
-from innersearch.tools.search import SearchTool
 from innersearch.types import Sampling
 from innersearch.view.tables import markdown
 
@@ -144,7 +143,7 @@ def beside_vllm(path: str, options: argparse.Namespace) -> str:
     tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
     rows = []
     for name, settings in WAYS.items():
-        plan = open_plan(settings) if settings else SearchTool.itself()
+        plan = open_search(settings)
         with Rollout(policy, tokenizer, sampling, search=plan, in_flight=2 * options.slots) as rollout:
             pairs = []
             for number in range(options.rounds + 1):
@@ -171,7 +170,7 @@ def without_model(options: argparse.Namespace) -> str:
     tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
     rows, places = [], []
     for name, settings in WAYS.items():
-        plan = open_plan(settings) if settings else SearchTool.itself()
+        plan = open_search(settings)
         record = recorded.Remembering(policy)
         with (
             recorded.stand_in(policy, record, options.slots) as engine,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from innersearch import prompts
 from innersearch.assemble.models import conventions_of
-from innersearch.assemble.plans import open_plan
+from innersearch.assemble.plans import open_search
 from innersearch.config import SearchSettings
 from innersearch.identity import of_model, of_texts
 from innersearch.policy.loading import load_tokenizer
@@ -53,16 +53,16 @@ def collect_pairs(
     settings = SearchSettings(router="always", engine=engine, **chosen)
     length = collection.max_new_tokens or usual.page_tokens
     collection = replace(collection, max_new_tokens=length)
-    plan = open_plan(settings)
+    search = open_search(settings)
     made_of = of_model(path, tokenizer) | of_texts(prompts.render(usual.real, "{question}"))
-    made_of |= {"engine": plan.identity, "settings": asdict(collection)}
+    made_of |= {"engine": search.identity, "settings": asdict(collection)}
     demand_same_origin(output, made_of, path)
     done = without_last_question(output, questions)
     todo = [question for question in questions if question.id not in done]
     collect(
         path,
         usual.real,
-        plan,
+        search,
         todo,
         collection,
         partial(write_pairs, output),

@@ -9,28 +9,21 @@ from innersearch.config import SearchSettings
 from innersearch.tools.search import SearchTool
 
 
-def open_plan(
-    settings: SearchSettings, budget_file: Path | None = None, *, max_outage_s: float = 600.0
-) -> SearchTool:
-    """Engine and router of some settings."""
-    engine = open_engine(settings, budget_file, max_outage_s=max_outage_s)
-    return SearchTool(engine, settings.rule, settings)
-
-
 def open_search(
     settings: SearchSettings | None, budget_file: Path | None = None, *, max_outage_s: float = 600.0
 ) -> SearchTool:
-    """The same, for settings that may say nothing: then the policy searches its own memory."""
+    """Engine and router of some settings; without any the policy searches its own memory."""
     if settings is None:
         return SearchTool.itself()
-    return open_plan(settings, budget_file, max_outage_s=max_outage_s)
+    engine = open_engine(settings, budget_file, max_outage_s=max_outage_s)
+    return SearchTool(engine, settings.rule, settings)
 
 
 def demand_engine(settings: SearchSettings) -> None:
     """Check that the engine can be opened, if there is one; nothing is written.
 
     Raises:
-        InnersearchError: As `open_plan`.
+        InnersearchError: As `open_search`.
     """
     if settings.rule.asks:
         check_engine(settings)

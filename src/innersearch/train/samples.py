@@ -30,11 +30,6 @@ class Sample:
         """How many tokens carry loss."""
         return sum(self.loss_mask)
 
-    @property
-    def equal_weight(self) -> float:
-        """What each trained token counts where segments count the same."""
-        return 1.0 / max(1, self.trained)
-
 
 def samples(trajectory: Trajectory) -> list[Sample]:
     """One sample per segment, in their order."""
