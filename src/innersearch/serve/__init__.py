@@ -1,0 +1,1 @@
+"""Serving: any engine behind every search dialect, sessions, and what keeps a server safe."""

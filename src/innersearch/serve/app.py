@@ -1,0 +1,78 @@
+"""The application of a server: routes of every module, each also below `/s/{id}/…`, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from innersearch import __version__
+from innersearch.serve import gateway, health, sessions
+from innersearch.serve.serving import Serving
+from innersearch.serve.sessions import UnknownSessionError
+
+ROUTERS: list[Callable[[Serving], APIRouter]] = [health.router, sessions.router, gateway.router]
+"""One function per module, which adds no routes where what it serves is not there."""
+
+
+def build_app(serving: Serving) -> FastAPI:
+    """The application; it closes the engine when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if serving.engine is not None:
+                stack.push_async_callback(serving.engine.close)
+            for enter in serving.during:
+                await stack.enter_async_context(enter())
+            yield
+
+    app = FastAPI(title="innersearch", version=__version__, lifespan=lifespan)
+    for make in ROUTERS:
+        app.include_router(make(serving))
+    app.add_exception_handler(UnknownSessionError, _handler(serving, lambda error: (404, str(error))))
+    app.add_exception_handler(RequestValidationError, _handler(serving, _invalid))
+    app.add_exception_handler(
+        HTTPException, _handler(serving, lambda error: (error.status_code, str(error.detail)))
+    )
+    app.add_middleware(BelowSessions)
+    return app
+
+
+class BelowSessions:
+    """Takes `/s/{id}` off a path and notes the session."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        path = scope.get("path", "")
+        if path.startswith("/s/"):
+            session, slash, rest = path[3:].partition("/")
+            scope = {**scope, "path": slash + rest or "/", sessions.SCOPE: session}
+            scope["raw_path"] = scope["path"].encode("utf-8", "replace")
+        await self.app(scope, receive, send)
+
+
+def _invalid(error: Any) -> tuple[int, str]:
+    """What is wrong with a request, without what was sent."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    return 422, f"{place or 'the request'}: {first['msg']}"
+
+
+def _handler(serving: Serving, read: Callable[[Any], tuple[int, str]]) -> Any:
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        status, message = read(error)
+        headers = getattr(error, "headers", None)
+        return JSONResponse(serving.refuse(request.scope["path"], status, message), status, headers)
+
+    return handle

@@ -1,0 +1,48 @@
+"""What one server serves: the value that every module of this room makes its routes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from innersearch.search.base import Engine
+from innersearch.serve.limits import Limits
+from innersearch.serve.sessions import Sessions
+
+Refuse = Callable[[int, str], Any]
+"""Status and message → the JSON body of an error, as the API in question writes it."""
+
+
+@dataclass
+class Serving:
+    """An engine, the sessions that ask it, and everything that modules put beside them.
+
+    A module adds its routes by a function `router(serving) -> APIRouter` in `app.ROUTERS`. Every route
+    is also answered below `/s/{id}/…`, for the session of that id: `serving.sessions.of(request)` is the
+    session of a request, or None outside of any.
+    """
+
+    engine: Engine | None = None
+    """Who answers queries; None in a replay, where the record does."""
+    sessions: Sessions = field(default_factory=Sessions)
+    limits: Limits = field(default_factory=Limits)
+    token: str | None = None
+    """What clients show in place of a key; None lets everybody in."""
+    refusals: dict[str, Refuse] = field(default_factory=dict)
+    """How errors are written, by the beginning of the path; the longest that fits counts."""
+    during: list[Callable[[], AbstractAsyncContextManager[Any]]] = field(default_factory=list)
+    """Entered before the first request and left after the last one, such as pools and other apps."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What other modules serve, by a name of theirs, such as `agent` or `pages`."""
+
+    def refuse(self, path: str, status: int, message: str) -> Any:
+        """The body of an error at a path, in the form of the API that the path belongs to."""
+        fitting = [start for start in self.refusals if path.startswith(start)]
+        write = self.refusals[max(fitting, key=len)] if fitting else _plain
+        return write(status, message)
+
+
+def _plain(status: int, message: str) -> Any:
+    return {"detail": message}
