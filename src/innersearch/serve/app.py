@@ -71,8 +71,7 @@ def _invalid(error: Any) -> tuple[int, str]:
 
 def _handler(serving: Serving, read: Callable[[Any], tuple[int, str]]) -> Any:
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        status, message = read(error)
-        headers = getattr(error, "headers", None)
-        return JSONResponse(serving.refuse(request.scope["path"], status, message), status, headers)
+        status, body = serving.refuse(request.scope["path"], *read(error))
+        return JSONResponse(body, status, getattr(error, "headers", None))
 
     return handle

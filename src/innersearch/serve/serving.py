@@ -11,8 +11,10 @@ from innersearch.search.base import Engine
 from innersearch.serve.limits import Limits
 from innersearch.serve.sessions import Sessions
 
-Refuse = Callable[[int, str], Any]
-"""Status and message → the JSON body of an error, as the API in question writes it."""
+Refuse = Callable[[int, str], tuple[int, Any]]
+"""Status and message → status and JSON body of an error, as the API in question gives them. The statuses
+that come in are 400 and 422 (a request that is wrong), 401 (the token), 404, 408, 413, 429, 402 (a budget
+is used up), 502 (the engine failed) and 504."""
 
 
 @dataclass
@@ -37,12 +39,12 @@ class Serving:
     parts: dict[str, Any] = field(default_factory=dict)
     """What other modules serve, by a name of theirs, such as `agent` or `pages`."""
 
-    def refuse(self, path: str, status: int, message: str) -> Any:
-        """The body of an error at a path, in the form of the API that the path belongs to."""
+    def refuse(self, path: str, status: int, message: str) -> tuple[int, Any]:
+        """Status and body of an error at a path, as the API gives them that the path belongs to."""
         fitting = [start for start in self.refusals if path.startswith(start)]
         write = self.refusals[max(fitting, key=len)] if fitting else _plain
         return write(status, message)
 
 
-def _plain(status: int, message: str) -> Any:
-    return {"detail": message}
+def _plain(status: int, message: str) -> tuple[int, Any]:
+    return status, {"detail": message}
