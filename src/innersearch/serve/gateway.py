@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 async def search(
     serving: Serving, session: Session | None, queries: Sequence[str], k: int
 ) -> list[SearchResult]:
-    """One result per query, in order, for a session if there is one."""
+    """One result per query, in order, for a session if there is one, which hears of them."""
+    results = await _search(serving, session, queries, k)
+    if session is not None and serving.engine is not None:
+        for listener in session.listeners:
+            for query, result in zip(queries, results, strict=True):
+                listener(serving.engine, query, result)
+    return results
+
+
+async def _search(
+    serving: Serving, session: Session | None, queries: Sequence[str], k: int
+) -> list[SearchResult]:
     engine = serving.engine
     if engine is None:
         return [SearchResult(error="nothing is served that could be searched")] * len(queries)

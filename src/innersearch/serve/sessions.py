@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
-from innersearch.search.base import SearchRequest
+from innersearch.search.base import Engine, SearchRequest, SearchResult
 from innersearch.types import Question
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Session:
     """Queries so far."""
     held: dict[str, Any] = field(default_factory=dict)
     """What other modules keep for it, by a name of theirs."""
+    listeners: list[Callable[[Engine, str, SearchResult], None]] = field(default_factory=list)
+    """Told of each query, who was asked and what came of it."""
     _asked: Counter[str] = field(default_factory=Counter)
 
     def asks(self, query: str) -> SearchRequest:
@@ -86,8 +89,10 @@ class Sessions:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
+        self.begun: list[Callable[[Session], None]] = []
+        """Told of each session that begins."""
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._begun: Counter[str] = Counter()
+        self._likes: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -100,13 +105,15 @@ class Sessions:
             gold = tuple(asked.golden_answers)
             question = Question(identity, asked.question, gold, dict(asked.metadata))
         name = hashlib.blake2b(asked.model_dump_json().encode("utf-8", "replace"), digest_size=12)
-        number, start = self._begun[name.hexdigest()], name.hexdigest()
-        self._begun[start] += 1
+        number, start = self._likes[name.hexdigest()], name.hexdigest()
+        self._likes[start] += 1
         group = asked.group or asked.id or asked.question
         session = Session(
             f"{start}-{number}" if number else start, question, group, asked.repetition, asked.step
         )
         self._sessions[session.id] = session
+        for listener in self.begun:
+            listener(session)
         while len(self._sessions) > self._most:
             self._sessions.popitem(last=False)
         return session
