@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from innersearch import __version__
 from innersearch.serve import gateway, health, sessions
+from innersearch.serve.guard import Guard
 from innersearch.serve.serving import Serving
 from innersearch.serve.sessions import UnknownSessionError
 
@@ -42,6 +43,8 @@ def build_app(serving: Serving) -> FastAPI:
     app.add_exception_handler(
         HTTPException, _handler(serving, lambda error: (error.status_code, str(error.detail)))
     )
+    # The last one is the first that a request meets.
+    app.add_middleware(Guard, serving=serving)
     app.add_middleware(BelowSessions)
     return app
 

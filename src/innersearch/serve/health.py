@@ -1,10 +1,10 @@
-"""`/healthz`: whether a server is up, and what it serves."""
+"""`/healthz`: whether a server is up, and what it serves; `/metrics`: what it did."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 if TYPE_CHECKING:
     from innersearch.serve.serving import Serving
@@ -18,5 +18,9 @@ def router(serving: Serving) -> APIRouter:
     async def healthz() -> dict[str, Any]:
         name = serving.engine.name if serving.engine is not None else None
         return {"status": "ok", "engine": name, "sessions": len(serving.sessions)}
+
+    @routes.get("/metrics", summary="What the server did, for Prometheus")
+    async def metrics() -> Response:
+        return Response(serving.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes

@@ -24,6 +24,12 @@ class Limits:
     """Most documents per query."""
     query_chars: int = 10_000
     """Longest query, where an API has no limit of its own."""
+    head_bytes: int = 65_536
+    """Longest address and headers of a request."""
+    buffered_bytes: int = 100_000_000
+    """Bodies that are being read, all together."""
+    connections: int = 8_192
+    """Most connections."""
     in_flight: int = 256
     """Requests worked on at once; the next one is told to come again (HTTP 429)."""
     headers_s: float = 10.0

@@ -9,12 +9,13 @@ from typing import Any
 
 from innersearch.search.base import Engine
 from innersearch.serve.limits import Limits
+from innersearch.serve.metrics import Metrics
 from innersearch.serve.sessions import Sessions
 
 Refuse = Callable[[int, str], tuple[int, Any]]
 """Status and message → status and JSON body of an error, as the API in question gives them. The statuses
-that come in are 400 and 422 (a request that is wrong), 401 (the token), 404, 408, 413, 429, 402 (a budget
-is used up), 502 (the engine failed) and 504."""
+that come in are 400 and 422 (a request that is wrong), 401 (the token), 404, 408, 413, 429, 402 (a
+budget is used up), 500, 502 (the engine failed) and 504."""
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Serving:
     """Who answers queries; None in a replay, where the record does."""
     sessions: Sessions = field(default_factory=Sessions)
     limits: Limits = field(default_factory=Limits)
+    metrics: Metrics = field(default_factory=Metrics)
     token: str | None = None
     """What clients show in place of a key; None lets everybody in."""
     refusals: dict[str, Refuse] = field(default_factory=dict)

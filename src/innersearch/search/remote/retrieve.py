@@ -4,7 +4,8 @@ The request is `{"queries", "topk", "return_scores": true}`. Rows are understood
 family send them: wrapped, `{"document": {...}, "score"}`, or bare; a document is a string, or has
 `contents`, whose first line is the title, or `text` with an optional `title`. Servers that take one
 query (`singular`) get `{"query", "topk", "top_k"}`, for SkyRL reads the one and ZeroSearch the other;
-their answer is one list, nested or not. Facts: Search-R1 retrieval_server.py and its five variants.
+their answer is one list, nested or not. Our own server names queries that failed in `errors`. Facts:
+Search-R1 retrieval_server.py and its five variants.
 """
 
 from __future__ import annotations
@@ -113,9 +114,13 @@ class RemoteEngine:
                 raise refusal(said, self.name, self._key) from error
             message = f"{self.name} sent an answer that cannot be read: {error}"
             raise PermanentError(message[:300], reason="malformed") from error
-        if said is not None and not any(lists):
+        failed = _failures(answer, len(lists))
+        if said is not None and not any(lists) and not any(failed):
             raise refusal(said, self.name, self._key)
-        return [self._result(rows, k) for rows in lists]
+        return [
+            SearchResult(error=f"{self.name} says: {why}") if why else self._result(rows, k)
+            for rows, why in zip(lists, failed, strict=True)
+        ]
 
     def _result(self, rows: list[Any], k: int) -> SearchResult:
         """The result of one query; a row without a text takes no other with it."""
@@ -151,6 +156,14 @@ class RemoteEngine:
         if not all(isinstance(row, list | None) for row in rows):
             raise ValueError("the rows of a query are no list")
         return [row or [] for row in rows]
+
+
+def _failures(answer: Any, expected: int) -> list[str]:
+    """Why each query failed; empty where it did not, or where the server has no place for that."""
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    if not isinstance(errors, list) or len(errors) != expected:
+        return [""] * expected
+    return [" ".join(why.split())[:200] if isinstance(why, str) else "" for why in errors]
 
 
 def _document(row: Any) -> Document:
