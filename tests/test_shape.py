@@ -17,9 +17,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 ORDER = """
     types errors extensions openmp progress rows metrics intervals replication gold stored records
-    trajectories random_draws token_text thoughts grammar prompts weights identity locks sealed readers
-    net data routing config checkpoints runs search tools policy rollout rewards simulator world real
-    assemble evaluate train world_making view public testing serve cli
+    trajectories random_draws token_text thoughts grammar prompts weights identity locks sealed
+    readers net data routing config checkpoints runs search pages tools policy rollout rewards
+    simulator world real assemble evaluate train world_making view public testing serve cli
 """.split()
 """Imports go down this list, never up."""
 

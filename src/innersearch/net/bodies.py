@@ -13,17 +13,32 @@ ACCEPTED = "gzip, deflate"
 """Compressions that are asked for."""
 
 
-async def read_body(response: httpx2.Response, name: str, most: int) -> bytes:
+SMALL = 1_000_000
+"""Bytes that a body may grow to whatever its ratio is."""
+
+
+async def read_body(
+    response: httpx2.Response, name: str, most: int, *, ratio: float | None = None
+) -> bytes:
     """The body, decompressed.
 
+    Args:
+        response: Whose body it is.
+        name: Who sent it, for errors.
+        most: Longest body, in bytes after decompression.
+        ratio: How many times its size a body of over `SMALL` bytes may be unpacked to.
+
     Raises:
-        PermanentError: It is longer than `most` bytes, or its compression is unknown, broken or cut off.
+        PermanentError: It is longer, or its compression is unknown, broken or cut off.
     """
     body = bytearray()
     async for part in _decompressed(response, name, most):
         body += part
         if len(body) > most:
             raise PermanentError(f"{name} sent more than {most:,} bytes", reason="too long")
+        if ratio is not None and len(body) > max(SMALL, ratio * response.num_bytes_downloaded):
+            said = f"{name} sent a body that unpacks to over {ratio:g} times its size"
+            raise PermanentError(said, reason="too long")
     return bytes(body)
 
 

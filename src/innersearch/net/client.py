@@ -92,15 +92,15 @@ def new_client(address: httpx2.URL | str, timeout_s: float = 30.0) -> httpx2.Asy
     proxy = _proxy(address)
     # Without TLS nobody is trusted, and no file need be read for it.
     secure = address.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
-    trusted = _trusted() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = trusted() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if proxy is not None and proxy.url.scheme == "https":
-        proxy.ssl_context = trusted
+        proxy.ssl_context = context
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(timeout_s, connect=min(30.0, timeout_s), pool=None),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
         follow_redirects=False,
         trust_env=False,
-        verify=trusted,
+        verify=context,
         proxy=proxy,
     )
 
@@ -169,8 +169,12 @@ def _covers(name: str, address: httpx2.URL) -> bool:
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates are accepted."""
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are accepted.
+
+    Raises:
+        SearchError: A variable names certificates that cannot be read.
+    """
     variable = trust_variable()
     return _read_trusted(variable, os.environ[variable] if variable else "")
 

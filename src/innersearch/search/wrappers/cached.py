@@ -44,6 +44,9 @@ FORMAT = 1
 _BY_NFC = 0x69736E66
 """The `application_id` of files without keys of the normal form NFKC, which earlier versions made."""
 
+OPENED: Identity = {"method": "open"}
+"""Part of the identity of what has pages: they are kept in the file of an engine, and are no answers."""
+
 _BUSY_S = 60.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS engines (
@@ -298,7 +301,8 @@ class CachedEngine:
             self._answers.now(self._answers.keep_engine, self.name, self.source.value, self.identity)
 
     def _only_engine(self) -> tuple[Identity, str, Source]:
-        engines = self._answers.now(self._answers.engines)
+        every = self._answers.now(self._answers.engines)
+        engines = [engine for engine in every if not OPENED.items() <= json.loads(engine[0]).items()]
         if len(engines) != 1:
             names = ", ".join(sorted(name for _, name, _ in engines)) or "none"
             raise SearchError(

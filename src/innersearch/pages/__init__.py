@@ -1,0 +1,1 @@
+"""Who has a page: corpora, the web, endpoints that read it; and what is kept of it."""
