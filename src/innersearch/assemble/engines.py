@@ -10,6 +10,7 @@
                                  search APIs; `NAME:URL` takes another address
     world                        the embedded encyclopedia
     simulated:MODEL              a language model that plays the search engine
+    self:MODEL                   a policy that writes what it knows, as it does when it searches itself
     A,B                          both, fused
 
 Packages of others add kinds under `innersearch.engines`; see `innersearch.search.kinds`. Places that
@@ -46,6 +47,7 @@ ENGINES: Offers[EngineKind] = Offers(
         "bm25": "innersearch.search.index.bm25:KIND",
         "dense": "innersearch.search.index.dense:KIND",
         "simulated": "innersearch.simulator.loading:KIND",
+        "self": "innersearch.assemble.itself:KIND",
         "remote": REMOTE,
         **WEB,
     },

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from innersearch import __version__
 from innersearch.serve import gateway, health, sessions
 from innersearch.serve.guard import Guard
-from innersearch.serve.serving import Serving
+from innersearch.serve.recording import Recording
+from innersearch.serve.serving import Serving, UnknownEngineError
 from innersearch.serve.sessions import UnknownSessionError
 
 ROUTERS: list[Callable[[Serving], APIRouter]] = [health.router, sessions.router, gateway.router]
@@ -29,8 +30,11 @@ def build_app(serving: Serving) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if serving.engine is not None:
-                stack.push_async_callback(serving.engine.close)
+            if serving.tape is not None:
+                stack.callback(serving.tape.close)
+            for engine in (serving.engine, *serving.engines.values()):
+                if engine is not None:
+                    stack.push_async_callback(engine.close)
             for enter in serving.during:
                 await stack.enter_async_context(enter())
             yield
@@ -38,30 +42,34 @@ def build_app(serving: Serving) -> FastAPI:
     app = FastAPI(title="innersearch", version=__version__, lifespan=lifespan)
     for make in ROUTERS:
         app.include_router(make(serving))
-    app.add_exception_handler(UnknownSessionError, _handler(serving, lambda error: (404, str(error))))
+    for unknown in (UnknownSessionError, UnknownEngineError):
+        app.add_exception_handler(unknown, _handler(serving, lambda error: (404, str(error))))
     app.add_exception_handler(RequestValidationError, _handler(serving, _invalid))
     app.add_exception_handler(
         HTTPException, _handler(serving, lambda error: (error.status_code, str(error.detail)))
     )
     # The last one is the first that a request meets.
+    if serving.tape is not None:
+        app.add_middleware(Recording, serving=serving, tape=serving.tape)
     app.add_middleware(Guard, serving=serving)
-    app.add_middleware(BelowSessions)
+    app.add_middleware(Below)
     return app
 
 
-class BelowSessions:
-    """Takes `/s/{id}` off a path and notes the session."""
+class Below:
+    """Takes `/s/{id}` and `/with/{engine}` off a path and notes them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        path = scope.get("path", "")
-        if path.startswith("/s/"):
-            session, slash, rest = path[3:].partition("/")
-            scope = {**scope, "path": slash + rest or "/", sessions.SCOPE: session}
-            scope["raw_path"] = scope["path"].encode("utf-8", "replace")
+        for start, noted in (("/s/", sessions.SCOPE), ("/with/", sessions.ENGINE)):
+            path = scope.get("path", "")
+            if path.startswith(start):
+                name, slash, rest = path[len(start) :].partition("/")
+                scope = {**scope, "path": slash + rest or "/", noted: name}
+                scope["raw_path"] = scope["path"].encode("utf-8", "replace")
         await self.app(scope, receive, send)
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from innersearch.search.base import Engine, InformedEngine, SearchRequest, SearchResult, ask
 from innersearch.search.remote.apis import APIS, Api
 from innersearch.search.remote.requests import Asking
-from innersearch.serve.sessions import Session
+from innersearch.serve.sessions import ENGINE, Session
 from innersearch.types import Source
 
 if TYPE_CHECKING:
@@ -37,10 +37,14 @@ class _BadRequestError(Exception):
 
 
 async def search(
-    serving: Serving, session: Session | None, queries: Sequence[str], k: int
+    serving: Serving, session: Session | None, queries: Sequence[str], k: int, *, name: str = ""
 ) -> list[SearchResult]:
-    """One result per query, in order, for a session if there is one, which hears of them."""
-    engine = serving.engine
+    """One result per query, in order, for a session if there is one, which hears of them.
+
+    Raises:
+        UnknownEngineError: No engine of that name is served.
+    """
+    engine = serving.searched(name)
     if engine is None:
         return [SearchResult(error="nothing is served that could be searched")] * len(queries)
     try:
@@ -112,14 +116,15 @@ def _described(api: Api, method: str, path: str) -> dict[str, Any]:
 def _handler(serving: Serving, api: Api) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         session = serving.sessions.of(request)
+        engine = serving.searched(name := request.scope.get(ENGINE, ""))
         try:
             asked = await _read(request, api)
             for asking in asked:
                 _demand_within(asking, api, serving)
         except _BadRequestError as error:
             return _json(*api.refuses(422, str(error)))
-        found = await asyncio.gather(*(_find(serving, session, asking) for asking in asked))
-        return _written(serving, api, request, asked, found)
+        found = await asyncio.gather(*(_find(serving, session, asking, name) for asking in asked))
+        return _written(engine, api, request, asked, found)
 
     return answer
 
@@ -171,20 +176,22 @@ def _demand_within(asking: Asking, api: Api, serving: Serving) -> None:
             raise _BadRequestError(f"Query is too long. Max query length is {api.max_words} words.")
 
 
-async def _find(serving: Serving, session: Session | None, asking: Asking) -> list[SearchResult]:
+async def _find(
+    serving: Serving, session: Session | None, asking: Asking, name: str
+) -> list[SearchResult]:
     """The page of results that is asked for; there is none behind the most documents of a query."""
     depth = min(asking.skip + asking.k, serving.limits.k)
     if asking.k < 1 or asking.skip >= depth:
         return [SearchResult()] * len(asking.queries)
     # Nothing is found for a query without words, by whatever engine.
     said = [query for query in asking.queries if query.strip()]
-    found = iter(await search(serving, session, said, depth) if said else ())
+    found = iter(await search(serving, session, said, depth, name=name) if said else ())
     results = [next(found) if query.strip() else SearchResult() for query in asking.queries]
     return [replace(result, documents=result.documents[asking.skip : depth]) for result in results]
 
 
 def _written(
-    serving: Serving,
+    engine: Engine | None,
     api: Api,
     request: Request,
     asked: Sequence[Asking],
@@ -196,9 +203,9 @@ def _written(
     if failed and len(failed) == len(results) and api.name != "searxng":
         status = 402 if all(result.used_up for result in failed) else 502
         return _json(*api.refuses(status, failed[0].error or ""))
-    source = serving.engine.source if serving.engine else Source.RETRIEVER
+    source = engine.source if engine else Source.RETRIEVER
     bodies = [api.answers(asking, part, source) for asking, part in zip(asked, found, strict=True)]
-    headers = {ENGINE_HEADER: describe(serving.engine)} if serving.engine else {}
+    headers = {ENGINE_HEADER: describe(engine)} if engine else {}
     partial = next((r.partial or r.error for r in results if r.partial or r.error), None)
     if partial:
         headers["X-Innersearch-Partial"] = _printable(partial)

@@ -17,6 +17,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from innersearch.errors import InnersearchError
 from innersearch.serve import tokens
 from innersearch.serve.serving import Serving
 from innersearch.serve.sessions import SCOPE
@@ -58,6 +59,9 @@ class Guard:
             await self._refuse(scope, answer, error)
         except TimeoutError:
             await self._refuse(scope, answer, _RefusedError(504, "it took too long"))
+        except InnersearchError as error:
+            log.error("%s", error)
+            await self._refuse(scope, answer, _RefusedError(500, str(error)))
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             # Its text may hold what was sent.

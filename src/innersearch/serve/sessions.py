@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 HEADER = "X-Innersearch-Session"
 SCOPE = "innersearch.session"
 """Where the id of the session stands in the scope of a request."""
+ENGINE = "innersearch.engine"
+"""Where the name of the engine stands that a request is for, if it names one."""
 _MOST = 100_000
 """Sessions that are kept; the one that was used longest ago makes room for a new one."""
 
