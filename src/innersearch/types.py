@@ -258,6 +258,24 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentRun:
+    """How a program ran whose requests to the model are a trajectory."""
+
+    requests: int = 0
+    """Requests that the model answered."""
+    refused: int = 0
+    """Requests that could not be answered: a limit was reached, or they could not be read."""
+    abandoned: int = 0
+    """Requests whose client went away before the answer; nothing of them is in the trajectory."""
+    exit_code: int | None = None
+    """None where it was stopped, or was not started here."""
+    printed: int = 0
+    """Characters that it printed."""
+    seconds: float = 0.0
+    """How long it ran."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """Everything that happened for one question once."""
 
@@ -281,5 +299,7 @@ class Trajectory:
     error: str | None = None
     malformed: int = 0
     """Actions that could not be read."""
+    agent: AgentRun | None = None
+    """Where a program of others asked the model; its answer need not stand in what the model wrote."""
     schema: int = SCHEMA
     """How the record is written; `innersearch.trajectories` reads all there have been."""

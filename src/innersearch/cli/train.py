@@ -56,6 +56,7 @@ def train(
     resume: bool = False,
     dry_run: bool = False,
     trainer: Literal["trl", "verl"] | None = None,
+    agent: str = "",
     show: Annotated[bool, Parameter(name="--print", negative=())] = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
 ) -> None:
@@ -69,6 +70,7 @@ def train(
         innersearch train recipes/search-r1-world.toml
         innersearch train recipes/ssrl-world.toml --resume
         innersearch train recipes/rejection-world.toml
+        innersearch train recipes/my-agent.toml --agent "python agent.py {question}"
         innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl --dry-run
         innersearch train recipes/ssrl.toml --trainer verl --model ~/models/Qwen2.5-7B --data nq.jsonl
         accelerate launch -m innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl
@@ -80,6 +82,9 @@ def train(
         dry_run: Show settings, work, memory, searches and cost; start and write nothing.
         trainer: What trains: trl, or verl (on a Ray cluster, see docs/scaling.md). As in the recipe by
             default, which is trl.
+        agent: A program that is trained as it is: it is run for every question and asks the model at
+            OPENAI_BASE_URL, and searches at INNERSEARCH_SEARCH_URL (see docs/serving.md). As
+            agent.command in the recipe, which says nothing by default.
         show: Only print how verl would be started.
         settings: The recipe with overrides.
     """
@@ -87,13 +92,14 @@ def train(
         raise ConfigError(f"{recipe} is no recipe: give a .toml file, for example one of recipes/")
     path = output or Path("runs") / settings.name
     if trainer is not None:
-        chosen = settings.trainer.model_copy(update={"kind": trainer})
-        settings = settings.model_copy(update={"trainer": chosen})
+        settings = _changed(settings, "trainer", kind=trainer)
+    if agent:
+        settings = _changed(settings, "agent", command=agent)
     # Imported late: help and errors should not wait for torch.
-    from innersearch.train.start import Training, resolved
+    from innersearch.train.start import resolved
 
     with _Watcher() as watcher:
-        training = Training(resolved(settings), watcher=watcher)
+        training = _training(resolved(settings), watcher)
         if dry_run:
             _dry_run(recipe, settings, training, path, resume=resume)
         elif show:
@@ -102,6 +108,22 @@ def train(
             run = training.start(path, resume=resume)
             if settings.stage:
                 stdout.print(f"model   {run.model}")
+
+
+def _changed(recipe: Recipe, table: str, **values: str) -> Recipe:
+    return recipe.model_copy(update={table: getattr(recipe, table).model_copy(update=values)})
+
+
+def _training(recipe: Recipe, watcher: _Watcher) -> Training:
+    from innersearch.train.start import Training
+
+    if not recipe.agent.command:
+        return Training(recipe, watcher=watcher)
+    from innersearch.serve.programs import demand_program_recipe, program_rollout
+
+    for values in recipe.stages():
+        demand_program_recipe(values)
+    return Training(recipe, watcher=watcher, rollouts=program_rollout)
 
 
 def _show(training: Training, path: Path, *, resume: bool) -> None:

@@ -4,6 +4,7 @@ A recipe is a TOML file; any value can be overridden on the command line by its 
 (`--trainer.steps 40`). The defaults are the published SSRL settings where there are any.
 """
 
+from innersearch.config.agent import AgentSettings
 from innersearch.config.prompt import PromptSettings
 from innersearch.config.recipe import Recipe
 from innersearch.config.reward import MaskSettings, TermSettings
@@ -19,6 +20,7 @@ from innersearch.config.trainer import (
 )
 
 __all__ = [
+    "AgentSettings",
     "GuardSettings",
     "LoraSettings",
     "MaskSettings",

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from innersearch.config.agent import AgentSettings
 from innersearch.config.base import Settings
 from innersearch.config.earlier import demand_todays_keys, of_today
 from innersearch.config.prompt import PromptSettings
@@ -38,6 +39,8 @@ class Recipe(Settings):
     """What a trajectory is worth: [[reward]] tables, or a line such as 0.9*em + 0.1*format:strict."""
     mask: MaskSettings = MaskSettings()
     rollout: RolloutSettings = RolloutSettings()
+    agent: AgentSettings = AgentSettings()
+    """A program that asks the model and searches, in place of rollouts."""
     sampling: SamplingSettings = SamplingSettings()
     trainer: TrainerSettings = TrainerSettings()
     verl: VerlSettings = VerlSettings()

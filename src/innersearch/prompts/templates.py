@@ -67,24 +67,24 @@ def ask(tokenizer: PreTrainedTokenizerBase, text: str, tools: Sequence[Mapping[s
             passes over the tools.
     """
     try:
-        rendered = _render(tokenizer, [("user", text)], reply=True, tools=tools)
+        shown = _render(tokenizer, [("user", text)], reply=True, tools=tools)
     except Exception as error:
         reason = squeezed(f"{error}")[:_SHOWN] or type(error).__name__
         raise ModelError(
             f"the tokenizer's chat template cannot render a single user message: {reason}; {_MEND}"
         ) from error
-    if squeezed(text) not in squeezed(rendered):
+    if squeezed(text) not in squeezed(shown):
         raise ModelError(
             "the tokenizer's chat template loses or changes the user message with the question: it does "
             f"not stand in what the template renders; {_MEND}"
         )
-    if tools and rendered == _render(tokenizer, [("user", text)], reply=True):
+    if tools and shown == _render(tokenizer, [("user", text)], reply=True):
         names = ", ".join(str(tool["function"]["name"]) for tool in tools)
         raise ModelError(
             f"the tokenizer's chat template does not show the tools it is given ({names}): describe "
             "them in the prompt, or take a model that is made for tools"
         )
-    return rendered
+    return shown
 
 
 def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]]) -> str:
@@ -144,17 +144,34 @@ def _render(
     reply: bool,
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return rendered(tokenizer, messages, reply=reply, tools=tools)
+
+
+def rendered(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    reply: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """What a chat template makes of messages; whatever it raises comes through.
+
+    Args:
+        tokenizer: Whose template it is.
+        messages: As chat APIs have them, arguments of calls as objects.
+        reply: Whether a reply is to follow.
+        tools: Schemas of tools.
+    """
     # Transformers takes no functions as arguments of templates, and keeps what it compiled.
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     compiled = _compile_jinja_template(tokenizer.get_chat_template())
     compiled.globals["strftime_now"] = _strftime_now
-    messages = [{"role": role, "content": content} for role, content in turns]
     shown: list[Any] | None = [dict(tool) for tool in tools] or None
-    rendered = tokenizer.apply_chat_template(
-        messages, tools=shown, add_generation_prompt=reply, tokenize=False
-    )
-    return str(rendered)
+    given: list[Any] = [dict(message) for message in messages]
+    text = tokenizer.apply_chat_template(given, tools=shown, add_generation_prompt=reply, tokenize=False)
+    return str(text)
 
 
 def _strftime_now(form: str) -> str:

@@ -38,7 +38,9 @@ class Scored:
 
     @cached_property
     def answer(self) -> str | None:
-        """The answer of the policy, or None."""
+        """The answer of the policy, or None; that of a program stands in its trajectory."""
+        if self.trajectory.agent is not None:
+            return self.trajectory.answer
         if self._direct:
             return spoken(self.text).last
         answers = (b for b in reversed(self.blocks) if b.kind is Kind.ANSWER and b.closed)

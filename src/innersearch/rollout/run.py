@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Ite
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from innersearch.config import RolloutSettings
 from innersearch.errors import ConfigError, RunError
@@ -180,7 +180,7 @@ class Rollout:
             self._runner.run(tool.close())
         self._runner.close()
 
-    def __enter__(self) -> Rollout:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,13 +14,18 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from innersearch import __version__
-from innersearch.serve import gateway, health, sessions
+from innersearch.serve import chat, gateway, health, sessions
 from innersearch.serve.guard import Guard
 from innersearch.serve.recording import Recording
 from innersearch.serve.serving import Serving, UnknownEngineError
 from innersearch.serve.sessions import UnknownSessionError
 
-ROUTERS: list[Callable[[Serving], APIRouter]] = [health.router, sessions.router, gateway.router]
+ROUTERS: list[Callable[[Serving], APIRouter]] = [
+    health.router,
+    sessions.router,
+    gateway.router,
+    chat.router,
+]
 """One function per module, which adds no routes where what it serves is not there."""
 
 

@@ -45,6 +45,12 @@ METRICS = {
     "vote/answers": "Distinct answers per group.",
     "vote/label_accuracy": "Share of groups whose label is a gold answer; watched, never rewarded.",
     "group/constant_share": "Share of groups whose rewards are all equal: they teach nothing.",
+    "agent/requests": "Requests to the model per run of a program.",
+    "agent/segments": "Segments that they became.",
+    "agent/refused": "Requests per run that were not answered: a limit was reached, or they were none.",
+    "agent/idle_share": "Share of runs that asked the model nothing.",
+    "agent/silent_share": "Share of runs without an answer.",
+    "agent/failed_share": "Share of runs that ended with an exit code other than 0, or were stopped.",
     "stop/length": "Share of trajectories cut off by a limit, mostly that of tokens.",
     "loss": "The trainer's loss.",
     "grad_norm": "Gradient norm before clipping.",
@@ -86,6 +92,7 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         values = [t.components[name] for t in trajectories if name in t.components]
         metrics[f"reward/{name}"] = statistics.fmean(values)
     metrics |= _group_metrics(trajectories) | _token_metrics(trajectories)
+    metrics |= _agent_metrics(trajectories)
     return metrics | (_vote_metrics(trajectories) if VOTE in trajectories[0].components else {})
 
 
@@ -102,6 +109,21 @@ def _group_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     return {
         "reward/stderr": spread / math.sqrt(len(means)),
         "group/constant_share": _share(len(set(rewards)) == 1 for rewards in groups.values()),
+    }
+
+
+def _agent_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """How the programs ran, where some did."""
+    ran = [(t, t.agent) for t in trajectories if t.agent is not None]
+    if not ran:
+        return {}
+    return {
+        "agent/requests": statistics.fmean(run.requests for _, run in ran),
+        "agent/segments": statistics.fmean(len(t.segments) for t, _ in ran),
+        "agent/refused": statistics.fmean(run.refused for _, run in ran),
+        "agent/idle_share": _share(not run.requests for _, run in ran),
+        "agent/silent_share": _share(t.answer is None for t, _ in ran),
+        "agent/failed_share": _share(run.exit_code != 0 for _, run in ran),
     }
 
 

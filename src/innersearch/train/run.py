@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
 from innersearch.rewards import Rubric
-from innersearch.rollout.run import Rollout, demand_provided
+from innersearch.rollout.run import demand_provided
 from innersearch.runs import Run, versions
 from innersearch.search.base import Engine, InformedEngine
 from innersearch.tools.search import SearchTool
@@ -31,7 +32,9 @@ from innersearch.train.monitors import Observer
 from innersearch.train.recorder import Recorder
 from innersearch.train.tasks import (
     NO_MEASURES,
+    MakeRollouts,
     Measures,
+    Rollouts,
     demand_a_full_step,
     demand_weights,
     encode_prompts,
@@ -52,6 +55,7 @@ def train(
     measures: Measures = NO_MEASURES,
     resume: bool = False,
     observer: Observer = lambda step, metrics: None,
+    rollouts: MakeRollouts = rollout_of,
 ) -> Run:
     """Train on rollouts and leave the result in `path`/model.
 
@@ -66,6 +70,7 @@ def train(
         measures: Measures of one's own that the reward of the recipe names.
         resume: Continue from the latest complete checkpoint in `path`.
         observer: Told about every step, in the first process.
+        rollouts: Makes what rolls out.
 
     Raises:
         ConfigError: TRL cannot do what the recipe asks for, or the processes cannot share the questions
@@ -81,7 +86,8 @@ def train(
     processes.join()
     with processes.first_holds(path, "run"):
         rubric = rubric_of(recipe, measures)
-        return _train(recipe, questions, path, engine, rubric, observer, resume=resume)
+        makes = partial(rollouts, rubric=rubric)
+        return _train(recipe, questions, path, engine, rubric, observer, makes, resume=resume)
 
 
 def _train(
@@ -91,6 +97,7 @@ def _train(
     engine: Engine | Callable[[], Engine] | None,
     rubric: Rubric,
     observer: Observer,
+    rollouts: MakeRollouts,
     *,
     resume: bool,
 ) -> Run:
@@ -110,7 +117,7 @@ def _train(
         processes.by_first(lambda: _keep(run, recipe, latest.path))
         return run
     torch.manual_seed(recipe.seed)
-    rollout = _rollout(recipe, model, tokenizer, engine, rubric)
+    rollout = _rollout(recipe, model, tokenizer, engine, rollouts)
     curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
     apart = comparison(recipe, model)
     recorder = Recorder(recipe, run, observer, _drift(recipe, model), curriculum, apart)
@@ -157,12 +164,12 @@ def _rollout(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     engine: Engine | None,
-    rubric: Rubric,
-) -> Rollout:
+    rollouts: MakeRollouts,
+) -> Rollouts:
     opens = training_policy(recipe.sampling.policy)
     policy = opens(model, tokenizer, processes.sequences_at_once(recipe))
     search = SearchTool(engine, recipe.search.rule, recipe.search)
-    return rollout_of(recipe, policy, tokenizer, search, rubric)
+    return rollouts(recipe, policy, tokenizer, search)
 
 
 def check(

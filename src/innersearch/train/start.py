@@ -24,7 +24,7 @@ from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
 from innersearch.tools.kinds import tool_kinds
 from innersearch.tools.search import SearchTool
-from innersearch.train.tasks import Measures, fitting, rubric_of
+from innersearch.train.tasks import MakeRollouts, Measures, fitting, rollout_of, rubric_of
 from innersearch.types import Question
 
 
@@ -73,6 +73,8 @@ class Training:
     measures: Measures = field(default_factory=dict)
     """Measures of one's own that its reward names."""
     watcher: Watcher = field(default_factory=Silent)
+    rollouts: MakeRollouts = rollout_of
+    """Makes what rolls out."""
 
     def start(self, path: Path, *, resume: bool = False) -> Run:
         """Train, and leave the result in `path`/model.
@@ -163,6 +165,7 @@ class Training:
             measures=self.measures,
             resume=resume,
             observer=lambda step, metrics: self.watcher.step("training", step, steps, metrics),
+            rollouts=self.rollouts,
         )
         self.watcher.ends(run, "training")
         return run

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from innersearch import prompts
 from innersearch.config import Recipe
@@ -15,10 +15,11 @@ from innersearch.grammar import MaskRule, grammar_of
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
 from innersearch.rewards import GroupMeasure, Measure, Rubric
+from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.tools.kinds import open_tools, shown, tool_kinds
 from innersearch.tools.search import SearchTool
-from innersearch.types import Question, Sampling
+from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -27,6 +28,34 @@ if TYPE_CHECKING:
 Measures = Mapping[str, Measure | GroupMeasure]
 """Measures of one's own, under the names by which a recipe calls them."""
 NO_MEASURES: Measures = MappingProxyType({})
+
+
+class Rollouts(Protocol):
+    """What rolls out the tasks of a step; a context that closes what it opened."""
+
+    policy: Policy
+
+    def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
+        """The trajectories of all tasks, in their order, each with its reward."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class MakeRollouts(Protocol):
+    """Makes it for a recipe."""
+
+    def __call__(
+        self,
+        recipe: Recipe,
+        policy: Policy,
+        tokenizer: PreTrainedTokenizerFast,
+        search: SearchTool,
+        rubric: Rubric | None = None,
+    ) -> Rollouts:
+        """What rolls out under a policy, with a search, and is scored by the rubric."""
+
 
 WEIGHT_LIMIT = 2.0
 """Largest weight of a token where vLLM and the trainer round its log-probability differently, as in

@@ -31,11 +31,11 @@ from transformers import (
 from innersearch.config import Recipe, TrainerSettings
 from innersearch.rewards import Rubric
 from innersearch.rollout.episode import Task
-from innersearch.rollout.run import Rollout
 from innersearch.train import processes
 from innersearch.train.adapters import adapters
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of
+from innersearch.train.tasks import Rollouts
 from innersearch.train.trl.colocated import (
     colocated_policy,
     engine_of_the_trainers_type,
@@ -64,7 +64,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerFast,
     questions: Sequence[Question],
     prompts: Sequence[tuple[int, ...]],
-    rollout: Rollout,
+    rollout: Rollouts,
     rubric: Rubric,
     *,
     output: Path,
