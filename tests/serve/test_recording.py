@@ -121,12 +121,13 @@ SERVER = """
 import sys
 from pathlib import Path
 from innersearch.serve.app import build_app
-from innersearch.serve.server import serve
+from innersearch.serve.server import bound, serve
 from innersearch.serve.serving import Serving
 from innersearch.serve.tape import Tape
 from innersearch.testing import ScriptedEngine
 serving = Serving(ScriptedEngine(lambda query: [query]), tape=Tape(Path(sys.argv[1]), "record"))
-serve(build_app(serving), port=int(sys.argv[2]))
+with bound("127.0.0.1", int(sys.argv[2])) as listening:
+    serve(build_app(serving), listening)
 """
 
 

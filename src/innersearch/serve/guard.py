@@ -44,6 +44,7 @@ class Guard:
         self.app, self.serving = app, serving
         self._under_way = 0
         self._buffered = 0
+        self._left, self._filled_at = 1.0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -79,7 +80,7 @@ class Guard:
         later = not known and scope["path"].startswith(tokens.BODY_PATHS)
         if not known and not later:
             raise _RefusedError(401, "the token is missing or wrong: send it in place of the API's key")
-        if self._under_way >= limits.in_flight:
+        if self._under_way >= limits.in_flight or not self._may_begin():
             raise _busy()
         try:
             body = await self._body(scope, receive)
@@ -97,6 +98,18 @@ class Guard:
                 await self.app(scope, _replayed(body, receive), answer)
         finally:
             self._under_way -= 1
+
+    def _may_begin(self) -> bool:
+        """Whether the rate of requests allows one more; a second's worth may come at once."""
+        rate, now = self.serving.limits.per_second, time.monotonic()
+        if not rate:
+            return True
+        self._left = min(max(1.0, rate), self._left + rate * (now - self._filled_at))
+        self._filled_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request, if it comes in time and is not too long."""

@@ -32,6 +32,8 @@ class Limits:
     """Most connections."""
     in_flight: int = 256
     """Requests worked on at once; the next one is told to come again (HTTP 429)."""
+    per_second: float = 0.0
+    """Requests per second, of all clients together; 0 for no limit."""
     headers_s: float = 10.0
     """Longest wait for the headers of a request."""
     body_s: float = 15.0
@@ -44,5 +46,5 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if not math.isfinite(value) or value <= 0:
+            if not math.isfinite(value) or value < 0 or (value == 0 and each.name != "per_second"):
                 raise ConfigError(f"the limit {each.name} must be above 0, got {value}")

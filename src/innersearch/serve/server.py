@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import resource
+import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,14 +17,40 @@ from innersearch.errors import ConfigError, RunError
 from innersearch.serve.connections import protocol
 from innersearch.serve.limits import Limits
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _UP_S = 30.0
 _DOWN_S = 30.0
 """Longest wait for requests under way when a server ends."""
 
 
-def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None) -> None:
-    """Serve until the process is told to end; requests under way are finished."""
-    _server(app, limits, host=host, port=port).run()
+def serve(app: FastAPI, at: socket.socket, limits: Limits | None = None) -> None:
+    """Serve until the process is told to end (SIGINT, SIGTERM); requests under way are finished.
+
+    Args:
+        app: What is served.
+        at: As made by `bound`.
+        limits: Limits of connections.
+    """
+    _server(app, limits).run(sockets=[at])
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens at an address.
+
+    Raises:
+        RunError: Another program does, or the address is none of this machine.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise RunError(
+            f"cannot listen at {host}:{port} ({why}): give another --port or --host"
+        ) from None
+    with listening:
+        yield listening
 
 
 def _allow_connections() -> None:
@@ -47,20 +74,20 @@ def serving_at(
     Raises:
         RunError: The server did not start.
     """
-    server = _server(app, limits, host=host, port=port)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + _UP_S
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > end:
-            raise RunError(f"no server could be started at {host}:{port}: take another port")
-        time.sleep(0.005)
-    bound = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://{host}:{bound}"
-    finally:
-        server.should_exit = True
-        thread.join(_DOWN_S + _UP_S)
+    with bound(host, port) as listening:
+        server = _server(app, limits)
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        end = time.monotonic() + _UP_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > end:
+                raise RunError("the server could not be started: see what it logged")
+            time.sleep(0.005)
+        try:
+            yield f"http://{host}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(_DOWN_S + _UP_S)
 
 
 def demand_safe(host: str, token: str | None) -> None:
@@ -76,9 +103,26 @@ def demand_safe(host: str, token: str | None) -> None:
         )
 
 
-def _server(app: FastAPI, limits: Limits | None = None, **settings: Any) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """A server that ends when it is told to, and does not hand the signal on when it has ended."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals, in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in _ENDING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _server(app: FastAPI, limits: Limits | None) -> _Server:
     _allow_connections()
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             http=protocol(limits or Limits()),
@@ -87,6 +131,5 @@ def _server(app: FastAPI, limits: Limits | None = None, **settings: Any) -> uvic
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(_DOWN_S),
-            **settings,
         )
     )
