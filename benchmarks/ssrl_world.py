@@ -1,4 +1,4 @@
-"""SSRL on the embedded world over seeds and variants: the figures of docs/results.md.
+"""SSRL on the embedded world over seeds and variants: the figures of docs/world-1.md.
 
 Every cell is made by the commands a user would type (`innersearch train`, `eval`, `world probe`), in
 processes of their own. Runs that are there already are not repeated, so it can be interrupted.

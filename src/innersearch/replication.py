@@ -76,10 +76,21 @@ def over_runs(rows: Sequence[Runs]) -> Spread:
     the worlds differ by counts as well, since it holds the seeds' part too: so a row with one seed in
     each world has a variance. For one row, the same number of seeds everywhere, this is t over all runs.
     """
+    each = in_each_world(rows)
+    known = [spread for spread in each if not math.isnan(spread.variance)]
+    if len(known) < len(each):
+        return UNKNOWN
+    return Spread(sum(spread.variance for spread in each) / len(each) ** 2, each[0].df)
+
+
+def in_each_world(rows: Sequence[Runs]) -> list[Spread]:
+    """How much the sum of the rows' means in each world varies with the training seeds, which are taken
+    to vary as much in every world.
+    """
+    worlds = len(rows[0].values)
     trained = [row for row in rows if row.trained]
     if not trained:
-        return KNOWN
-    worlds = len(trained[0].values)
+        return [KNOWN] * worlds
     squares = freedom = 0.0
     for row in trained:
         for values in row.values:
@@ -92,8 +103,8 @@ def over_runs(rows: Sequence[Runs]) -> Spread:
     squares += float(np.sum(weights * (sums - np.average(sums, weights=weights)) ** 2))
     freedom += worlds - 1
     if not freedom:
-        return UNKNOWN
-    return Spread(squares / freedom * float(units.sum()) / worlds**2, freedom)
+        return [UNKNOWN] * worlds
+    return [Spread(squares / freedom * float(unit), freedom) for unit in units]
 
 
 def two_way(influence: np.ndarray, one: np.ndarray, other: np.ndarray) -> Spread:
@@ -122,6 +133,13 @@ def _clustered(influence: np.ndarray, numbers: np.ndarray) -> Spread:
     sums = np.bincount(found, weights=influence)
     n = len(sums)
     return Spread(float(np.sum(sums**2)) * n / (n - 1), n - 1) if n > 1 else Spread(math.nan, 0)
+
+
+def unasked(clusters: int) -> Spread:
+    """What one more cluster that nobody asked about adds to the variance of a difference, were it got
+    right by one and wrong by the other: so nothing is certain where all that were asked agree.
+    """
+    return Spread((clusters + 1) ** -2.0, math.inf)
 
 
 def satterthwaite(parts: Sequence[Spread]) -> Spread:

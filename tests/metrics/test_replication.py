@@ -14,6 +14,7 @@ from innersearch.replication import (
     Runs,
     Spread,
     holm,
+    in_each_world,
     mean_of_runs,
     over_runs,
     satterthwaite,
@@ -22,6 +23,7 @@ from innersearch.replication import (
     t_interval,
     t_p,
     two_way,
+    unasked,
 )
 
 ENOUGH = 0.93
@@ -57,6 +59,19 @@ def test_a_row_with_a_single_run_has_no_spread_and_what_is_not_trained_none_at_a
     assert over_runs([Runs([[0.5]], trained=False)]) == KNOWN
     assert t_interval(0.5, UNKNOWN) == (-math.inf, math.inf)
     assert t_p(0.5, UNKNOWN, 0.0) == 1.0
+
+
+def test_worlds_share_the_variance_of_their_runs() -> None:
+    found = in_each_world([Runs([[0.6, 0.7], [0.5, 0.9, 0.7]])])
+    means, sizes = np.array([0.65, 0.7]), np.array([2, 3])
+    squares = 0.005 + 0.08 + np.sum(sizes * (means - np.average(means, weights=sizes)) ** 2)
+    assert [spread.df for spread in found] == [4, 4]
+    assert [s.variance for s in found] == pytest.approx(squares / 4 / sizes)
+
+
+def test_nothing_is_certain_where_all_agree() -> None:
+    low, high = t_interval(0.0, satterthwaite([Spread(0.0, 39.0), unasked(40)]))
+    assert high == -low == pytest.approx(1.96 / 41, rel=1e-3)
 
 
 def test_weights_count_by_their_square() -> None:
