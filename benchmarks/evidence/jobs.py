@@ -159,7 +159,7 @@ def do(job: Job) -> None:
 def _do(step: Step, folder: Path) -> None:
     so_far = folder / f"{step.name}.seconds.json"
     before = read_json(so_far)["seconds"] if so_far.is_file() else 0.0
-    resume = ["--resume"] if step.output and step.output.is_dir() and any(step.output.iterdir()) else []
+    resume = ["--resume"] if step.output and _begun(step.output) else []
     arguments = [*(step.arguments() if callable(step.arguments) else step.arguments), *resume]
     own = arguments[1:] if arguments[0] == "python" else ["-m", "innersearch", *arguments]
     command = [sys.executable, *own]
@@ -188,6 +188,10 @@ def _do(step: Step, folder: Path) -> None:
     typed = " ".join(command[1:]).replace(f"{ROOT}/", "")
     taken = {"seconds": round(before + time.monotonic() - started, 1), "command": typed}
     write_json(folder / f"{step.name}.done.json", taken)
+
+
+def _begun(output: Path) -> bool:
+    return output.is_file() or (output.is_dir() and any(output.iterdir()))
 
 
 def _end_with_parent() -> None:

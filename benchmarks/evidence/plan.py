@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -11,7 +10,6 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from innersearch.errors import ConfigError
-from innersearch.stored import read_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -27,6 +25,7 @@ class World(Part):
     """A world that everything is trained and measured in."""
 
     name: str
+    seed: int
     model: str
     """Directory of its model before any training, or a name."""
     data: str
@@ -46,6 +45,9 @@ class Preparation(Part):
 
     name: str
     commands: tuple[tuple[str, ...], ...]
+    """Arguments of `innersearch`, or of Python where the first is `python`."""
+    needs: tuple[str, ...] = ()
+    """Preparations that come before."""
 
 
 class Evaluation(Part):
@@ -96,6 +98,7 @@ class Plan(Part):
     world: tuple[World, ...] = Field(min_length=1)
     evaluation: tuple[Evaluation, ...] = Field(min_length=1)
     preparation: tuple[Preparation, ...] = ()
+    """Each below those that it needs."""
     row: tuple[Row, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -104,14 +107,20 @@ class Plan(Part):
             names = [part.name for part in parts]
             if len(set(names)) < len(names):
                 raise ValueError(f"a name stands twice among {', '.join(names)}")
-        for row in self.row:
-            for kind, used, known in (
-                ("evaluation", row.evaluations, self.evaluation),
-                ("preparation", row.needs, self.preparation),
-            ):
-                if unknown := set(used) - {part.name for part in known}:
-                    raise ValueError(f"row {row.name}: no {kind} {', '.join(sorted(unknown))}")
+        of_rows = [(row.name, "evaluation", row.evaluations, self.evaluation) for row in self.row]
+        needed = [(part.name, "preparation", part.needs, self.preparation) for part in self.row]
+        needed += [(part.name, "preparation", part.needs, self.preparation) for part in self.preparation]
+        for name, kind, used, known in (*of_rows, *needed):
+            if unknown := set(used) - {part.name for part in known}:
+                raise ValueError(f"{name}: no {kind} {', '.join(sorted(unknown))}")
         return self
+
+    def prepared_for(self, row: Row) -> list[Preparation]:
+        """Everything that a row needs, what comes first first."""
+        wanted = set(row.needs)
+        for preparation in reversed(self.preparation):
+            wanted |= set(preparation.needs) if preparation.name in wanted else set()
+        return [preparation for preparation in self.preparation if preparation.name in wanted]
 
     def runs(self) -> list[Run]:
         """Every run, main rows of all worlds first."""
@@ -176,71 +185,3 @@ def read_toml(path: Path, kind: type[P]) -> P:
         place = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{path}{', ' if place else ''}{place}: {said}") from error
-
-
-@dataclass(frozen=True)
-class Commands:
-    """The arguments of `innersearch` for everything in a plan."""
-
-    plan: Plan
-
-    def folder(self, run: Run) -> Path:
-        """Where a run is made."""
-        return self.plan.folder / run.name
-
-    def prepared(self, world: World, name: str) -> Path:
-        """Where a preparation of a world is made."""
-        return self.plan.folder / world.name / "prepared" / name
-
-    def build(self, world: World) -> list[str]:
-        """Those that make a world."""
-        return self._filled(world.build, world)
-
-    def prepare(self, world: World, preparation: Preparation) -> list[list[str]]:
-        """Those of a preparation, in their order."""
-        made = {"output": str(self.prepared(world, preparation.name))}
-        return [self._filled(command, world, made) for command in preparation.commands]
-
-    def train(self, run: Run) -> list[str]:
-        """Those that train a run."""
-        world = run.world
-        given = [
-            "--model",
-            world.model,
-            "--data",
-            f"{world.data}:{run.row.questions}",
-            "--seed",
-            str(run.seed),
-        ]
-        output = ["--output", str(self.folder(run) / "train")]
-        return ["train", run.row.recipe, *given, *self._filled(run.row.train, world), *output]
-
-    def evaluate(self, run: Run, evaluation: Evaluation) -> list[str]:
-        """Those that measure it."""
-        arguments = [*evaluation.arguments, *run.row.evaluate]
-        if run.row.bias:
-            chosen = read_json(Path(self._filled([run.row.bias], run.world)[0]))
-            constant = chosen["token"] and f"{chosen['token']}={chosen['constant']}"
-            arguments += ["--logit-bias", constant] if constant else []
-        output = ["--output", str(self.folder(run) / "eval" / evaluation.name)]
-        return ["eval", self.model(run), *self._filled(arguments, run.world), *output]
-
-    def probe(self, run: Run) -> list[str]:
-        """Those that ask its weights for facts."""
-        return ["world", "probe", self.model(run), *run.world.probe]
-
-    def model(self, run: Run) -> str:
-        """The model that is measured."""
-        return run.world.model if run.seed is None else str(self.folder(run) / "train" / "model")
-
-    def _filled(
-        self, arguments: Sequence[str], world: World, more: Mapping[str, str] | None = None
-    ) -> list[str]:
-        values = {
-            "model": world.model,
-            "data": world.data,
-            "engine": world.engine,
-            "prepared": str(self.plan.folder / world.name / "prepared"),
-            **(more or {}),
-        }
-        return [argument.format_map(values) for argument in arguments]

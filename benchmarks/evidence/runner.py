@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.evidence.claims import claim_tests, read_claims
+from benchmarks.evidence.commands import Commands
 from benchmarks.evidence.jobs import Job, Step, run_all
 from benchmarks.evidence.packing import QUESTIONS, facts, pack, pack_questions
-from benchmarks.evidence.plan import Commands, Plan, Run, shown
+from benchmarks.evidence.plan import Plan, Run, shown
 from benchmarks.evidence.stored import target
 
 from innersearch.errors import ConfigError
@@ -51,18 +52,17 @@ def jobs(plan: Plan, runs: Sequence[Run]) -> list[Job]:
         name = f"world {world.name}"
         finish = partial(_describe_world, plan, run)
         made[name] = Job(name, folder / "world", build, finish=finish, kind="world")
-        for preparation in plan.preparation:
-            if preparation.name in run.row.needs:
-                made[_prepared(run, preparation.name)] = Job(
-                    _prepared(run, preparation.name),
-                    folder / "prepared" / f"{preparation.name}.made",
-                    [
-                        Step(f"{preparation.name}-{number}", arguments, _output(arguments))
-                        for number, arguments in enumerate(commands.prepare(world, preparation))
-                    ],
-                    frozenset({name}),
-                    kind=preparation.name,
-                )
+        for preparation in plan.prepared_for(run.row):
+            made[_prepared(run, preparation.name)] = Job(
+                _prepared(run, preparation.name),
+                folder / "prepared" / f"{preparation.name}.made",
+                [
+                    Step(f"{preparation.name}-{number}", arguments, _output(arguments))
+                    for number, arguments in enumerate(commands.prepare(world, preparation))
+                ],
+                frozenset({name, *(_prepared(run, other) for other in preparation.needs)}),
+                kind=preparation.name,
+            )
     return [*made.values(), *(_job(plan, commands, run) for run in missing)]
 
 

@@ -48,6 +48,7 @@ evaluations = ["self"]
 WORLD = """
 [[world]]
 name = "{name}"
+seed = 1
 version = 1
 model = "world"
 data = "world"

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.evidence.claims import demand_claims, read_claims
+from benchmarks.evidence.commands import Commands
 from benchmarks.evidence.jobs import Job, Step, run_all
 from benchmarks.evidence.packing import QUESTIONS, read_packed, write_packed
 from benchmarks.evidence.page import Evidence, with_blocks
-from benchmarks.evidence.plan import HERE, Commands, read_plan
-from benchmarks.evidence.runner import chosen
+from benchmarks.evidence.plan import HERE, read_plan
+from benchmarks.evidence.runner import chosen, jobs
 from benchmarks.evidence.stored import read_results
 from benchmarks.evidence.tables import Tables, cell
 from benchmarks.evidence.verdicts import judge
 
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, DataError
 from innersearch.records import write_json
 from innersearch.stored import read_json
 from tests.benchmarks.evidence_files import CONTROL, GAIN, claim, simulated, write_plan, write_results
@@ -238,7 +239,8 @@ def test_the_plan_of_the_repository_is_whole() -> None:
     assert all(row.seeds == (0, 1, 2) for row in plan.row if row.main and row.recipe)
     commands = Commands(plan)
     for run in plan.runs():
-        given = [*commands.evaluate(run, plan.evaluation[0]), *commands.probe(run)]
+        given = commands.probe(run)
+        given += commands.evaluate(run, plan.evaluation[0]) if not run.row.bias else []
         given += commands.train(run) if run.seed is not None else []
         assert not [argument for argument in given if "{" in argument]
     assert len(chosen(plan, ["ssrl"])) == 9
@@ -261,8 +263,8 @@ def test_jobs_wait_for_what_they_need_and_a_failure_stops_nothing_else(tmp_path:
 
         return Job(name, tmp_path / name, [], frozenset(needs), finish, kind="job")
 
-    jobs = [job("b", "a"), job("a"), job("d", "c"), job("c", fails=True), job("e")]
-    failed = run_all(jobs, 2, said.append)
+    listed = [job("b", "a"), job("a"), job("d", "c"), job("c", fails=True), job("e")]
+    failed = run_all(listed, 2, said.append)
     assert set(done) == {"a", "b", "e"}
     assert done.index("a") < done.index("b")
     assert failed == {"c": "c is broken", "d": "needs c, which failed"}
@@ -275,3 +277,18 @@ def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
     failed = run_all([Job("a", tmp_path / "a", [step])], 1, lambda text: None)
     assert re.match(r"build ended with \d+ and said: innersearch: .*nothing", failed["a"])
     assert not (tmp_path / "a/build.done.json").exists()
+
+
+def test_what_a_row_needs_is_made_before_it_and_once_a_world(tmp_path: Path) -> None:
+    plan = read_plan(HERE / "plan.toml").model_copy(update={"folder": tmp_path / "runs"})
+    made = {
+        job.name: job for job in jobs(plan, chosen(plan, ["zerosearch-s", "zerosearch-l", "logit-bias"]))
+    }
+    assert made["2/zerosearch-s-0"].needs == {"world 2", "2/prepared/simulator-s"}
+    assert made["2/prepared/simulator-s"].needs == {"world 2", "2/prepared/pairs"}
+    assert len(made) == 3 * (1 + 4 + 3)
+    [*steps, _probe] = made["1/logit-bias"].steps
+    with pytest.raises(DataError, match=r"logit-bias\.json"):
+        steps[0].arguments()
+    told = [step.arguments for job in made.values() for step in job.steps]
+    assert not [part for given in told if not callable(given) for part in given if "{" in part]
