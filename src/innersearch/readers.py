@@ -17,11 +17,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from innersearch import random_draws
 from innersearch.errors import DataError
 from innersearch.gold import as_text, column_name, of_row, refuse_unread
 from innersearch.rows import TABLES, kind_of, name_of, read_rows, type_of
@@ -234,6 +236,20 @@ def fingerprint(questions: Sequence[Question]) -> str:
     """SHA-256 of what questions ask and expect."""
     asked = json.dumps([[q.id, q.question, q.golden_answers] for q in questions])
     return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def with_shuffled_gold(questions: Sequence[Question], seed: int) -> list[Question]:
+    """The questions in their order, each with the gold answers of another one, drawn by the seed.
+
+    Raises:
+        DataError: There is only one.
+    """
+    if len(questions) < 2:
+        raise DataError("shuffle_gold takes gold answers from other questions: give more than one")
+    rows = sorted(range(len(questions)), key=lambda row: random_draws.number("gold", seed, row))
+    # Each in a circle of all gets those of the next, so that none keeps its own.
+    golds = {row: questions[other].golden_answers for row, other in pairwise([*rows, rows[0]])}
+    return [replace(question, golden_answers=golds[row]) for row, question in enumerate(questions)]
 
 
 def balanced(questions: Sequence[Question]) -> list[Question]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from innersearch.assemble.engines import open_engine
 from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions, settings
 from innersearch.assemble.models import conventions_of, model_path, usual_length
 from innersearch.assemble.policies import parse_policy
-from innersearch.config import RolloutSettings, SearchSettings
+from innersearch.config import RolloutSettings, SamplingSettings, SearchSettings
 from innersearch.config.conventions import USUAL, Conventions
 from innersearch.errors import ConfigError
 from innersearch.grammar import Grammar, grammar_of
@@ -158,7 +158,12 @@ def _demand_numbers(repetitions: int, temperature: float, max_new_tokens: int) -
 
 
 def open_agent(
-    model: str = "world", policy: str = "transformers", *, max_batch: int = 256, dtype: str = "float32"
+    model: str = "world",
+    policy: str = "transformers",
+    *,
+    max_batch: int = 256,
+    dtype: str = "float32",
+    logit_bias: Mapping[str, float] | Sequence[str] | str = (),
 ) -> Agent:
     """The agent of a model.
 
@@ -167,9 +172,10 @@ def open_agent(
         policy: Who runs it: transformers, vllm, http:URL,URL or chat:URL#NAME.
         max_batch: Sequences in flight at most.
         dtype: What a model in this process computes in: float32, bfloat16, float16 or auto.
+        logit_bias: Constants on the logits of single tokens, such as `{" answer": -0.8}`.
 
     Raises:
-        ConfigError: There is no such policy.
+        ConfigError: There is no such policy, or a bias is none.
         ModelError: There is no such model.
         PolicyError: No server answers.
     """
@@ -177,7 +183,8 @@ def open_agent(
 
     path, chosen = model_path(model), parse_policy(policy)
     tokenizer = load_tokenizer(path)
-    opened = chosen.open(path, tokenizer, max_batch=max_batch, dtype=dtype)
+    biases = settings(SamplingSettings, logit_bias=logit_bias).logit_bias
+    opened = chosen.open(path, tokenizer, max_batch=max_batch, dtype=dtype, logit_bias=biases)
     return Agent(opened, tokenizer, conventions_of(tokenizer if chosen.own else None))
 
 

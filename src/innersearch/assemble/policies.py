@@ -20,6 +20,7 @@ from innersearch.errors import ConfigError, PolicyError, did_you_mean
 from innersearch.extensions import Offers
 from innersearch.net.addresses import without_users
 from innersearch.policy.base import Policy, Request
+from innersearch.policy.bias import biased_tokens
 from innersearch.policy.completions import CompletionsPolicy
 from innersearch.policy.kinds import DTYPE, Opening, PolicyKind, PolicyName
 from innersearch.policy.servers import Patience, Servers
@@ -45,14 +46,34 @@ class ChosenPolicy:
         return self.kind.own
 
     def open(
-        self, path: str, tokenizer: PreTrainedTokenizerFast, *, max_batch: int = 256, dtype: str = DTYPE
+        self,
+        path: str,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        max_batch: int = 256,
+        dtype: str = DTYPE,
+        logit_bias: Sequence[str] = (),
     ) -> Policy:
         """The policy for the model at `path`; as `open_policy`."""
         if dtype != DTYPE and not self.kind.here:
             raise ConfigError(
                 f"--dtype {dtype} with the policy {self.name.text}: its server has chosen, leave it out"
             )
-        return self.kind.open(self.name, Opening(path, tokenizer, max_batch, dtype))
+        self.demand_bias(logit_bias)
+        biased = biased_tokens(tokenizer, logit_bias)
+        return self.kind.open(self.name, Opening(path, tokenizer, max_batch, dtype, biased))
+
+    def demand_bias(self, logit_bias: Sequence[str]) -> None:
+        """Refuse constants on logits where the policy cannot add them.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if logit_bias and not self.kind.biases:
+            raise ConfigError(
+                f"--logit-bias with the policy {self.name.text}: only the policy transformers adds "
+                "constants to logits, take that one or leave the bias out"
+            )
 
 
 def parse_policy(text: str) -> ChosenPolicy:
@@ -79,6 +100,7 @@ def open_policy(
     *,
     max_batch: int = 256,
     dtype: str = DTYPE,
+    logit_bias: Sequence[str] = (),
 ) -> Policy:
     """The policy `name` for the model at `path`.
 
@@ -89,13 +111,15 @@ def open_policy(
         max_batch: Sequences in flight at most.
         dtype: What the model computes in here: float32, bfloat16, float16 or auto; servers have chosen
             theirs.
+        logit_bias: Constants on the logits of tokens, each a `TOKEN=CONSTANT`.
 
     Raises:
         ConfigError: There is no such policy, or something that it needs is not given or installed.
         ModelError: There is no such model, or the server of it sends no token ids.
         PolicyError: No server answers.
     """
-    return parse_policy(name).open(path, tokenizer, max_batch=max_batch, dtype=dtype)
+    chosen = parse_policy(name)
+    return chosen.open(path, tokenizer, max_batch=max_batch, dtype=dtype, logit_bias=logit_bias)
 
 
 def training_policy(name: str) -> Callable[[PreTrainedModel, PreTrainedTokenizerFast, int], Policy]:
@@ -123,7 +147,7 @@ def _open_transformers(name: PolicyName, opening: Opening) -> Policy:
     dtype: torch.dtype | Literal["auto"]
     dtype = "auto" if opening.dtype == "auto" else getattr(torch, opening.dtype)
     model = load_model(opening.path, dtype=dtype)
-    return TransformersPolicy.of(model, opening.tokenizer, opening.max_batch)
+    return TransformersPolicy.of(model, opening.tokenizer, opening.max_batch, opening.logit_bias)
 
 
 def _train_transformers(
@@ -168,6 +192,7 @@ POLICIES: Offers[PolicyKind] = Offers(
             PolicyKind(
                 *("transformers", "transformers", _open_transformers, _is_bare),
                 here=True,
+                biases=True,
                 training=_train_transformers,
             ),
             # TRL holds its engine and loads the weights into it; that takes this one's place.

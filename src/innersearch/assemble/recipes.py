@@ -1,9 +1,15 @@
-"""Recipes by name: a file, or one that ships with innersearch."""
+"""Recipes by name: a file, or one that ships with innersearch.
+
+    base = "../ssrl-world.toml"
+
+at the top of a recipe takes all values of another one; what the recipe has itself replaces them. Tables
+are merged, lists such as [[reward]] and [[stage]] are replaced as a whole.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,41 +19,73 @@ from pydantic import ValidationError
 from innersearch.assemble.given import reason
 from innersearch.config import Recipe
 from innersearch.config.earlier import demand_todays_keys
+from innersearch.config.stages import merged
 from innersearch.errors import ConfigError, DataError, RunError
 from innersearch.rows.files import text_of
 from innersearch.stored import read_json
+
+BASE = "base"
+"""The key of a recipe with the file of another one, whose values are taken where it has none."""
 
 
 def recipe_path(name: str) -> Path | None:
     """The file of a recipe given as path or by the name of a bundled one; None if there is none."""
     given = Path(name)
-    if given.parent not in (Path(), Path("recipes")):
-        return given if given.suffix == ".toml" and given.is_file() else None
+    if given.suffix != ".toml":
+        return None
+    below = given.relative_to("recipes") if given.parts[0] == "recipes" else given
     bundled = Path(str(files("innersearch"))) / "recipes"
     in_source = Path(__file__).parents[3] / "recipes"
-    for candidate in (Path(name), bundled / Path(name).name, in_source / Path(name).name):
-        if candidate.suffix == ".toml" and candidate.is_file():
-            return candidate
-    return None
+    own = [] if given.is_absolute() or ".." in given.parts else [bundled / below, in_source / below]
+    return next((candidate for candidate in (given, *own) if candidate.is_file()), None)
 
 
 def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
-    """The file of a recipe, as for `recipe_path`, and its values.
+    """The file of a recipe, as for `recipe_path`, and its values, laid over those of its base.
 
     Raises:
-        ConfigError: There is no such file, it is no TOML, or a key has a name of earlier versions.
+        ConfigError: There is no such file, it is no TOML, a key has a name of earlier versions, or its
+            base is none.
     """
     path = recipe_path(name)
     if path is None and Path(name).is_dir():
         raise ConfigError(f"{name} is a directory: give a .toml file")
     if path is None:
         raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
+    return path, _with_base(path, [])
+
+
+def _with_base(path: Path, above: Sequence[Path]) -> dict[str, Any]:
+    """The values of a file over those of its base; `above` are the files whose bases led here."""
     values = toml_of(path)
     try:
         demand_todays_keys(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return path, values
+    if BASE not in values:
+        return values
+    found = _base_of(path, values.pop(BASE))
+    way = [*above, path]
+    if found.resolve() in [known.resolve() for known in way]:
+        names = " -> ".join(str(known) for known in (*way, found))
+        raise ConfigError(f"{path}: base goes round in a circle, {names}: take one of them out")
+    return merged(_with_base(found, way), values)
+
+
+def _base_of(path: Path, name: object) -> Path:
+    """The file that a recipe names as its base: beside it, or a bundled one by its name."""
+    if not isinstance(name, str):
+        raise ConfigError(
+            f'{path}: base names one other recipe, as in base = "../ssrl-world.toml"; given {name!r}'
+        )
+    beside = path.parent / name
+    found = beside if beside.suffix == ".toml" and beside.is_file() else recipe_path(name)
+    if found is None:
+        raise ConfigError(
+            f"{path}: there is no base {name!r}: name a .toml file by its path from this recipe, or a "
+            "bundled one such as ssrl-world.toml"
+        )
+    return found
 
 
 def toml_of(path: Path) -> dict[str, Any]:
@@ -107,19 +145,6 @@ def recipe_with(recipe: Recipe | str | Path, overrides: Mapping[str, Any]) -> Re
 def named(text: str) -> str:
     """The file name of a recipe that may be given without its ending."""
     return text if text.endswith(".toml") else f"{text}.toml"
-
-
-def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables with the values of others in the place of theirs.
-
-    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
-    {'a': {'b': 3, 'c': 2}}
-    """
-    found = dict(values)
-    for name, value in overrides.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
-        found[name] = merged(found[name], value) if both else value
-    return found
 
 
 def run_recipe(run: Path) -> Recipe:

@@ -13,6 +13,7 @@ from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.config import Recipe
 from innersearch.config.reward import written
+from innersearch.config.stages import StageSettings
 from innersearch.readers import balanced
 from innersearch.runs import Run, dotted
 from innersearch.types import Question
@@ -110,6 +111,21 @@ def work_lines(recipe: Recipe, lengths: Sequence[int], output: Path, context: in
 def _state(output: Path) -> str:
     latest = Run(output).latest()
     return f", where it goes on from step {latest.step}" if latest else ""
+
+
+def sft_text(recipe: Recipe, stage: StageSettings, questions: int) -> str:
+    """What a stage learns by heart, and how much of it; `questions` are those that it may ask."""
+    chosen = f"what fulfils {stage.keep}" if stage.keep else "all of them"
+    learnt = f"{chosen} is learnt in {stage.epochs} epochs, {stage.batch} at once\n"
+    if not stage.samples:
+        rows = f"{stage.questions:,} rows" if stage.questions else "all rows"
+        return f"{recipe.name}: {rows} of {recipe.data}; {learnt}"
+    asked = stage.questions or questions
+    total = stage.rounds * asked * stage.samples
+    return (
+        f"{recipe.name}: {stage.rounds} rounds of {asked:,} questions × {stage.samples} trajectories = "
+        f"{total:,} trajectories; {learnt}"
+    )
 
 
 def memory_text(recipe: Recipe, shape: Shape, prompt_tokens: int) -> str:

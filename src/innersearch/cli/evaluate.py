@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +29,20 @@ if TYPE_CHECKING:
 app = App(name="eval", help_format="plaintext")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions:
+    """Who runs the model."""
+
+    policy: str = "transformers"
+    """Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME."""
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    """What the weights are computed in; auto takes the type that they are stored in."""
+    logit_bias: tuple[str, ...] = ()
+    """Constants on the logits of tokens, for example " answer=-0.8", where the blank is part of the
+    token; #17=0.5 is on the token of that number."""
+
+
 @app.default
 def evaluate_command(
     model: str,
@@ -35,8 +50,6 @@ def evaluate_command(
     data: str = "",
     n: Annotated[NonNegativeInt, Parameter(alias="-n")] = 0,
     sample_questions: NonNegativeInt = 0,
-    policy: str = "transformers",
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32",
     prompt: str | None = None,
     direct: bool = False,
     groups: tuple[str, ...] = (),
@@ -48,6 +61,7 @@ def evaluate_command(
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
     asked: Annotated[ProtocolOptions, Parameter(name="*")] = ProtocolOptions(),  # noqa: B008
     writes: Annotated[RolloutOptions, Parameter(name="*")] = RolloutOptions(),  # noqa: B008
+    runs: Annotated[PolicyOptions, Parameter(name="*")] = PolicyOptions(),
 ) -> None:
     """Evaluate a model: greedy exact match and F1, and pass@k from n samples per question.
 
@@ -57,6 +71,7 @@ def evaluate_command(
         innersearch eval ~/models/Qwen2.5-1.5B-Instruct --data bamboogle.jsonl -n 8
         innersearch eval runs/demo/model --data world:test --search hybrid
         innersearch eval ~/models/agent --data nq.jsonl --search bm25:runs/wiki --policy vllm
+        innersearch eval world --data world:test --logit-bias " answer=-0.8"
         innersearch eval ~/models/agent --protocol ssrl
         innersearch eval ~/models/agent --protocol search-r1 --search bm25:runs/wiki --subset 500
 
@@ -66,8 +81,6 @@ def evaluate_command(
             world:train, world:validation, world:test; several are separated by commas.
         n: Sampled trajectories per question, for pass@k up to k = n.
         sample_questions: Questions per group that are sampled; 0 takes all.
-        policy: Who runs the model: transformers, vllm, http:URL,URL or chat:URL#NAME.
-        dtype: What the weights are computed in; auto takes the type that they are stored in.
         prompt: Name of the prompt text; what the model expects by default.
         direct: Ask for the answer without search tags: the baseline.
         groups: Groups of questions that are asked; all by default.
@@ -79,15 +92,16 @@ def evaluate_command(
         options: Who answers the queries.
         asked: Which questions, by which protocol, and how they are scored.
         writes: How the model writes, what it sees next, and when a trajectory ends.
+        runs: Who runs the model.
     """
     _demand_use(options, n, sample_questions)
-    used = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
-    rows, used = _selected(used)
-    choices = {"direct": direct, "samples": n, "sample_questions": sample_questions, "dtype": dtype}
-    limits = {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    how = {"resume": resume, "policy": policy, "rollout": writes.given}
-    evaluation = _evaluation(model, rows, used, {**used.record, **choices, **limits}, **how)
-    _run(evaluation, used, output or _named(model, data, asked.protocol, options), n)
+    chosen = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
+    rows, used = _selected(chosen)
+    given = {"direct": direct, "samples": n, "sample_questions": sample_questions, "seed": seed}
+    given |= {"temperature": temperature, "max_new_tokens": used.max_new_tokens}
+    evaluation = _evaluation(model, rows, used, given, writes, runs, resume=resume)
+    folder = output or _named(model, data, asked.protocol, options, runs.logit_bias)
+    _run(evaluation, used, folder, n)
 
 
 def _selected(used: Choices) -> tuple[list[Question], Choices]:
@@ -97,11 +111,21 @@ def _selected(used: Choices) -> tuple[list[Question], Choices]:
 
 
 def _evaluation(
-    model: str, rows: Sequence[Question], used: Choices, given: dict[str, Any], **how: Any
+    model: str,
+    rows: Sequence[Question],
+    used: Choices,
+    given: dict[str, Any],
+    writes: RolloutOptions,
+    runs: PolicyOptions,
+    *,
+    resume: bool,
 ) -> Evaluation:
     from innersearch.evaluate.evaluation import Evaluation
 
-    return Evaluation(model, rows, used.prompt, given, real=used.only_real, **how)
+    given = {**used.record, **given, "dtype": runs.dtype}
+    how: dict[str, Any] = {"real": used.only_real, "rollout": writes.given, "resume": resume}
+    how |= {"policy": runs.policy, "logit_bias": runs.logit_bias}
+    return Evaluation(model, rows, used.prompt, given, **how)
 
 
 def _demand_use(options: SearchOptions, n: int, sample_questions: int) -> None:
@@ -113,10 +137,13 @@ def _demand_use(options: SearchOptions, n: int, sample_questions: int) -> None:
         raise ConfigError("--sample-questions without samples: add -n")
 
 
-def _named(model: str, data: str, protocol: str, options: SearchOptions) -> Path:
+def _named(
+    model: str, data: str, protocol: str, options: SearchOptions, logit_bias: Sequence[str]
+) -> Path:
     """The folder of an evaluation for which none is given."""
     parts = [protocol, Path(data).stem, "" if options.search == SELF else options.search]
     parts += [f"noise-{options.noise:g}"] if options.noise else []
+    parts += [f"bias-{one}" for one in logit_bias]
     return default_folder("eval", model, *filter(None, parts))
 
 

@@ -148,7 +148,7 @@ def _show(training: Training, path: Path, *, resume: bool) -> None:
 
 
 def _dry_run(file: Path, settings: Recipe, training: Training, path: Path, *, resume: bool) -> None:
-    from innersearch.cli.dry_run import dry_run
+    from innersearch.cli.dry_run import dry_run, sft_text
     from innersearch.train import processes
     from innersearch.train.stages import folder_name
 
@@ -165,6 +165,8 @@ def _dry_run(file: Path, settings: Recipe, training: Training, path: Path, *, re
             processes.join()
             folder = path / folder_name(number, stage)
             stdout.print(dry_run(file, values, asked[stage.name], folder, resume=resume))
+        else:
+            stdout.print(sft_text(values, stage, len(asked.get(stage.name, ()))))
 
 
 def _demand_trl(recipe: Recipe) -> None:

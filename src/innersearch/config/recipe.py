@@ -31,6 +31,9 @@ class Recipe(Settings):
     """Only questions of these groups; all when empty."""
     balance_groups: bool = False
     """Repeat the questions of smaller groups, so that every group has about the same share."""
+    shuffle_gold: bool = False
+    """Give every question the gold answers of another one, drawn by the seed: a control, in which the
+    reward knows nothing of what is right."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Every random number follows from it."""
     prompt: PromptSettings = PromptSettings()

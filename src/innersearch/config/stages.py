@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from innersearch.config.base import Settings
 
-_OF_SFT = ("samples", "questions", "keep", "epochs", "batch")
+_OF_SFT = ("samples", "questions", "rounds", "keep", "epochs", "batch")
 
 
 class StageSettings(Settings):
@@ -21,9 +21,14 @@ class StageSettings(Settings):
     """rl: from rollouts and their rewards. sft: trajectories are learnt by heart."""
     samples: int = Field(0, ge=0)
     """Of sft: trajectories per question that the policy samples itself and learns from, those that are
-    kept (rejection sampling). With 0 `data` is a file of trajectories, whoever wrote them."""
+    kept (rejection sampling). With 0 they come from `data`: a file of trajectories, whoever wrote them,
+    or rows of a question and a response."""
     questions: int = Field(0, ge=0)
-    """Of sft with samples: how many questions are asked, in the order of training; all with 0."""
+    """Of sft: how many questions are asked in a round, in the order of training and epoch after epoch;
+    without samples, how many rows are learnt. All with 0."""
+    rounds: int = Field(1, ge=1)
+    """Of sft with samples: how often the policy samples and learns what is kept. Each round goes on from
+    the model of the one before, with the questions that come next."""
     keep: str = ""
     """Of sft: what a trajectory must fulfil, such as em == 1 or 0.1 <= recall; all when empty."""
     epochs: int = Field(1, ge=1)
@@ -51,6 +56,8 @@ class StageSettings(Settings):
         given = [name for name in _OF_SFT if getattr(self, name) != fields[name].default]
         if self.kind == "rl" and given:
             raise ValueError(f'{", ".join(sorted(given))}: of stages with kind = "sft" only')
+        if self.rounds > 1 and not self.samples:
+            raise ValueError("rounds: of a stage with samples only, which each round draws anew")
         if given := sorted(self.recipe.keys() & {"model", "name", "stage"}):
             raise ValueError(
                 f"{', '.join(given)}: of the whole recipe only; a stage starts from the model "

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from innersearch.config.base import Settings
+from innersearch.config.bias import LogitBias
 
 
 class SamplingSettings(Settings):
@@ -23,6 +24,9 @@ class SamplingSettings(Settings):
     trainer, or one that a package adds under `innersearch.policies`."""
     memory_share: float = Field(0.3, gt=0, le=1)
     """Share of the GPU's memory that vllm takes."""
+    logit_bias: LogitBias = ()
+    """Constants on the logits of single tokens, such as { " answer" = -0.8 } or " answer=-0.8", where a
+    stage samples what it learns by heart; reinforcement would not be on-policy with it."""
 
 
 class LoraSettings(Settings):
@@ -54,10 +58,13 @@ class TrainerSettings(Settings):
     """Optimizer steps on each batch of rollouts, every one on an equal part of it."""
     kind: Literal["trl", "verl"] = "trl"
     """trl: in this process, or several of them on one node. verl: on a Ray cluster."""
-    advantage: Literal["group", "rloo", "reinforce++", "gae"] = "group"
+    advantage: Literal["group", "rloo", "reward", "reinforce++", "gae"] = "group"
     """group: reward minus the group's mean, over its deviation (GRPO). rloo: without the deviation,
-    which is the leave-one-out baseline of RLOO times (G − 1)/G. With verl also reinforce++, and gae:
-    PPO with a critic."""
+    which is the leave-one-out baseline of RLOO times (G − 1)/G. reward: the reward itself, without a
+    baseline (REINFORCE; not with verl). With verl also reinforce++, and gae: PPO with a critic."""
+    groups: Literal["all", "mixed"] = "all"
+    """Whose trajectories are trained on. mixed: groups whose rewards are all equal are left out of the
+    loss and of what it is divided by; not with verl."""
     whiten: bool = False
     """Bring advantages to mean 0 and deviation 1 over all trained tokens of the batch."""
     loss: Literal["ppo", "cispo"] = "ppo"

@@ -12,6 +12,7 @@ from innersearch.assemble.plans import open_search
 from innersearch.assemble.policies import parse_policy
 from innersearch.errors import ConfigError
 from innersearch.evaluate.run import EvalSettings, demand_scores, evaluate
+from innersearch.policy.bias import biased_tokens
 from innersearch.policy.loading import load_tokenizer
 from innersearch.progress import Progress, silent
 from innersearch.sealed import any_sealed
@@ -37,9 +38,10 @@ class Evaluation:
         real: Whether an engine answers every query, so that the model need not play one.
         policy: Who runs the model; see `innersearch.assemble.policies`.
         rollout: Values of `RolloutSettings`; those of the run that trained the model by default.
+        logit_bias: Constants on the logits of tokens, each a `TOKEN=CONSTANT`.
 
     Raises:
-        ConfigError: There is no such policy, measure or judge.
+        ConfigError: There is no such policy, measure or judge, or the policy takes no bias.
         ModelError: There is no such model.
     """
 
@@ -54,11 +56,14 @@ class Evaluation:
         real: bool = False,
         policy: str = "transformers",
         rollout: Mapping[str, Any] = MappingProxyType({}),
+        logit_bias: Sequence[str] = (),
     ) -> None:
         demand_scores(choices.get("metrics", ()), questions)
         self.path, self.questions, self.resume = model_path(model), questions, resume
-        self._named = parse_policy(policy)
+        self._named, self._bias = parse_policy(policy), logit_bias
+        self._named.demand_bias(logit_bias)
         self.tokenizer = load_tokenizer(self.path)
+        biased_tokens(self.tokenizer, logit_bias)
         # A chat API is not the model whose tokenizer holds its text.
         self.conventions = conventions_of(self.tokenizer if self._named.own else None)
         direct = choices.get("direct", False)
@@ -120,4 +125,6 @@ class Evaluation:
     @cached_property
     def _policy(self) -> Policy:
         batch, dtype = self.settings.max_batch, self.settings.dtype
-        return self._named.open(self.path, self.tokenizer, max_batch=batch, dtype=dtype)
+        return self._named.open(
+            self.path, self.tokenizer, max_batch=batch, dtype=dtype, logit_bias=self._bias
+        )

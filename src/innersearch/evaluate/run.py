@@ -215,7 +215,7 @@ def _evaluate(
     ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     summary: dict[str, Any] = {"model": policy.name, "settings": settings.record()}
     summary["retokenised"] = "tokens" not in policy.provides
-    summary |= of_search
+    summary |= of_search | _bias(policy)
     if (parameters := getattr(policy, "parameters", None)) and parameters.left_out:
         summary["not_taken"] = parameters.left_out
     summary |= {"left_out": {"ids": left_out, "of": asked}} if settings.skip_long else {}
@@ -251,7 +251,7 @@ def _with_room(
 
 def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSettings) -> dict[str, Any]:
     """What the records in a directory belong to."""
-    told = {"model": policy.name, "tells": sorted(policy.provides)}
+    told = {"model": policy.name, "tells": sorted(policy.provides), **_bias(policy)}
     given = settings.record() | ({"metrics": list(settings.measures)} if settings.measures else {})
     if not settings.measures:
         # Judges are asked about what is written; another one may come later.
@@ -260,6 +260,12 @@ def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSetti
         # Records from before there was this choice go on.
         del given["skip_long"]
     return given | told | {"questions_sha256": fingerprint(questions)}
+
+
+def _bias(policy: Policy) -> dict[str, Any]:
+    """The constants on the logits of tokens, by their ids, where there are any."""
+    found = getattr(policy, "logit_bias", {})
+    return {"logit_bias": {str(token): constant for token, constant in found.items()}} if found else {}
 
 
 def _of_model(policy: Policy, tokenizer: PreTrainedTokenizerFast) -> Parts:
@@ -426,6 +432,7 @@ def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> di
         "format": sum(entry.format for entry in scores) / len(scores),
         "searches": sum(entry.searches for entry in scores) / len(scores),
         "unfinished": sum(entry.unfinished for entry in scores),
+        "each": {name: [getattr(entry, name) for entry in scores] for name in ("searches", "tokens")},
         **({"scores": more} if (more := _each(scores)) else {}),
     }
 

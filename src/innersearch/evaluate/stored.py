@@ -96,6 +96,7 @@ class Repeated(TypedDict):
     format: Share
     searches: Amount
     unfinished: Count
+    each: NotRequired[dict[str, list[Count]]]
     scores: NotRequired[dict[str, Annotated[list[Share], Field(min_length=1)]]]
     canary: NotRequired[str]
 

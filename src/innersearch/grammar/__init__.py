@@ -4,6 +4,7 @@ from innersearch.extensions import Offers
 from innersearch.grammar.asearcher import ASEARCHER
 from innersearch.grammar.base import ANSWER, Action, Block, Grammar, Malformed, Reading, Reason, Tag
 from innersearch.grammar.blocks import Mark, Open, Scanner, last_answer, scan
+from innersearch.grammar.direct import DIRECT
 from innersearch.grammar.markup import is_markup, neutralise
 from innersearch.grammar.masks import Label, MaskRule, intervals, label
 from innersearch.grammar.r1_searcher import R1_SEARCHER
@@ -13,7 +14,8 @@ from innersearch.grammar.tags import TAGS
 from innersearch.grammar.tool_calls import TOOL_CALL, TOOL_CALLS, tool_calls
 
 GRAMMARS: dict[str, Grammar] = {
-    grammar.name: grammar for grammar in (TAGS, R1_SEARCHER, RAG_R1, TOOL_CALL, TOOL_CALLS, ASEARCHER)
+    grammar.name: grammar
+    for grammar in (TAGS, R1_SEARCHER, RAG_R1, TOOL_CALL, TOOL_CALLS, ASEARCHER, DIRECT)
 }
 """Ours, by name."""
 OFFERS = Offers("innersearch.grammars", Grammar, "grammar", GRAMMARS)

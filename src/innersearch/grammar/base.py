@@ -140,6 +140,8 @@ class Grammar:
     reply is taken back and sampled again."""
     retries: int = 0
     """How often a reply is sampled again."""
+    untagged: bool = False
+    """Whether the answer stands in no tags: it is all that is said after the last thought."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", MappingProxyType(dict(self.tags)))

@@ -20,6 +20,7 @@ from typing import NamedTuple, Self
 
 from innersearch.grammar.base import Block, Grammar
 from innersearch.grammar.tags import TAGS
+from innersearch.thoughts import spoken
 from innersearch.types import Kind
 
 
@@ -29,7 +30,11 @@ def scan(text: str, grammar: Grammar = TAGS) -> list[Block]:
 
 
 def last_answer(text: str, grammar: Grammar = TAGS) -> str | None:
-    """The stripped content of the last closed answer block outside information, or None."""
+    """The stripped content of the last closed answer block outside information, or None; where answers
+    are untagged, what is said after the last thought.
+    """
+    if grammar.untagged:
+        return spoken(text).last
     blocks = scan(text, grammar)
     answers = [b.content(text) for b in blocks if b.kind is Kind.ANSWER and b.closed]
     return answers[-1].strip() if answers else None

@@ -34,7 +34,7 @@ def check_grammar(grammar: Grammar) -> None:
     )
     _demand(Kind.ANSWER in grammar.reads, "an answer is read: reads has one for it")
     asks = [kind for kind in grammar.reads if kind is not Kind.ANSWER]
-    _demand(asks, "something can be asked for: reads has more than the answer")
+    _demand(grammar.untagged or asks, "something can be asked for: reads has more than the answer")
     for (kind, reading), content in product(grammar.reads.items(), _CONTENTS):
         _check_reading(kind, reading, content.strip())
     _check_pieces(grammar)

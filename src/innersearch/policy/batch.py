@@ -18,9 +18,10 @@ included (`policy.packed`); elsewhere newcomers take passes of their own (`polic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -60,6 +61,7 @@ class Batch:
         sampling: Sampling,
         cache: SlotCache,
         max_size: int,
+        logit_bias: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         self.model, self.sampling, self.cache, self.max_size = model, sampling, cache, max_size
         config = model.config.get_text_config()
@@ -87,6 +89,10 @@ class Batch:
         self.stop_rows = table(torch.long)
         self.temperatures = table(torch.float32)
         self.logits = torch.empty(0, config.vocab_size, device=device)
+        self.bias: torch.Tensor | None = None
+        if logit_bias:
+            self.bias = torch.zeros(config.vocab_size, device=device)
+            self.bias[list(logit_bias)] = torch.tensor([*logit_bias.values()], device=device)
         self.stops: list[StopStrings | None] = [None]
         self.may_stop = torch.zeros((1, config.vocab_size), dtype=torch.bool, device=device)
 
@@ -230,12 +236,13 @@ class Batch:
         counts = self.counts[: self.size]
         temperatures = self.temperatures[: self.size, None]
         scales = temperatures.where(temperatures > 0, 1.0)
-        logprobs = torch.log_softmax(self.logits.float() / scales, dim=-1)
+        logits = self.logits.float() if self.bias is None else self.logits.float() + self.bias
+        logprobs = torch.log_softmax(logits / scales, dim=-1)
         # One number that is none spoils its whole row, so that one column tells.
         if bool(logprobs[:, 0].isnan().any()):
             raise ModelError("the model's logits are not finite: its weights are damaged")
         # Not the exponential of these, whose last bits depend on the place of a row in the batch.
-        probabilities = torch.softmax(self.logits.float() / scales, dim=-1)
+        probabilities = torch.softmax(logits / scales, dim=-1)
         drawn = self._draw(probabilities, self.uniforms[rows, counts])
         self.tokens[rows, counts] = drawn
         self.logprobs[rows, counts] = logprobs[rows, drawn]

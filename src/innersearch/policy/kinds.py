@@ -7,8 +7,8 @@ A package of somebody else offers its own under `innersearch.policies`:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from innersearch.policy.base import Policy
@@ -57,6 +57,8 @@ class Opening:
     """Sequences in flight at most."""
     dtype: str = DTYPE
     """What the model computes in, where it runs in this process."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Constants on the logits of tokens, by their ids; only kinds that say so are given any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class PolicyKind:
     """Whether the model at hand answers, not another one behind an address."""
     here: bool = False
     """Whether it runs in this process, in whatever type is asked for."""
+    biases: bool = False
+    """Whether it adds constants to logits."""
     training: Callable[[PreTrainedModel, PreTrainedTokenizerFast, int], Policy] | None = None
     """Samples from a model while it is trained, given the model, its tokenizer and the sequences in
     flight at most; None for policies that cannot follow its weights."""

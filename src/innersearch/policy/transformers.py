@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count, islice
+from types import MappingProxyType
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -39,11 +40,19 @@ class TransformersPolicy:
 
     provides = frozenset({"tokens", "logprobs", "entropies"})
 
-    def __init__(self, model: PreTrainedModel, end_ids: Iterable[int], *, max_batch: int = 256) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        end_ids: Iterable[int],
+        *,
+        max_batch: int = 256,
+        logit_bias: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:
         """Args:
             model: A causal language model with full attention in every layer.
             end_ids: Tokens that end a sequence.
             max_batch: Sequences in flight at most.
+            logit_bias: Constants that are added to the logits of tokens before anything is drawn.
 
         Raises:
             UnsupportedModelError: Some layer is not full attention over rotary or learned positions.
@@ -51,7 +60,7 @@ class TransformersPolicy:
         _check_attention(model)
         self.model, self.name = model, str(model.name_or_path)
         self.end_ids = frozenset(end_ids)
-        self.max_batch = max_batch
+        self.max_batch, self.logit_bias = max_batch, dict(logit_bias)
         self._cache: SlotCache | None = None
 
     @property
@@ -61,11 +70,15 @@ class TransformersPolicy:
 
     @classmethod
     def of(
-        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_batch: int = 256
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_batch: int = 256,
+        logit_bias: Mapping[int, float] = MappingProxyType({}),
     ) -> TransformersPolicy:
         """The policy of a model, which ends sequences as its configuration and tokenizer say."""
         demand_vocabulary(model, tokenizer, str(model.name_or_path))
-        return cls(model, end_ids(model, tokenizer), max_batch=max_batch)
+        return cls(model, end_ids(model, tokenizer), max_batch=max_batch, logit_bias=logit_bias)
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Finished]:
         """Yield completions as they finish; up to `max_batch` requests are in flight at once.
@@ -100,7 +113,8 @@ class TransformersPolicy:
         training = self.model.training
         self.model.eval()
         cache = self._take_cache()
-        queue = _Queue(Batch(self.model, self.end_ids, sampling, cache, self.max_batch))
+        batch = Batch(self.model, self.end_ids, sampling, cache, self.max_batch, self.logit_bias)
+        queue = _Queue(batch)
         try:
             yield queue
         finally:

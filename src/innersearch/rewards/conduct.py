@@ -1,4 +1,4 @@
-"""Measures of how a policy writes, as five published systems have them.
+"""Measures of how a policy writes, as five published systems have them, and of how long it thinks.
 
 All read what the policy wrote and nothing else: in the released code of R1-Searcher, DeepResearcher and
 ASearcher, words and tags inside documents cost reward. A trajectory that a limit ended is judged by what
@@ -16,6 +16,8 @@ from innersearch.types import Kind
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _LONGEST_ANSWER = 10
+_LONG_THOUGHT = 50
+"""Words."""
 _REFUSALS = re.compile(
     r"(?:the|this|your) (?:question|premise)(?: itself)? (?:is|seems|appears)(?: to be)? "
     r"(?:not (?:a )?(?:valid|answerable|appropriate|well[- ]defined)|invalid|unanswerable|inappropriate|"
@@ -68,6 +70,13 @@ def _is_one_action(reply: str, grammar: Grammar) -> bool:
         and all(block.kind is Kind.THINK for block in blocks[:-1])
         and blocks[-1].kind in grammar.reads
     )
+
+
+@measure("long_thoughts")
+def long_thoughts(scored: Scored) -> float:
+    """Words per thought, on average, as a share of 50; 1 for 50 and more, 0 where nothing is thought."""
+    words = [len(b.content(scored.text).split()) for b in scored.blocks if b.kind is Kind.THINK]
+    return min(1.0, sum(words) / len(words) / _LONG_THOUGHT) if words else 0.0
 
 
 @measure("not_refused")

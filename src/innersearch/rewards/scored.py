@@ -41,7 +41,7 @@ class Scored:
         """The answer of the policy, or None; that of a program stands in its trajectory."""
         if self.trajectory.agent is not None:
             return self.trajectory.answer
-        if self._direct:
+        if self._direct or self.grammar.untagged:
             return spoken(self.text).last
         answers = (b for b in reversed(self.blocks) if b.kind is Kind.ANSWER and b.closed)
         last = next(answers, None)

@@ -1,4 +1,4 @@
-"""A stage that learns trajectories by heart: those in a file, or the policy's own that are kept.
+"""A stage that learns trajectories by heart: those that `data` holds, or the policy's own that are kept.
 
 The tokens that carry loss are those that reinforcement would train; see `innersearch.train.samples`.
 What the policy samples itself is written as it comes, so a killed stage goes on with the next one.
@@ -6,6 +6,8 @@ What the policy samples itself is written as it comes, so a killed stage goes on
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,26 +19,36 @@ from innersearch.config.stages import StageSettings
 from innersearch.errors import ConfigError, DataError
 from innersearch.identity import Parts, demand_same, keep, of_model, of_prompts, of_texts, use_day
 from innersearch.locks import held
+from innersearch.policy.bias import biased_tokens
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
-from innersearch.readers import fingerprint
+from innersearch.readers import balanced, fingerprint
 from innersearch.records import LineWriter, write_json
 from innersearch.rewards import Rubric
 from innersearch.rollout.episode import Task
 from innersearch.runs import Run, versions
+from innersearch.stored import read_json
 from innersearch.token_text import pieces
 from innersearch.tools.search import SearchTool
 from innersearch.train import processes
 from innersearch.train.conditions import condition
-from innersearch.train.order import order
+from innersearch.train.demonstrations import (
+    demand_source,
+    is_file_of_trajectories,
+    trajectories_of,
+    written,
+)
+from innersearch.train.order import order, rows_from
 from innersearch.train.samples import Sample, trained_samples
 from innersearch.train.sft import IGNORED, OnStep, Row, fit
 from innersearch.train.tasks import NO_MEASURES, Measures, encode_prompts, rollout_of, rubric_of
-from innersearch.trajectories import as_trajectory, read_trajectories, to_line
+from innersearch.trajectories import read_trajectories, to_line
 from innersearch.types import Finish, Question, Trajectory
 
 KEPT = "kept.json"
-"""How many trajectories there were, how many were kept, and of how many segments."""
+"""How many trajectories there were, how many were kept, and of how many segments; and what it took:
+tokens that the policy sampled, seconds in which it did (but those of a process that was killed), tokens
+that the loss was on."""
 
 
 def learn(
@@ -45,6 +57,7 @@ def learn(
     questions: Sequence[Question],
     path: Path,
     *,
+    number: int = 1,
     search: Callable[[], SearchTool] | None = None,
     measures: Measures = NO_MEASURES,
     resume: bool = False,
@@ -54,10 +67,11 @@ def learn(
 
     Args:
         stage: What is learnt.
-        recipe: The recipe of the stage; `recipe.data` is a file of trajectories, unless the policy
-            samples them.
+        recipe: The recipe of the stage; `recipe.data` holds what is learnt, unless the policy samples
+            it.
         questions: What the policy is asked, where it samples them.
         path: Directory of the stage.
+        number: Which round of the stage this is, counted from 1.
         search: Opens what answers its searches then, once `path` is held; without it the policy does.
         measures: Measures of one's own that the reward of the recipe names.
         resume: Go on where a stage was left.
@@ -73,20 +87,45 @@ def learn(
     with held(path, "run"):
         use_day(path)
         tokenizer, model = load_tokenizer(recipe.model), load_model(recipe.model)
-        tasks = _tasks(stage, recipe, questions, tokenizer, model) if stage.samples else []
-        made_of = of_model(recipe.model, tokenizer) | _source(recipe, tasks)
+        context = model.config.max_position_embeddings
+        found, tasks = [], []
+        if stage.samples:
+            tasks = _tasks(stage, recipe, questions, tokenizer, context, number)
+        else:
+            found = _given(stage, recipe, tokenizer, context, rubric)
+        made_of = of_model(recipe.model, tokenizer) | _source(recipe, tasks, found)
         demand_same(path, made_of, recipe.model, "run")
         run = Run.start(path, recipe, resume=resume)
         keep(path, made_of, recipe.model, versions())
+        seconds = 0.0
         if stage.samples:
             answers = search() if search else SearchTool.itself(recipe.search)
-            _sample(recipe, run, model, tokenizer, tasks, answers, rubric)
-        found = _trajectories(run.trajectories if stage.samples else Path(recipe.data))
+            seconds = _sample(recipe, run, model, tokenizer, tasks, answers, rubric)
+            found = trajectories_of(run.trajectories)
         chosen = [t for t in rubric.settle(found) if t.error is None and kept(_numbers(t))]
         rows = _rows(stage, chosen, tokenizer, len(found))
-        write_json(path / KEPT, {"trajectories": len(found), "kept": len(chosen), "segments": len(rows)})
+        _note_kept(stage, path, found, chosen, rows, seconds)
         _fit(stage, recipe, run, model, tokenizer, rows, on_step)
     return run
+
+
+def _note_kept(
+    stage: StageSettings,
+    path: Path,
+    found: Sequence[Trajectory],
+    chosen: Sequence[Trajectory],
+    rows: Sequence[Row],
+    seconds: float,
+) -> None:
+    learnt = sum(target != IGNORED for row in rows for target in row["labels"])
+    segments = chain.from_iterable(trajectory.segments for trajectory in found)
+    sampled = sum(sum(segment.sampled_mask) for segment in segments) if stage.samples else 0
+    record = {"trajectories": len(found), "kept": len(chosen), "segments": len(rows)}
+    # A stage that goes on, or is done already, has sampled before.
+    before = read_json(path / KEPT).get("sampling_s", 0.0) if (path / KEPT).is_file() else 0.0
+    spent = {"sampled_tokens": sampled, "sampling_s": before + seconds}
+    spent["trained_tokens"] = stage.epochs * learnt
+    write_json(path / KEPT, record | spent)
 
 
 def demand_learnable(stage: StageSettings, recipe: Recipe) -> None:
@@ -94,18 +133,13 @@ def demand_learnable(stage: StageSettings, recipe: Recipe) -> None:
 
     Raises:
         ConfigError: There are several processes, or the condition is none.
-        DataError: There is no file of trajectories.
+        DataError: There is nothing to learn from.
     """
     if processes.count() > 1:
         raise ConfigError(f"stage {stage.name!r}: sft runs in one process; start it without a launcher")
     condition(stage.keep)
     if not stage.samples:
-        _demand_file(Path(recipe.data))
-
-
-def _demand_file(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"no file of trajectories at {path}: give one as data, or let the stage sample")
+        demand_source(recipe.data)
 
 
 def _tasks(
@@ -113,24 +147,48 @@ def _tasks(
     recipe: Recipe,
     questions: Sequence[Question],
     tokenizer: PreTrainedTokenizerFast,
-    model: PreTrainedModel,
+    context: int,
+    number: int,
 ) -> list[Task]:
-    """Every question so many times, in the order of an epoch."""
-    encoded = encode_prompts(tokenizer, recipe, questions, model.config.max_position_embeddings)
-    rows = order(recipe.seed, 0, len(questions))[: stage.questions or None]
-    return [
-        Task(questions[row], encoded[row], group=f"0/{row}", repetition=repetition, step=0)
-        for row in rows
-        for repetition in range(stage.samples)
-    ]
+    """Every question of a round so many times, in the order of training."""
+    questions = balanced(questions) if recipe.balance_groups else questions
+    encoded = encode_prompts(tokenizer, recipe, questions, context)
+    size = stage.questions or len(questions)
+    asked = Counter[int]()
+    tasks = []
+    for row in rows_from(recipe.seed, len(questions), (number - 1) * size, size):
+        # Of a question that comes up again in a round other trajectories are drawn.
+        first = asked[row] * stage.samples
+        asked[row] += 1
+        tasks += [
+            Task(questions[row], encoded[row], f"{number - 1}/{row}", repetition, step=0)
+            for repetition in range(first, first + stage.samples)
+        ]
+    return tasks
 
 
-def _source(recipe: Recipe, tasks: Sequence[Task]) -> Parts:
+def _given(
+    stage: StageSettings,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerFast,
+    context: int,
+    rubric: Rubric,
+) -> list[Trajectory]:
+    """What the data of a stage holds, as much of it as is asked for."""
+    if is_file_of_trajectories(recipe.data):
+        found = trajectories_of(Path(recipe.data))
+    else:
+        found = written(recipe, tokenizer, context, rubric)
+    rows = order(recipe.seed, 0, len(found))[: stage.questions] if stage.questions else range(len(found))
+    return [found[row] for row in rows]
+
+
+def _source(recipe: Recipe, tasks: Sequence[Task], found: Sequence[Trajectory]) -> Parts:
     """What the trajectories come from, by content."""
     if tasks:
         asked = of_prompts(recipe.prompt.name, (task.prompt_ids for task in tasks))
         return asked | {"questions": fingerprint([task.question for task in tasks])}
-    return {"trajectories": of_texts(*map(to_line, _trajectories(Path(recipe.data))))["prompt text"]}
+    return {"trajectories": of_texts(*map(to_line, found))["prompt text"]}
 
 
 def _sample(
@@ -141,21 +199,18 @@ def _sample(
     tasks: Sequence[Task],
     search: SearchTool,
     rubric: Rubric,
-) -> None:
-    """Write the trajectories of all tasks, from the first that is not there yet."""
+) -> float:
+    """Write the trajectories of all tasks, from the first that is not there yet; the seconds it took."""
+    began = time.perf_counter()
     writer = LineWriter(run.trajectories)
     done = len(list(read_trajectories(run.trajectories)))
-    policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch)
+    bias = biased_tokens(tokenizer, recipe.sampling.logit_bias)
+    policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch, bias)
     with rollout_of(recipe, policy, tokenizer, search, rubric) as rollout:
         for trajectory in rollout.stream(tasks[done:]):
             writer.write(to_line(trajectory))
     writer.close()
-
-
-def _trajectories(path: Path) -> list[Trajectory]:
-    _demand_file(path)
-    lines = read_trajectories(path)
-    return [as_trajectory(record, path.parent, place) for record, place in lines]
+    return time.perf_counter() - began
 
 
 def _numbers(trajectory: Trajectory) -> Mapping[str, float]:
@@ -216,9 +271,13 @@ def _fit(
         seed=recipe.seed,
     )
     metrics = LineWriter(run.metrics)
+    before = time.perf_counter()
 
     def note(step: int, steps: int, loss: float) -> None:
-        metrics.write({"step": step, "loss": loss})
+        nonlocal before
+        now = time.perf_counter()
+        metrics.write({"step": step, "loss": loss, "time/step_s": now - before})
+        before = now
         on_step(step, steps, loss)
 
     fit(model, tokenizer, rows, settings, run.kept(), run.latest(), run.model, note, logged=1)

@@ -59,6 +59,17 @@ def rows_of(seed: int, count: int, size: int, number: int) -> list[int]:
     return list(chain.from_iterable(islice(steps(seed, count, size), number)))
 
 
+def rows_from(seed: int, count: int, start: int, number: int) -> list[int]:
+    """`number` rows of the epochs laid end to end, from the one at `start` on.
+
+    >>> rows_from(0, 4, 0, 6), rows_from(0, 4, 3, 2)
+    ([0, 3, 1, 2, 0, 1], [2, 0])
+    """
+    first, last = start // count, -(-(start + number) // count)
+    rows = chain.from_iterable(order(seed, epoch, count) for epoch in range(first, last))
+    return list(islice(rows, start - first * count, start - first * count + number))
+
+
 def rows_of_epochs(seed: int, count: int, epochs: int) -> list[int]:
     """The rows of whole epochs, one after another."""
     return list(chain.from_iterable(order(seed, epoch, count) for epoch in range(epochs)))

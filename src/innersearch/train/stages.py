@@ -2,7 +2,7 @@
 
     runs/<name>/
       recipe.json environment.json
-      1-<stage>/ 2-<stage>/            each the directory of a run
+      1-<stage>/ 2-<stage>/            each the directory of a run; of several rounds 1-<stage>-1/ and on
       model/                           that of the last stage
 
 A recipe without stages is one stage, in the directory of the run itself.
@@ -21,8 +21,8 @@ from innersearch.config.stages import StageSettings
 from innersearch.runs import Run
 from innersearch.train import processes
 
-Train = Callable[[StageSettings, Recipe, Path], Run]
-"""Trains one stage with its recipe in a directory; where it is done already, it only says so."""
+Train = Callable[[StageSettings, Recipe, Path, int], Run]
+"""Trains a round of a stage with its recipe in a directory; one that is done already it only returns."""
 
 
 def train_stages(recipe: Recipe, path: Path, train: Train, *, resume: bool = False) -> Run:
@@ -35,21 +35,24 @@ def train_stages(recipe: Recipe, path: Path, train: Train, *, resume: bool = Fal
         processes.by_first(lambda: _start(path, recipe, resume=resume))
         model = recipe.model
         for number, (stage, values) in enumerate(zip(recipe.stage, recipe.stages(), strict=True), 1):
-            folder = path / folder_name(number, stage)
-            done = train(stage, values.model_copy(update={"model": model}), folder)
-            model = str(done.model)
+            for turn in range(1, stage.rounds + 1):
+                folder = path / folder_name(number, stage, turn)
+                done = train(stage, values.model_copy(update={"model": model}), folder, turn)
+                model = str(done.model)
         processes.by_first(lambda: _leave(Path(model), Run(path).model))
     return Run(path)
 
 
-def folder_name(number: int, stage: StageSettings) -> str:
-    """The folder of a stage, counted from 1.
+def folder_name(number: int, stage: StageSettings, turn: int = 1) -> str:
+    """The folder of a stage, or of a round of it, both counted from 1.
 
     >>> folder_name(1, StageSettings(name="learn to search"))
     '1-learn-to-search'
+    >>> folder_name(1, StageSettings(name="rft", kind="sft", samples=4, rounds=3), 2)
+    '1-rft-2'
     """
     words = re.sub(r"[^\w.-]+", "-", stage.name).strip("-.")
-    return f"{number}-{words}"
+    return f"{number}-{words}" + (f"-{turn}" if stage.rounds > 1 else "")
 
 
 def _start(path: Path, recipe: Recipe, *, resume: bool) -> None:

@@ -19,6 +19,8 @@ from innersearch.assemble.sources import load_questions
 from innersearch.config import Recipe
 from innersearch.config.stages import StageSettings
 from innersearch.errors import ConfigError
+from innersearch.metrics import exact_match
+from innersearch.readers import with_shuffled_gold
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
@@ -97,11 +99,11 @@ class Training:
             return self._reinforce(self.recipe, asked[""], path, resume=resume)
         from innersearch.train.stages import train_stages
 
-        def train_one(stage: StageSettings, values: Recipe, folder: Path) -> Run:
+        def train_one(stage: StageSettings, values: Recipe, folder: Path, number: int) -> Run:
             self.watcher.notice(f"stage {folder.name}")
             questions = asked.get(stage.name, [])
             if stage.kind == "sft":
-                return self._imitate(stage, values, questions, folder, resume=resume)
+                return self._imitate(stage, values, questions, folder, number, resume=resume)
             return self._reinforce(values, questions, folder, resume=resume)
 
         return train_stages(self.recipe, path, train_one, resume=resume)
@@ -115,6 +117,7 @@ class Training:
             DataError: There are no questions, or none that fits.
         """
         if not self.recipe.stage:
+            demand_unbiased(self.recipe)
             return {"": self._questions(self.recipe)}
         asked: dict[str, list[Question]] = {}
         for stage, values in zip(self.recipe.stage, self.recipe.stages(), strict=True):
@@ -122,6 +125,8 @@ class Training:
                 from innersearch.train.imitation import demand_learnable
 
                 demand_learnable(stage, values)
+            else:
+                demand_unbiased(values)
             if stage.kind == "rl" or stage.samples:
                 asked[stage.name] = self._questions(values)
         return asked
@@ -133,6 +138,8 @@ class Training:
             found = load_questions(recipe.data, recipe.groups, labelled=labelled)
         else:
             found = list(self.questions)
+        if recipe.shuffle_gold:
+            found = self._shuffled(recipe, found)
         if not recipe.prompt.skip_long:
             return found
         from innersearch.policy.loading import load_tokenizer
@@ -141,6 +148,18 @@ class Training:
         left_out = f"{len(found) - len(kept):,} of {len(found):,} questions are left out"
         self.watcher.notice(f"note: {left_out}, their prompts are too long")
         return kept
+
+    def _shuffled(self, recipe: Recipe, questions: Sequence[Question]) -> list[Question]:
+        found = with_shuffled_gold(questions, recipe.seed)
+        right = sum(
+            any(exact_match(answer, one.golden_answers) for answer in other.golden_answers)
+            for one, other in zip(questions, found, strict=True)
+        )
+        self.watcher.notice(
+            f"note: shuffle_gold gives each of {len(found):,} questions the gold answers of another; "
+            f"{right:,} of them happen to be right"
+        )
+        return found
 
     def _reinforce(
         self, recipe: Recipe, questions: Sequence[Question], path: Path, *, resume: bool
@@ -200,6 +219,7 @@ class Training:
         recipe: Recipe,
         questions: Sequence[Question],
         path: Path,
+        number: int,
         *,
         resume: bool,
     ) -> Run:
@@ -212,6 +232,7 @@ class Training:
             recipe,
             questions,
             path,
+            number=number,
             search=(lambda: SearchTool(engine(), recipe.search.rule, recipe.search)) if engine else None,
             measures=self.measures,
             resume=resume,
@@ -227,6 +248,20 @@ class Training:
         if not recipe.search.rule.asks:
             return None
         return partial(_open, recipe, questions, path, self.engine)
+
+
+def demand_unbiased(recipe: Recipe) -> None:
+    """Refuse to reinforce what constants on logits have sampled.
+
+    Raises:
+        ConfigError: The recipe has some.
+    """
+    if recipe.sampling.logit_bias:
+        raise ConfigError(
+            'sampling.logit_bias is for stages with kind = "sft" and samples: reinforcement would '
+            "sample from another policy than it trains, so leave it out; to measure a bias there is "
+            "innersearch eval --logit-bias"
+        )
 
 
 def with_whole_path(recipe: Recipe) -> Recipe:

@@ -61,25 +61,41 @@ def filled_up(columns: Columns, owners: list[int], parts: int) -> tuple[Columns,
     return longer, owners + [owners[0]] * missing
 
 
+def mixed(trajectories: Sequence[Trajectory]) -> list[bool]:
+    """Of each trajectory, whether the rewards of its group differ."""
+    rewards: dict[str, set[float | None]] = {}
+    for trajectory in trajectories:
+        rewards.setdefault(trajectory.group_id, set()).add(trajectory.reward)
+    return [len(rewards[trajectory.group_id]) > 1 for trajectory in trajectories]
+
+
 class SegmentTrainer(SavesPlainly, GRPOTrainer):
     """TRL's, which trains on all segments and counts what weights take from the loss."""
 
     def __init__(self, plan: TrainerSettings, **named: Any) -> None:
         self.plan = plan
         self._owners: list[int] = []
+        self._rewards: list[float] = []
+        self._teaches: list[bool] = []
         self._pass: dict[str, Any] | None = None
         super().__init__(**named)
 
     def columns(self, trajectories: Sequence[Trajectory]) -> Columns:
         """What `rollout_func` returns; whose rows they are is kept for the advantages."""
         columns, owners = to_columns(trajectories)
+        self._rewards = [trajectory.reward or 0.0 for trajectory in trajectories]
+        self._teaches = mixed(trajectories)
         arguments: Any = self.args
         columns, self._owners = filled_up(columns, owners, arguments.steps_per_generation)
         return columns
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         outputs = super()._generate_and_score_completions(inputs)
+        if self.plan.advantage == "reward":
+            outputs["advantages"] = outputs["advantages"].new_tensor(self._rewards)
         outputs["advantages"] = outputs["advantages"][self._owners]
+        if self.plan.groups == "mixed":
+            self._leave_out(outputs)
         trained = outputs["completion_mask"].bool() & outputs["tool_mask"].bool()
         if "importance_sampling_ratio" in outputs:
             self._count(outputs["importance_sampling_ratio"], trained, WEIGHT_LIMIT)
@@ -90,6 +106,14 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
         if self.plan.per_segment_weight == "equal":
             _weigh_equally(outputs, trained, self._total)
         return outputs
+
+    def _leave_out(self, outputs: dict[str, Any]) -> None:
+        """Train no token of groups whose rewards are all equal, and divide by none of theirs."""
+        mask = outputs["tool_mask"]
+        kept = torch.tensor(self._teaches, dtype=mask.dtype, device=mask.device)[self._owners]
+        outputs["tool_mask"] = mask * kept[:, None]
+        trained = outputs["completion_mask"].bool() & outputs["tool_mask"].bool()
+        outputs["num_items_in_batch"] = self._total(trained.sum())
 
     def _correct(self, outputs: dict[str, Any], trained: torch.Tensor) -> None:
         """Weigh tokens by how likely they are now, against when they were sampled."""

@@ -101,6 +101,16 @@ def refuse(recipe: Recipe) -> None:
 
 
 def _refuse_objective(settings: TrainerSettings) -> None:
+    if settings.advantage not in ESTIMATORS:
+        raise ConfigError(
+            f"verl has no advantage {settings.advantage!r}: take {', '.join(ESTIMATORS)}, or train with "
+            "trl"
+        )
+    if settings.groups != "all":
+        raise ConfigError(
+            f"verl trains on all groups, and the recipe asks for trainer.groups = {settings.groups!r}: "
+            "leave it at all, or train with trl"
+        )
     if settings.whiten and settings.advantage not in _WHITENED:
         raise ConfigError(
             f"verl does not whiten the advantage {settings.advantage!r}: take rloo, or train with trl"
