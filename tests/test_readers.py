@@ -16,6 +16,7 @@ from innersearch.readers import (
     balanced,
     read_each,
     read_questions,
+    with_shuffled_gold,
     with_unique_ids,
 )
 from innersearch.types import Question
@@ -164,3 +165,14 @@ def test_balanced_repeats_small_groups_only() -> None:
     ]
     sizes = [question.group for question in balanced(questions)]
     assert (sizes.count("big"), sizes.count("small")) == (9, 9)
+
+
+def test_shuffled_gold_is_a_permutation_in_which_none_keeps_its_own() -> None:
+    questions = [Question(str(n), f"{n}?", (f"a{n}", "also")) for n in range(50)]
+    shuffled = with_shuffled_gold(questions, seed=3)
+    assert [(q.id, q.question) for q in shuffled] == [(q.id, q.question) for q in questions]
+    assert {q.golden_answers for q in shuffled} == {q.golden_answers for q in questions}
+    assert all(a.golden_answers != b.golden_answers for a, b in zip(questions, shuffled, strict=True))
+    assert with_shuffled_gold(questions, seed=3) == shuffled != with_shuffled_gold(questions, seed=4)
+    with pytest.raises(DataError, match="give more than one"):
+        with_shuffled_gold(questions[:1], seed=0)

@@ -26,6 +26,7 @@ from innersearch.stored import read_lines
 from innersearch.train import processes
 from innersearch.train.samples import samples, trained_samples
 from innersearch.train.trl.segments import filled_up, to_columns
+from innersearch.train.verl import settings as of_verl
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.types import Segment, Trajectory
 from innersearch.world.bundled import BUNDLED
@@ -152,6 +153,10 @@ def rows_of(made: Sequence[Trajectory], plan: TrainerSettings) -> list[Row]:
         advantages = rewards - rewards.mean()
         if plan.advantage == "group":
             advantages = advantages / (rewards.std() + 1e-4)
+        if plan.advantage == "reward":
+            advantages = rewards
+        if plan.groups == "mixed" and len(set(rewards.tolist())) == 1:
+            continue
         for one, advantage in zip(group, advantages.tolist(), strict=True):
             rows += [(s, advantage) for s in one.segments if any(s.loss_mask)]
     if plan.whiten:
@@ -235,6 +240,7 @@ def _distance(one: Segment, inputs: dict[str, Any], place: int) -> float:
         {"correction": "drop", "cap": 1.5},
         {"loss": "cispo", "correction": "truncate", "cap": 1.5},
         {"loss": "cispo", "correction": "drop", "cap": 1.5},
+        {"advantage": "reward", "groups": "mixed", "kl": 0.5},
         {"updates": 2, "learning_rate": 3e-3, "clip": 0.05},
         {"updates": 2, "learning_rate": 3e-3, "loss": "cispo", "cap": 1.05},
         {
@@ -247,6 +253,13 @@ def _distance(one: Segment, inputs: dict[str, Any], place: int) -> float:
 def test_every_update_has_the_gradient_of_plain_torch(tmp_path, settings, monkeypatch) -> None:
     given = {"steps": 1, "prompts_per_step": 2, "group_size": 4, "micro_batch": 4, "kl": 0.0}
     plan = TrainerSettings(**given | {"max_grad_norm": 1e9} | settings)
+    if plan.groups == "mixed":
+        alike = told_otherwise
+
+        def constant(one: Trajectory, number: int) -> Trajectory:
+            return replace(alike(one, number), reward=1.0) if number < 4 else alike(one, number)
+
+        monkeypatch.setattr("tests.train.test_segments.told_otherwise", constant)
     spy, made = watched(tmp_path, plan, monkeypatch)
     assert {len(one.segments) for one in made} == {1, 2, 3}
     every = rows_of(made, plan)
@@ -261,6 +274,16 @@ def test_every_update_has_the_gradient_of_plain_torch(tmp_path, settings, monkey
         apart = max(float((gradient[name] - g).abs().max()) for name, g in expected.items())
         assert apart <= 1e-4 * largest
     assert sorted(used) == sorted(id(one) for one, _ in every)
+
+
+def test_verl_refuses_what_it_has_not() -> None:
+    for given, said in (
+        ({"advantage": "reward"}, "no advantage 'reward'"),
+        ({"groups": "mixed"}, "all"),
+    ):
+        plan = TrainerSettings(optimizer="adamw", **given)
+        with pytest.raises(ConfigError, match=f"{said}.*train with"):
+            of_verl.refuse(Recipe(trainer=plan))
 
 
 def test_cutting_a_trajectory_changes_no_gradient(tmp_path, monkeypatch) -> None:

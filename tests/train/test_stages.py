@@ -18,14 +18,16 @@ from safetensors.torch import load_file
 
 from innersearch.cli import main
 from innersearch.config import Recipe
+from innersearch.config.stages import StageSettings
 from innersearch.errors import ConfigError, DataError
 from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json, read_lines
 from innersearch.train.conditions import condition
-from innersearch.train.imitation import KEPT, _demand_tokens, _row
+from innersearch.train.imitation import KEPT, _demand_tokens, _row, _tasks
 from innersearch.train.samples import samples
 from innersearch.types import Finish, Kind, Source, Span
 from innersearch.world.bundled import BUNDLED
+from innersearch.world.questions import SOURCE
 from tests.train.verl_runs import segment, trajectory
 
 RECIPE = """
@@ -90,6 +92,8 @@ def test_a_stage_overrides_what_it_names() -> None:
         ([{"name": "a", "model": "other"}], "model: of the whole recipe only"),
         ([{"name": "a", "keep": "em == 1"}], "keep: of stages with kind"),
         ([{"name": "a", "kind": "dpo"}], "'rl' or 'sft'"),
+        ([{"name": "a", "rounds": 2}], "rounds: of stages with kind"),
+        ([{"name": "a", "kind": "sft", "rounds": 2}], "rounds: of a stage with samples only"),
     ],
 )
 def test_stages_that_cannot_be(stages: list[dict[str, object]], message: str) -> None:
@@ -257,10 +261,70 @@ def test_the_trajectories_of_another_run_are_learnt(uninterrupted: Path, tmp_pat
     assert (output / "model" / "model.safetensors").is_file()
 
 
+def test_rounds_go_on_from_each_other_with_the_next_questions(tmp_path, capsys) -> None:
+    head, _, _ = RECIPE.partition("[[stage]]")
+    file = tmp_path / "recipe.toml"
+    chosen = "samples = 2\nquestions = 6\nrounds = 2\nbatch = 4"
+    file.write_text(f'{head}[[stage]]\nname = "rft"\nkind = "sft"\n{chosen}\n')
+    output = tmp_path / "run"
+    assert main(["train", str(file), "--output", str(output)]) == 0
+    first, second = output / "1-rft-1", output / "1-rft-2"
+    assert read_json(second / "recipe.json")["model"] == str(first / "model")
+    asked = [
+        [record["question"]["id"] for record in read_lines(folder / "trajectories.jsonl")]
+        for folder in (first, second)
+    ]
+    assert [len(ids) for ids in asked] == [12, 12]
+    assert not set(asked[0]) & set(asked[1])
+    tokens = [
+        sum(
+            sum(part["sampled_mask"])
+            for line in read_lines(first / "trajectories.jsonl")
+            for part in line["segments"]
+        )
+    ]
+    assert read_json(first / KEPT)["sampled_tokens"] == tokens[0]
+    before = {folder: read_json(folder / KEPT) for folder in (first, second)}
+    assert main(["train", str(file), "--output", str(output), "--resume"]) == 0
+    for folder, kept in before.items():
+        again = read_json(folder / KEPT)
+        assert again.pop("sampling_s") >= kept.pop("sampling_s") > 0
+        assert again == kept
+    last, left = (load_file(p / "model" / "model.safetensors") for p in (second, output))
+    assert all(torch.equal(last[name], left[name]) for name in last)
+
+
+def test_a_question_that_comes_up_again_in_a_round_gets_other_samples() -> None:
+    questions = SOURCE.read("train")[:3]
+    stage = StageSettings(name="rft", kind="sft", samples=2, questions=5)
+    recipe = Recipe(model="world", prompt={"name": "world"})
+    tasks = _tasks(stage, recipe, questions, load_tokenizer(str(BUNDLED)), 512, 1)
+    assert len(tasks) == 10
+    assert len({(task.group, task.repetition) for task in tasks}) == 10
+    again = _tasks(stage, recipe, questions, load_tokenizer(str(BUNDLED)), 512, 2)
+    assert not {(task.group) for task in tasks} & {task.group for task in again}
+
+
+def test_logits_are_biased_where_a_stage_samples_and_nowhere_else(tmp_path, capsys) -> None:
+    rl = ["train", "recipes/ssrl-world.toml", "--sampling.logit-bias", " answer=1", "--dry-run"]
+    assert main(rl) == 1
+    assert "reinforcement would sample from another policy" in capsys.readouterr().err
+    head, _, _ = RECIPE.partition("[[stage]]")
+    head = head.replace("[trainer]", 'logit_bias = { " answer" = -30 }\n[trainer]')
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        f'{head}[[stage]]\nname = "rft"\nkind = "sft"\nsamples = 2\nquestions = 4\nbatch = 4\n'
+    )
+    assert main(["train", str(file), "--output", str(tmp_path / "run")]) == 0
+    texts = (tmp_path / "run" / "1-rft" / "trajectories.jsonl").read_text()
+    assert " answer is" not in texts
+
+
 def test_a_dry_run_shows_every_stage(arguments, tmp_path, capsys) -> None:
     assert main([*arguments, str(tmp_path / "run"), "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "stage 1: keep what is right (sft)" in shown
+    assert "1 rounds of 6 questions × 4 trajectories = 24 trajectories; what fulfils em == 1" in shown
     assert "stage 2: reinforce (rl)" in shown
     assert "4 steps of 2 questions" in shown
     assert not (tmp_path / "run").exists()
