@@ -20,7 +20,7 @@ from innersearch.stored import read_json, read_lines
 from innersearch.testing import ScriptedPolicy
 from innersearch.train import demonstrations
 from innersearch.train.demonstrations import demand_source, written
-from innersearch.train.imitation import KEPT
+from innersearch.train.spent import KEPT
 from innersearch.types import Question, Source
 from innersearch.world.bundled import BUNDLED
 from innersearch.world.questions import SOURCE

@@ -23,8 +23,9 @@ from innersearch.errors import ConfigError, DataError
 from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json, read_lines
 from innersearch.train.conditions import condition
-from innersearch.train.imitation import KEPT, _demand_tokens, _row, _tasks
+from innersearch.train.imitation import _demand_tokens, _row, _tasks
 from innersearch.train.samples import samples
+from innersearch.train.spent import KEPT, SPENT, spent
 from innersearch.types import Finish, Kind, Source, Span
 from innersearch.world.bundled import BUNDLED
 from innersearch.world.questions import SOURCE
@@ -194,6 +195,15 @@ def test_each_stage_goes_on_from_the_one_before(uninterrupted: Path, arguments, 
     assert any(not torch.equal(learnt[name], start[name]) for name in start)
     assert any(not torch.equal(learnt[name], last[name]) for name in start)
     assert all(torch.equal(last[name], left[name]) for name in start)
+    taken = [
+        sum(sum(sum(part["sampled_mask"]) for part in line["segments"]) for line in read_lines(file))
+        for file in (first / "trajectories.jsonl", second / "trajectories.jsonl")
+    ]
+    found = spent(uninterrupted)
+    assert read_json(uninterrupted / SPENT) == found._asdict()
+    assert (found.trajectories, found.sampled_tokens) == (24 + 4 * 4, sum(taken))
+    steps = [step for folder in (first, second) for step in read_lines(folder / "metrics.jsonl")]
+    assert found.seconds > sum(step["time/step_s"] for step in steps) > 0
     assert main([*arguments, str(uninterrupted)]) == 1
     assert "add --resume" in capsys.readouterr().err
 

@@ -108,6 +108,14 @@ def train(
             run = training.start(path, resume=resume)
             if settings.stage:
                 stdout.print(f"model   {run.model}")
+            _tell_spent(run)
+
+
+def _tell_spent(run: Run) -> None:
+    from innersearch.train.spent import spent
+
+    if not ANOTHER:
+        stdout.print(f"spent   {spent(run.path)}")
 
 
 def _changed(recipe: Recipe, table: str, **values: str) -> Recipe:
@@ -199,7 +207,7 @@ class _Watcher(ExitStack):
         self.close()
         if ANOTHER:
             return
-        from innersearch.train.imitation import KEPT
+        from innersearch.train.spent import KEPT
         from innersearch.view.report import write_report
 
         if (kept := run.path / KEPT).is_file():

@@ -41,14 +41,10 @@ from innersearch.train.demonstrations import (
 from innersearch.train.order import order, rows_from
 from innersearch.train.samples import Sample, trained_samples
 from innersearch.train.sft import IGNORED, OnStep, Row, fit
+from innersearch.train.spent import KEPT
 from innersearch.train.tasks import NO_MEASURES, Measures, encode_prompts, rollout_of, rubric_of
 from innersearch.trajectories import read_trajectories, to_line
 from innersearch.types import Finish, Question, Trajectory
-
-KEPT = "kept.json"
-"""How many trajectories there were, how many were kept, and of how many segments; and what it took:
-tokens that the policy sampled, seconds in which it did (but those of a process that was killed), tokens
-that the loss was on."""
 
 
 def learn(

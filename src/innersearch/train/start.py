@@ -91,7 +91,13 @@ class Training:
         # What transformers renames is no business of whoever trains.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-            return self._start(path, resume=resume)
+            run = self._start(path, resume=resume)
+        from innersearch.train import processes
+        from innersearch.train.spent import note_spent
+
+        if processes.is_first():
+            note_spent(run.path)
+        return run
 
     def _start(self, path: Path, *, resume: bool) -> Run:
         asked = self.asked()
