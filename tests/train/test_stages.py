@@ -320,7 +320,7 @@ def test_logits_are_biased_where_a_stage_samples_and_nowhere_else(tmp_path, caps
     assert main(rl) == 1
     assert "reinforcement would sample from another policy" in capsys.readouterr().err
     head, _, _ = RECIPE.partition("[[stage]]")
-    head = head.replace("[trainer]", 'logit_bias = { " answer" = -30 }\n[trainer]')
+    head = head.replace("[trainer]", 'logit_bias = [" answer=-30"]\n[trainer]')
     file = tmp_path / "recipe.toml"
     file.write_text(
         f'{head}[[stage]]\nname = "rft"\nkind = "sft"\nsamples = 2\nquestions = 4\nbatch = 4\n'

@@ -97,8 +97,8 @@ def evaluate_command(
     _demand_use(options, n, sample_questions)
     chosen = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
     rows, used = _selected(chosen)
-    given = {"direct": direct, "samples": n, "sample_questions": sample_questions, "seed": seed}
-    given |= {"temperature": temperature, "max_new_tokens": used.max_new_tokens}
+    given: dict[str, Any] = {"direct": direct, "samples": n, "sample_questions": sample_questions}
+    given |= {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
     evaluation = _evaluation(model, rows, used, given, writes, runs, resume=resume)
     folder = output or _named(model, data, asked.protocol, options, runs.logit_bias)
     _run(evaluation, used, folder, n)

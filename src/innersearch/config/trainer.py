@@ -25,8 +25,8 @@ class SamplingSettings(Settings):
     memory_share: float = Field(0.3, gt=0, le=1)
     """Share of the GPU's memory that vllm takes."""
     logit_bias: LogitBias = ()
-    """Constants on the logits of single tokens, such as { " answer" = -0.8 } or " answer=-0.8", where a
-    stage samples what it learns by heart; reinforcement would not be on-policy with it."""
+    """Constants on the logits of single tokens, such as [" answer=-0.8"], where a stage samples what it
+    learns by heart; reinforcement would not be on-policy with it."""
 
 
 class LoraSettings(Settings):
