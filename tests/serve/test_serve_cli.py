@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from innersearch.cli import main
+from innersearch.cli import main, serve
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.search.base import InformedEngine
@@ -60,6 +62,16 @@ def test_every_line_that_it_prints_can_be_pasted_and_it_finishes_when_told(tmp_p
     assert "taught" not in said
     assert TOKEN not in "".join(lines) + said
     assert TOKEN.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_commands_of_the_documentation_are_understood() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^innersearch serve (.*)$", text, re.MULTILINE)
+    assert len(commands) >= 9
+    for command in commands:
+        tokens = shlex.split(command, comments=True)
+        _, given, _ = serve.app.parse_args(tokens, exit_on_error=False, print_error=False)
+        assert given.arguments
 
 
 def refused(*arguments: str) -> int:
