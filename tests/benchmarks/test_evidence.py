@@ -13,7 +13,7 @@ from benchmarks.evidence.commands import Commands
 from benchmarks.evidence.jobs import Job, Step, run_all
 from benchmarks.evidence.packing import QUESTIONS, read_packed, write_packed
 from benchmarks.evidence.page import Evidence, with_blocks
-from benchmarks.evidence.plan import HERE, read_plan
+from benchmarks.evidence.plan import HERE, ROOT, read_plan
 from benchmarks.evidence.runner import chosen, jobs
 from benchmarks.evidence.stored import read_results
 from benchmarks.evidence.tables import Tables, cell
@@ -243,6 +243,7 @@ def test_the_plan_of_the_repository_is_whole() -> None:
         given += commands.evaluate(run, plan.evaluation[0]) if not run.row.bias else []
         given += commands.train(run) if run.seed is not None else []
         assert not [argument for argument in given if "{" in argument]
+    assert all((ROOT / row.recipe).is_file() for row in plan.row if row.recipe)
     assert len(chosen(plan, ["ssrl"])) == 9
     assert [run.name for run in chosen(plan, ["2/ssrl-1"])] == ["2/ssrl-1"]
     with pytest.raises(ConfigError, match="no run is named 'x'"):
