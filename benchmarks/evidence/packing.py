@@ -24,6 +24,7 @@ from innersearch.metrics import exact_match, majority
 from innersearch.readers import fingerprint
 from innersearch.records import write_json
 from innersearch.stored import read_json, read_lines
+from innersearch.train.spent import spent
 from innersearch.types import Question
 from innersearch.weights import fingerprint as weights_in
 
@@ -117,12 +118,8 @@ def _rolled_back(path: Path) -> dict[str, int]:
 
 
 def trained_tokens(folder: Path) -> int:
-    """Tokens sampled in training, in all its stages, those of stages by imitation included."""
-    return sum(
-        sum(sum(segment["sampled_mask"]) for segment in record["segments"])
-        for file in sorted(folder.rglob("trajectories.jsonl"))
-        for record in read_lines(file)
-    )
+    """Tokens sampled in training, in all its stages, also those of trajectories that were not kept."""
+    return spent(folder).sampled_tokens if folder.is_dir() else 0
 
 
 def facts(
