@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from innersearch import prompts
 from innersearch.assemble.engines import open_engine
 from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions, settings
 from innersearch.assemble.models import conventions_of, model_path, usual_length
+from innersearch.assemble.pages import tools_of
 from innersearch.assemble.policies import parse_policy
 from innersearch.config import RolloutSettings, SamplingSettings, SearchSettings
 from innersearch.config.conventions import USUAL, Conventions
@@ -23,7 +24,7 @@ from innersearch.rollout.run import Rollout
 from innersearch.routing.router import Router, parse_router
 from innersearch.search.base import Engine
 from innersearch.tools.base import Tool
-from innersearch.tools.kinds import open_tools, shown
+from innersearch.tools.kinds import shown
 from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -47,6 +48,9 @@ class Agent:
         engine: Engine | str | None = None,
         router: Router | str = "",
         tools: Sequence[Tool | str] = (),
+        pages: str = "",
+        reader: str = "whole",
+        only_seen: bool | Literal["last"] = True,
         grammar: Grammar | str = "tags",
         context: str = "append",
         repetitions: int = 1,
@@ -65,6 +69,9 @@ class Agent:
                 it searches its own memory.
             router: Which queries the engine answers; all of them by default.
             tools: What else it can use: tools, or names that installed packages offer.
+            pages: Pages that it may open, such as `corpus` or `web`; see `innersearch.assemble.pages`.
+            reader: What it sees of a page.
+            only_seen: Which pages it may open; see `RolloutSettings`.
             grammar: How it writes.
             context: What it sees next; see `RolloutSettings`.
             repetitions: Trajectories per question.
@@ -83,7 +90,10 @@ class Agent:
         demand_no_loop()
         _demand_numbers(repetitions, temperature, max_new_tokens)
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
-        others = open_tools(tools)
+        writes = settings(
+            RolloutSettings, context=context, pages=pages, reader=reader, only_seen=only_seen
+        )
+        others = tools_of(writes, tool.settings, tool.engine, tools)
         reward = _rubric(reward, written)
         text = self.prompt(prompt, tool)
         tasks = self._tasks(questions, text, written, shown(written, others), repetitions)
@@ -94,7 +104,7 @@ class Agent:
             reward.score if reward else None,
             search=tool,
             tools=others,
-            settings=settings(RolloutSettings, context=context),
+            settings=writes,
             written_in=written,
         )
         with rollout:

@@ -8,17 +8,17 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from innersearch.assemble.models import conventions_of, model_path, rollout_settings
+from innersearch.assemble.pages import demand_tools, tool_kinds_of, tools_of
 from innersearch.assemble.plans import open_search
 from innersearch.cli.console import stdout
 from innersearch.cli.options import RolloutOptions, SearchOptions
+from innersearch.config import SearchSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from transformers import PreTrainedTokenizerFast
 
+    from innersearch.config import RolloutSettings
     from innersearch.rollout.episode import Task
-    from innersearch.tools.base import Tool
 
 app = App(name="ask", help_format="plaintext")
 
@@ -63,7 +63,6 @@ def ask(
     from innersearch.assemble.policies import parse_policy
     from innersearch.policy.loading import load_tokenizer
     from innersearch.rollout.run import Rollout
-    from innersearch.tools.kinds import open_tools
     from innersearch.types import Sampling
     from innersearch.view.terminal import print_trajectory
 
@@ -71,11 +70,13 @@ def ask(
     conventions = conventions_of(tokenizer if chosen.own else None)
     name = prompt or conventions.asks(real=search is not None and search.only_real)
     settings = rollout_settings(path, writes.given)
-    tools = open_tools(settings.tools)
-    task = _task(question, name, tokenizer, settings.grammar, tools)
+    chosen_search = search.settings(path, conventions) if search else SearchSettings()
+    demand_tools(settings, chosen_search)
+    task = _task(question, name, tokenizer, settings)
     sampling = Sampling(temperature, max_new_tokens, seed)
     answering = chosen.open(path, tokenizer, max_batch=1)
-    answers = open_search(search.settings(path, conventions) if search else None, max_outage_s=15.0)
+    answers = open_search(chosen_search if search else None, max_outage_s=15.0)
+    tools = tools_of(settings, chosen_search, answers.engine)
     opened = (answering, tokenizer, sampling)
     with Rollout(*opened, search=answers, tools=tools, settings=settings) as rollout:
         [trajectory] = rollout.run([task])
@@ -83,17 +84,17 @@ def ask(
 
 
 def _task(
-    question: str, prompt: str, tokenizer: PreTrainedTokenizerFast, name: str, tools: Sequence[Tool]
+    question: str, prompt: str, tokenizer: PreTrainedTokenizerFast, settings: RolloutSettings
 ) -> Task:
-    """The task of a question to a policy that writes in the grammar of some name."""
+    """The task of a question to a policy that writes as settings say."""
     from innersearch import prompts
     from innersearch.grammar import grammar_of
     from innersearch.rollout.episode import Task
     from innersearch.tools.kinds import shown
     from innersearch.types import Question
 
-    grammar = grammar_of(name)
-    schemas = shown(grammar, tools)
+    grammar = grammar_of(settings.grammar)
+    schemas = shown(grammar, tool_kinds_of(settings))
     [ids] = prompts.encode_all(tokenizer, prompt, [question], grammar=grammar, tools=schemas)
     message = prompts.render(prompt, question, grammar)
     return Task(Question("ask", question, ()), ids, "ask", message=message)

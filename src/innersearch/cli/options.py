@@ -128,6 +128,13 @@ class RolloutOptions:
     grammar: str | None = None
     """How the model writes: tags, r1-searcher, rag-r1, tool-call, tool-calls or asearcher; tags by
     default, or what the model was trained with."""
+    pages: str | None = None
+    """Pages that it may open: corpus (of the engine), corpus:PATH, web, remote:URL, jina or firecrawl;
+    none by default, or as it was trained."""
+    reader: str | None = None
+    """What it sees of a page: whole:TOKENS, parts:CHARACTERS:MOST, passages:NUMBER or model:MODEL."""
+    only_seen: Literal["yes", "last", "no"] | None = None
+    """Which pages it may open: those that a search found, that the last search found, or all."""
     context: str | None = None
     """What it sees next: append (everything), shorten:CHARACTERS or render:TURNS; append by default, or
     what the model was trained with."""
@@ -146,7 +153,9 @@ class RolloutOptions:
         """What was given, as values of `RolloutSettings`."""
         names = {field.name: field.name for field in fields(self)} | {"prompt_budget": "budget"}
         found = ((setting, getattr(self, name)) for name, setting in names.items())
-        return {setting: value for setting, value in found if value is not None}
+        given = {setting: value for setting, value in found if value is not None}
+        seen = {"yes": True, "no": False, "last": "last"}
+        return given | ({"only_seen": seen[self.only_seen]} if self.only_seen else {})
 
 
 def announce_cost(settings: SearchSettings | None, trajectories: int) -> None:

@@ -87,6 +87,20 @@ def engine_names(text: str) -> tuple[EngineName, ...]:
     return tuple(EngineName.parse(name) for name in cut(text, ",") if name.strip())
 
 
+def demand_reader_name(text: str) -> None:
+    """Check how the name of a reader of pages is written.
+
+    Raises:
+        ConfigError: It is no reader, or lacks or has numbers.
+    """
+    form = r"whole(:[1-9]\d{0,6})?|parts:[1-9]\d{0,6}:[1-9]\d{0,3}|passages:[1-9]\d{0,3}|model:.+"
+    if re.fullmatch(form, text) is None:
+        raise ConfigError(
+            f"no reader {text!r}: write whole or whole:TOKENS, parts:CHARACTERS:MOST, passages:NUMBER, "
+            "or model:URL#NAME or model:DIR"
+        )
+
+
 def bare(text: str) -> str:
     """A place without the quotes in it.
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from innersearch.config.base import Settings
+from innersearch.config.names import demand_reader_name
 from innersearch.grammar import grammar_of
 
 
@@ -18,6 +19,16 @@ class RolloutSettings(Settings):
     without tags and can ask for nothing."""
     tools: tuple[str, ...] = ()
     """What the policy can use beside search, by names that installed packages offer."""
+    pages: str = ""
+    """Where pages are that the policy may open: corpus (the documents of the engine, joined by address),
+    corpus:PATH, web, remote:URL, jina, firecrawl, tavily, exa; see innersearch.assemble.pages.
+    Without any it has no tool open."""
+    reader: str = "whole"
+    """What it sees of a page: whole:TOKENS, parts:CHARACTERS:MOST, passages:NUMBER or model:MODEL; see
+    innersearch.pages.readers."""
+    only_seen: bool | Literal["last"] = True
+    """Which addresses are opened: true for those that a search of the trajectory returned, last for
+    those of its last search, false for all."""
     context: str = "append"
     """What the policy sees next: append (all of it), shorten:CHARACTERS (what was returned in full once,
     and then only its beginning) or render:TURNS (the question, the notes of its tools and the last few
@@ -36,6 +47,12 @@ class RolloutSettings(Settings):
     @classmethod
     def _is_a_grammar(cls, text: str) -> str:
         grammar_of(text)
+        return text
+
+    @field_validator("reader")
+    @classmethod
+    def _is_a_reader(cls, text: str) -> str:
+        demand_reader_name(text)
         return text
 
     @field_validator("context")

@@ -8,8 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from innersearch.assemble.models import conventions_of, model_path, rollout_settings, usual_length
+from innersearch.assemble.pages import demand_tools
 from innersearch.assemble.plans import open_search
 from innersearch.assemble.policies import parse_policy
+from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.evaluate.run import EvalSettings, demand_scores, evaluate
 from innersearch.policy.bias import biased_tokens
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from innersearch.assemble.choices import SearchChoice
-    from innersearch.config import SearchSettings
     from innersearch.policy.base import Policy
     from innersearch.types import Question
 
@@ -105,6 +106,7 @@ class Evaluation:
             budget_file: Where calls are counted, for evaluations that share a budget.
         """
         begin = f"{name}, " if name else ""
+        demand_tools(self.settings.rollout, search or SearchSettings())
         if search and any_sealed(self.questions):
             search = search.model_copy(update={"cache": ""})
         budget_file = budget_file or folder / "budget.json"

@@ -44,7 +44,6 @@ from innersearch.runs import versions
 from innersearch.sealed import any_sealed, is_sealed, seal_record, unseal_record
 from innersearch.stored import Record, read_records, read_unique
 from innersearch.tools.base import Tool
-from innersearch.tools.kinds import open_tools
 from innersearch.tools.search import SearchTool
 from innersearch.trajectories import to_line
 from innersearch.types import Question, Sampling, Trajectory
@@ -160,8 +159,8 @@ def evaluate(
         begun(path, resume=resume, what="evaluation")
         use_day(path)
         policy = policy() if callable(policy) else policy
-        used = *open_tools(settings.rollout.tools), *tools
-        writing = Writing(grammar or grammar_of(settings.rollout.grammar), tools, used)
+        writing = Writing(grammar or grammar_of(settings.rollout.grammar), tools)
+        writing = writing.using(settings.rollout)
         work = policy, tokenizer, questions, path, settings, search, writing, progress
         return _evaluate(*work, resume=resume)
 
@@ -182,6 +181,7 @@ def _evaluate(
     asked = len(questions)
     questions, left_out = _with_room(questions, prompt_ids, policy, settings)
     search = search() if callable(search) else search
+    writing = writing.opened(settings.rollout, search)
     of_search = {"search": search.identity} if search.router.asks else {}
     identity = _identity(policy, questions, settings) | of_search | writing.identity
     model = _of_model(policy, tokenizer)
@@ -200,7 +200,7 @@ def _evaluate(
     with Rollout(
         *(policy, tokenizer, sampling),
         search=search,
-        tools=writing.used,
+        tools=writing.open,
         settings=settings.rollout,
         written_in=writing.grammar,
         in_flight=in_flight,

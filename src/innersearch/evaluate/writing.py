@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
+from innersearch.assemble.pages import demand_tools, tool_kinds_of, tools_of
+from innersearch.config import RolloutSettings
 from innersearch.grammar import GRAMMARS, Grammar
 from innersearch.tools.base import Tool
-from innersearch.tools.kinds import shown
+from innersearch.tools.kinds import ToolKind, shown
+from innersearch.tools.opening import OpenTool
+from innersearch.tools.search import SearchTool
 from innersearch.types import Question
 
 if TYPE_CHECKING:
@@ -23,8 +27,32 @@ class Writing:
     grammar: Grammar
     tools: Sequence[Tool] = ()
     """What it can use besides search, where that has no name."""
-    used: Sequence[Tool] = ()
-    """All that it can use besides search."""
+    used: Sequence[Tool | ToolKind] = ()
+    """All that it can use besides search, as prompts show it."""
+    open: Sequence[Tool] = ()
+    """The same, to be used."""
+
+    def using(self, settings: RolloutSettings) -> Writing:
+        """The same with the tools that settings name.
+
+        Raises:
+            ConfigError: There is no such tool.
+        """
+        return replace(self, used=(*tool_kinds_of(settings), *self.tools))
+
+    def opened(self, settings: RolloutSettings, search: SearchTool) -> Writing:
+        """The same with all tools open.
+
+        Raises:
+            ConfigError: The grammar opens pages and there are none, or they need what is not there.
+            SearchError: Pages cannot be opened.
+        """
+        given, chosen, engine = self.tools, search.settings, search.engine
+        demand_tools(settings, chosen, given, grammar=self.grammar, engine=engine)
+        named = tools_of(settings, chosen, engine)
+        # What a policy finds depends on what the pages hold, and no setting says it.
+        pages = [tool for tool in named if isinstance(tool, OpenTool)]
+        return replace(self, tools=(*given, *pages), open=(*named, *given))
 
     def prompts(
         self, tokenizer: PreTrainedTokenizerFast, prompt: str, questions: Sequence[Question]

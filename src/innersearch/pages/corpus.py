@@ -47,7 +47,10 @@ class CorpusPages:
     ) -> None:
         self._documents, self._close = documents, close
         self._reading = asyncio.Lock()
-        self.identity = {"pages": "corpus", **{f"corpus_{name}": v for name, v in identity.items()}}
+        self.identity: Mapping[str, str | int | float | bool | None] = {
+            "pages": "corpus",
+            **{f"corpus_{name}": value for name, value in identity.items()},
+        }
 
     async def open(self, addresses: Sequence[str]) -> list[Opened]:
         """One page or reason per address, in order."""

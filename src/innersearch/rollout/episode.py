@@ -239,7 +239,7 @@ class Episode:
             ):
                 if result is None or outcome.notice:
                     continue
-                answered.append(Answered(text, result))
+                answered.append(Answered(text, result, outcome.max_tokens))
                 if result.documents and source is Source.FORCED:
                     source = call.source
         if not answered:
@@ -247,8 +247,9 @@ class Episode:
         style = STYLES[settings.style]
         content = write(style, answered, self._cut, settings.max_tokens)
         alone = len(answered) == 1 and style.build is None and not notices
+        most = answered[0].max_tokens or settings.max_tokens
         content = "\n".join([*notices, content])
-        return self._append(content, source, mark, settings.max_tokens if alone else None)
+        return self._append(content, source, mark, most if alone else None)
 
     def _cut(self, text: str, max_tokens: int | None) -> tuple[str, int]:
         cut = encode_document(self.rules.tokenizer, text, max_tokens, self.rules.grammar)

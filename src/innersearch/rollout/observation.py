@@ -41,6 +41,8 @@ class Answered(NamedTuple):
 
     input: str
     result: SearchResult
+    max_tokens: int | None = None
+    """Tokens that the result may have, where it is not as many as those of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +124,14 @@ def write(style: Style, answered: Sequence[Answered], cut: Cut, max_tokens: int 
         style: How it is written.
         answered: The inputs of the turn, in order.
         cut: What makes a text harmless and cuts it.
-        max_tokens: Tokens that each result may have.
+        max_tokens: Tokens that each result may have, unless it says otherwise.
     """
     if style.build is None:
         if len(answered) == 1:
             return style.around.format(observation(answered[0].result, style))
-        texts = (_cut_result(one.result, style, cut, max_tokens) for one in answered)
+        texts = (_cut_result(one.result, style, cut, one.max_tokens or max_tokens) for one in answered)
         return style.around.format("\n".join(texts))
-    parts = [style.build([one], _Cleaner(cut, max_tokens)) for one in answered]
+    parts = [style.build([one], _Cleaner(cut, one.max_tokens or max_tokens)) for one in answered]
     return json.dumps(_joined(parts), ensure_ascii=False)
 
 
@@ -159,6 +161,6 @@ class _Cleaner:
 
 def _instead(result: SearchResult) -> str:
     """What stands for a result without documents; nothing where there are some."""
-    if result.error is not None:
-        return UNAVAILABLE
-    return "" if result.documents else NOTHING
+    if result.documents:
+        return ""
+    return result.told or (NOTHING if result.error is None else UNAVAILABLE)

@@ -43,6 +43,9 @@ class SearchResult:
     """What is missing and why, where only some of several engines answered: such a result has documents
     or none, but it is not what the whole would have found, and is never kept as that."""
 
+    told: str = ""
+    """What a policy is told in place of documents, where it is to know more than that there are none."""
+
     @property
     def used_up(self) -> bool:
         """Whether a budget did not allow it or a part of it: no run should go on with such."""

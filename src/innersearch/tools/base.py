@@ -95,6 +95,16 @@ class Draft(NamedTuple):
     """All that were sampled for it."""
 
 
+class Found(NamedTuple):
+    """A document that a search of a trajectory returned."""
+
+    address: str
+    """Of the document, or its id where it has none."""
+    query: str
+    turn: int
+    """How often the policy had written by then: results of one turn share it."""
+
+
 class Pen(Protocol):
     """The policy itself, lent to a tool for as long as it is in use: it goes on from its own request."""
 
@@ -122,6 +132,8 @@ class State:
     """What each tool keeps, by its name."""
     notes: dict[str, str] = field(default_factory=dict)
     """What tools want the policy to see in every prompt that is rendered anew, by its heading."""
+    found: list[Found] = field(default_factory=list)
+    """What searches returned, in order."""
     pen: Pen | None = None
     """None outside of episodes."""
 
@@ -140,6 +152,8 @@ class Outcome:
     """Whether the trajectory ends with it."""
     notice: str = ""
     """What the policy is told instead of results, where there is nothing to show."""
+    max_tokens: int | None = None
+    """Tokens that each result may have; as many as that of a search where it says nothing."""
 
 
 class Tool(Protocol):

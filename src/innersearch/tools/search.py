@@ -17,7 +17,7 @@ from innersearch.grammar.readings import most_inputs
 from innersearch.routing.router import Query, Route, Router, parse_router
 from innersearch.routing.signals import SAMPLED, SIGNALS, Own
 from innersearch.search.base import Engine, SearchRequest, SearchResult, ask
-from innersearch.tools.base import Argument, Outcome, State, ToolRequest, ToolSchema
+from innersearch.tools.base import Argument, Found, Outcome, State, ToolRequest, ToolSchema
 from innersearch.types import Call, Decision, Source
 
 NAME = "search"
@@ -88,6 +88,10 @@ class SearchTool:
             answers = [await self._answer(asked[0], request, state)]
         else:
             answers = await asyncio.gather(*(self._answer(q, request, state) for q in asked))
+        for query, (result, _) in zip(asked, answers, strict=True):
+            for document in result.documents if result else ():
+                address = document.url or document.id
+                state.found.append(Found(address, query.text, state.generations))
         return Outcome(tuple(found for found, _ in answers), tuple(call for _, call in answers))
 
     async def close(self) -> None:

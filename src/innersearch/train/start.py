@@ -14,6 +14,7 @@ from typing import Protocol
 
 from innersearch.assemble.engines import open_engine
 from innersearch.assemble.models import model_path
+from innersearch.assemble.pages import demand_tools
 from innersearch.assemble.plans import demand_engine
 from innersearch.assemble.sources import load_questions
 from innersearch.config import Recipe
@@ -24,7 +25,6 @@ from innersearch.readers import with_shuffled_gold
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
-from innersearch.tools.kinds import tool_kinds
 from innersearch.tools.search import SearchTool
 from innersearch.train.tasks import MakeRollouts, Measures, fitting, rollout_of, rubric_of
 from innersearch.types import Question
@@ -139,7 +139,7 @@ class Training:
 
     def _questions(self, recipe: Recipe) -> list[Question]:
         labelled = rubric_of(recipe, self.measures).needs_gold
-        tool_kinds(recipe.rollout.tools)
+        demand_tools(recipe.rollout, recipe.search, engine=self.engine)
         if self.questions is None:
             found = load_questions(recipe.data, recipe.groups, labelled=labelled)
         else:

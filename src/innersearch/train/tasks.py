@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from innersearch import prompts
+from innersearch.assemble.pages import tool_kinds_of, tools_of
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule, grammar_of
@@ -17,7 +18,7 @@ from innersearch.policy.loading import configured_context
 from innersearch.rewards import GroupMeasure, Measure, Rubric
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
-from innersearch.tools.kinds import open_tools, shown, tool_kinds
+from innersearch.tools.kinds import shown
 from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling, Trajectory
 
@@ -135,7 +136,7 @@ def shown_tools(recipe: Recipe) -> list[dict[str, Any]]:
     Raises:
         ConfigError: There is no tool of a name in it.
     """
-    return shown(grammar_of(recipe.rollout.grammar), tool_kinds(recipe.rollout.tools))
+    return shown(grammar_of(recipe.rollout.grammar), tool_kinds_of(recipe.rollout))
 
 
 def rubric_of(recipe: Recipe, measures: Measures = NO_MEASURES) -> Rubric:
@@ -164,7 +165,7 @@ def rollout_of(
         MaskRule(information=recipe.mask.information, opening_tag=recipe.mask.opening_tag),
         tokenizer_id=recipe.model,
         search=search,
-        tools=open_tools(recipe.rollout.tools),
+        tools=tools_of(recipe.rollout, recipe.search, search.engine),
         settings=recipe.rollout,
         in_flight=2 * sampling.max_batch,
     )

@@ -175,6 +175,11 @@ class BM25Engine:
         )
         return cls(index, held, settings)
 
+    @property
+    def documents(self) -> Sequence[Document]:
+        """The corpus, in its order."""
+        return self._documents
+
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """One result per query with up to `k` documents that share a word with it, best first."""
         return await self._merged.search(queries, k)

@@ -191,6 +191,11 @@ class DenseEngine:
         }
         return cls(encoder, index, documents, identity)
 
+    @property
+    def documents(self) -> Sequence[Document]:
+        """The corpus, in its order."""
+        return self._documents
+
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """One result per query with the `k` nearest documents; none for a blank query."""
         return await self._merged.search(queries, k)

@@ -311,6 +311,11 @@ class CachedEngine:
         identity, name, source = engines[0]
         return json.loads(identity), name, Source(source)
 
+    @property
+    def inner(self) -> Engine | None:
+        """The engine whose answers are kept."""
+        return self._engine
+
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """One result per query, in order."""
         asked = {self._key(query, k): query for query in queries}

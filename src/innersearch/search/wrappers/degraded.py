@@ -32,6 +32,11 @@ class DegradedEngine:
         self._distractors = curriculum.settings.distractors
         self._others = others
 
+    @property
+    def inner(self) -> Engine:
+        """The engine that is degraded."""
+        return self._engine
+
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """As `answer`, for queries that belong to no question."""
         return await answer_each(self, queries, k)
