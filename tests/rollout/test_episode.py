@@ -312,6 +312,7 @@ def test_rules_are_those_of_today_by_default() -> None:
     assert rules.answer_stop is None
     assert RolloutSettings().model_dump() == {
         **{"grammar": "tags", "tools": (), "context": "append", "budget": 0},
+        **{"pages": "", "reader": "whole", "only_seen": True},
         **{"max_turns": 0, "max_tokens_per_turn": 0, "last_turn": "end"},
     }
 

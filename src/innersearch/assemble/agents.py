@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
 from innersearch.assemble.engines import open_engine
@@ -48,11 +49,9 @@ class Agent:
         engine: Engine | str | None = None,
         router: Router | str = "",
         tools: Sequence[Tool | str] = (),
-        pages: str = "",
-        reader: str = "whole",
-        only_seen: bool | Literal["last"] = True,
         grammar: Grammar | str = "tags",
         context: str = "append",
+        rollout: Mapping[str, Any] = MappingProxyType({}),
         repetitions: int = 1,
         temperature: float = 1.0,
         max_new_tokens: int = 0,
@@ -69,11 +68,9 @@ class Agent:
                 it searches its own memory.
             router: Which queries the engine answers; all of them by default.
             tools: What else it can use: tools, or names that installed packages offer.
-            pages: Pages that it may open, such as `corpus` or `web`; see `innersearch.assemble.pages`.
-            reader: What it sees of a page.
-            only_seen: Which pages it may open; see `RolloutSettings`.
             grammar: How it writes.
             context: What it sees next; see `RolloutSettings`.
+            rollout: Other values of `RolloutSettings`, such as `pages` and `reader`.
             repetitions: Trajectories per question.
             temperature: 0 takes the most likely token.
             max_new_tokens: Longest trajectory without what is put in; what the prompt needs by default.
@@ -90,14 +87,12 @@ class Agent:
         demand_no_loop()
         _demand_numbers(repetitions, temperature, max_new_tokens)
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
-        writes = settings(
-            RolloutSettings, context=context, pages=pages, reader=reader, only_seen=only_seen
-        )
+        writes = settings(RolloutSettings, **{"context": context, **rollout})
         others = tools_of(writes, tool.settings, tool.engine, tools)
         reward = _rubric(reward, written)
         text = self.prompt(prompt, tool)
         tasks = self._tasks(questions, text, written, shown(written, others), repetitions)
-        rollout = Rollout(
+        rolling = Rollout(
             self.policy,
             self.tokenizer,
             Sampling(temperature, max_new_tokens or usual_length(text), seed),
@@ -107,8 +102,8 @@ class Agent:
             settings=writes,
             written_in=written,
         )
-        with rollout:
-            yield from _settled(rollout.stream(tasks), reward, repetitions)
+        with rolling:
+            yield from _settled(rolling.stream(tasks), reward, repetitions)
 
     def _tasks(
         self,

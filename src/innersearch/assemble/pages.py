@@ -30,7 +30,7 @@ from innersearch.search.base import Engine
 from innersearch.tools.base import Tool
 from innersearch.tools.kinds import ToolKind, open_tools, tool_kinds
 from innersearch.tools.opening import NAME, SCHEMA, OpenTool
-from innersearch.types import Kind
+from innersearch.types import Kind, Source
 
 PAGES: Offers[PagesKind] = Offers(
     "innersearch.pages", PagesKind, "kind of pages", {"corpus": CORPUS, "web": WEB, **REMOTE}
@@ -56,6 +56,26 @@ def open_pages(name: str, settings: SearchSettings, engine: Engine | None = None
     if not settings.cache or not kind.kept:
         return pages
     return CachedPages(pages, Path(settings.cache), "replay" if settings.offline else "record")
+
+
+def pages_beside(name: str, settings: SearchSettings, engine: Engine | None) -> Pages | None:
+    """The pages that are served beside an engine: those of a name, or none of the name `none`; where
+    nothing is said those of its corpus, and the web beside a search API if what reads it is installed.
+
+    Raises:
+        ConfigError: As `open_pages`.
+        SearchError: As `open_pages`.
+    """
+    if name:
+        return None if name == "none" else open_pages(name, settings, engine)
+    if engine is not None and engine.source is Source.WEB:
+        from innersearch.pages.extraction import is_installed
+
+        return open_pages("web", settings) if is_installed() else None
+    try:
+        return open_pages("corpus", settings, engine)
+    except ConfigError:
+        return None
 
 
 def tools_of(

@@ -8,6 +8,7 @@
     innersearch index wiki.jsonl runs/wiki              make a BM25 or dense index of a corpus
     innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
     innersearch serve bm25:runs/wiki                    answer as Serper, Tavily, SearXNG and others do
+    innersearch mcp bm25:runs/wiki                      its tools search and fetch for MCP clients
     innersearch sim2real runs/ssrl-world/model --data world:test
     innersearch calibrate runs/ssrl-world/model --data world:validation
     innersearch data ls                                 benchmarks by name; get, check and coverage
@@ -47,6 +48,7 @@ from innersearch.cli import (
     demo,
     evaluate,
     index,
+    mcp,
     real,
     report,
     search,
@@ -76,6 +78,7 @@ for verb in (
     index,
     search,
     serve,
+    mcp,
     sim2real,
     calibrate,
     simulator,

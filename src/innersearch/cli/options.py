@@ -134,7 +134,8 @@ class RolloutOptions:
     reader: str | None = None
     """What it sees of a page: whole:TOKENS, parts:CHARACTERS:MOST, passages:NUMBER or model:MODEL."""
     only_seen: Literal["yes", "last", "no"] | None = None
-    """Which pages it may open: those that a search found, that the last search found, or all."""
+    """Pages that it may open: yes takes those that a search found, last those that the last search
+    found, no opens all; yes by default, or as it was trained."""
     context: str | None = None
     """What it sees next: append (everything), shorten:CHARACTERS or render:TURNS; append by default, or
     what the model was trained with."""

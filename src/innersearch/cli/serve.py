@@ -34,6 +34,9 @@ class EngineOptions:
 
     also: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = ()
     """Further engine, NAME=ENGINE, which answers below /with/NAME; can be given several times."""
+    pages: str = ""
+    """Pages that are read by address: corpus (of the engine), corpus:PATH, web, remote:URL, jina,
+    firecrawl, or none; by default the corpus, and the web with a search API."""
     simulator: Literal["tuned", "prompted"] = "tuned"
     """Whether the model of simulated:MODEL was tuned to be one, or is an instruct model that is
     prompted."""
@@ -199,7 +202,9 @@ def _open(
     replay: Path | None,
 ) -> Serving:
     """What is served: engines, or a record of them."""
+    from innersearch.assemble.pages import pages_beside
     from innersearch.serve.opening import Troubles, open_served
+    from innersearch.serve.pages import PART
     from innersearch.serve.serving import Serving
     from innersearch.serve.tape import Tape
 
@@ -220,7 +225,9 @@ def _open(
 
     further = {name: opened(other) for name, other in options.named.items()}
     tape = Tape(record, "record") if record else None
-    return Serving(opened(engine), engines=further, tape=tape)
+    serving = Serving(opened(engine), engines=further, tape=tape)
+    serving.parts[PART] = pages_beside(options.pages, options.settings(engine), serving.engine)
+    return serving
 
 
 def _log(*, quiet: bool) -> None:

@@ -27,8 +27,8 @@ class RolloutSettings(Settings):
     """What it sees of a page: whole:TOKENS, parts:CHARACTERS:MOST, passages:NUMBER or model:MODEL; see
     innersearch.pages.readers."""
     only_seen: bool | Literal["last"] = True
-    """Which addresses are opened: true for those that a search of the trajectory returned, last for
-    those of its last search, false for all."""
+    """Whether only addresses are opened that a search of the trajectory returned; last takes those of
+    its last search only, false opens all."""
     context: str = "append"
     """What the policy sees next: append (all of it), shorten:CHARACTERS (what was returned in full once,
     and then only its beginning) or render:TURNS (the question, the notes of its tools and the last few

@@ -25,7 +25,7 @@ LIMIT_S = 10.0
 WORKERS = 2
 """Processes at most."""
 _SCRIPT = Path(__file__).with_name("worker.py")
-_NEEDED = ("trafilatura", "pypdf")
+_NEEDED = ("trafilatura", "pypdf", "protego")
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 _LARGEST = 64_000_000
 
@@ -36,8 +36,13 @@ def demand_extraction() -> None:
     Raises:
         ConfigError: It is not.
     """
-    if lacking := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise ConfigError(f"pages of the web need {' and '.join(lacking)}: {installing('web')}")
+    if not is_installed():
+        raise ConfigError(f"pages of the web need {', '.join(_NEEDED)}: {installing('web')}")
+
+
+def is_installed() -> bool:
+    """Whether what reads pages is there."""
+    return all(importlib.util.find_spec(name) is not None for name in _NEEDED)
 
 
 class Extraction:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from innersearch import __version__
-from innersearch.serve import chat, gateway, health, sessions
+from innersearch.serve import chat, gateway, health, mcp, pages, sessions
 from innersearch.serve.guard import Guard
 from innersearch.serve.recording import Recording
 from innersearch.serve.serving import Serving, UnknownEngineError
@@ -25,6 +25,8 @@ ROUTERS: list[Callable[[Serving], APIRouter]] = [
     sessions.router,
     gateway.router,
     chat.router,
+    pages.router,
+    mcp.router,
 ]
 """One function per module, which adds no routes where what it serves is not there."""
 
