@@ -11,6 +11,7 @@ import pytest
 from innersearch.assemble.pages import open_pages
 from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError, SearchError
+from innersearch.grammar import Action
 from innersearch.net.patience import CallSettings
 from innersearch.pages.base import MOST, Opened, Page, same
 from innersearch.pages.cached import CachedPages
@@ -19,6 +20,7 @@ from innersearch.pages.remote import DIALECTS, RemotePages
 from innersearch.search.index.bm25 import BM25Engine
 from innersearch.search.wrappers.budget import Budget
 from innersearch.search.wrappers.cached import CachedEngine
+from innersearch.tools.base import State, ToolRequest
 from innersearch.types import Document
 from tests.pages.reading import Shelf, open_all
 from tests.search_servers import Answer, Asked, LocalServer, ask
@@ -235,3 +237,17 @@ def test_a_page_that_cannot_be_read_any_more_does_not_replace_the_one_that_was(t
 )
 def test_which_addresses_are_the_same(one: str, other: str, alike: bool) -> None:
     assert (same(one) == same(other)) == alike
+
+
+def test_the_pages_of_the_docs_are_opened() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pages.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/pages.md", "exec"), names)
+
+    async def run() -> Any:
+        return await names["tool"].use(Action("open", ("Peru", "x")), ToolRequest("Peru"), State())
+
+    outcome = asyncio.run(run())
+    assert outcome.results[0].documents[0].text == "Peru is a country. Its capital is Lima."
+    assert outcome.calls[1].error == "no note"

@@ -64,13 +64,12 @@ class Agent:
 
         Args:
             questions: Questions, or their texts; or one alone.
-            engine: Who answers its queries: an engine, or its name as on the command line. Without one
-                it searches its own memory.
+            engine: Who answers its queries: an engine or the name of one; by default it does itself.
             router: Which queries the engine answers; all of them by default.
             tools: What else it can use: tools, or names that installed packages offer.
             grammar: How it writes.
             context: What it sees next; see `RolloutSettings`.
-            rollout: Other values of `RolloutSettings`, such as `pages` and `reader`.
+            rollout: Other values of `RolloutSettings`, such as `pages`.
             repetitions: Trajectories per question.
             temperature: 0 takes the most likely token.
             max_new_tokens: Longest trajectory without what is put in; what the prompt needs by default.
@@ -89,8 +88,7 @@ class Agent:
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
         writes = settings(RolloutSettings, **{"context": context, **rollout})
         others = tools_of(writes, tool.settings, tool.engine, tools)
-        reward = _rubric(reward, written)
-        text = self.prompt(prompt, tool)
+        reward, text = _rubric(reward, written), self.prompt(prompt, tool)
         tasks = self._tasks(questions, text, written, shown(written, others), repetitions)
         rolling = Rollout(
             self.policy,

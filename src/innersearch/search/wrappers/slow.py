@@ -91,6 +91,11 @@ class Slow:
         """That of the engine, if it has one."""
         return self._engine.curriculum if isinstance(self._engine, InformedEngine) else None
 
+    @property
+    def inner(self) -> Engine:
+        """The engine that is asked."""
+        return self._engine
+
     async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
         """As `answer`, for queries that belong to no question."""
         return await answer_each(self, queries, k)
