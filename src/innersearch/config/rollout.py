@@ -20,15 +20,15 @@ class RolloutSettings(Settings):
     tools: tuple[str, ...] = ()
     """What the policy can use beside search, by names that installed packages offer."""
     pages: str = ""
-    """Where pages are that the policy may open: corpus (the documents of the engine, joined by address),
-    corpus:PATH, web, remote:URL, jina, firecrawl, tavily, exa; see innersearch.assemble.pages.
-    Without any it has no tool open."""
+    """Pages that the policy may open: corpus (the documents of the engine, joined by address),
+    corpus:PATH, web, remote:URL, jina, firecrawl, tavily or exa; none by default, see
+    innersearch.assemble.pages."""
     reader: str = "whole"
     """What it sees of a page: whole:TOKENS, parts:CHARACTERS:MOST, passages:NUMBER or model:MODEL; see
     innersearch.pages.readers."""
     only_seen: bool | Literal["last"] = True
-    """Whether only addresses are opened that a search of the trajectory returned; last takes those of
-    its last search only, false opens all."""
+    """Addresses that are opened: true takes those that a search of the trajectory returned, last those
+    of its last search, false all."""
     context: str = "append"
     """What the policy sees next: append (all of it), shorten:CHARACTERS (what was returned in full once,
     and then only its beginning) or render:TURNS (the question, the notes of its tools and the last few
