@@ -34,9 +34,10 @@ import torch
 from innersearch.assemble.agents import Agent
 from innersearch.assemble.models import conventions_of, model_path
 from innersearch.assemble.sources import load_questions
-from innersearch.errors import DataError, InnersearchError
+from innersearch.errors import ConfigError, DataError, InnersearchError
 from innersearch.intervals import DRAWS, Scores, generator, interval, mean_score
 from innersearch.metrics import exact_match
+from innersearch.policy.bias import biased_tokens
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Kind, Question, Trajectory
@@ -195,6 +196,17 @@ def choose(
     return best.choice, best.right / len(questions)
 
 
+def named(tokenizer: Any, token: int) -> str:
+    """How a token is written for `innersearch eval --logit-bias`: its text where that is it alone."""
+    for text in (str(tokenizer.decode([token])), str(tokenizer.convert_ids_to_tokens(token))):
+        try:
+            if biased_tokens(tokenizer, [f"{text}=1"]) == {token: 1.0}:
+                return text
+        except ConfigError:
+            continue
+    return f"#{token}"
+
+
 def drawn(questions: list[Question], groups: Sequence[str], most: int, seed: int) -> list[Question]:
     """At most so many of the questions of some groups, or of all, drawn by the seed."""
     found = [question for question in questions if not groups or question.group in groups]
@@ -224,7 +236,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
             "after": validation,
             "candidates": len(candidates),
         },
-        "token": str(model.tokenizer.decode([chosen.token])) if chosen else None,
+        "token": named(model.tokenizer, chosen.token) if chosen else None,
         "constant": chosen.constant if chosen else 0.0,
     }
     figures["test"] = tested(model, chosen, given)

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from innersearch.policy.bias import biased_tokens
 from innersearch.world.questions import SOURCE
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "logit_bias.py"
@@ -31,6 +32,9 @@ def test_the_recorded_logits_tell_what_a_constant_changes(script, monkeypatch) -
     spelled = {str(model.tokenizer.decode([token])).strip(): token for token in candidates}
     assert {"<think>", "</search>", "answer"} <= spelled.keys()
     assert not any(name in spelled for q in QUESTIONS for name in q.golden_answers)
+    for token in candidates:
+        name = script.named(model.tokenizer, token)
+        assert biased_tokens(model.tokenizer, [f"{name}=0.5"]) == {token: 0.5}
     tokens = [spelled["answer"], spelled["</search>"]]
     recorded = model.record(greedy, tokens)
 
