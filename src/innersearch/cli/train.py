@@ -82,9 +82,8 @@ def train(
         dry_run: Show settings, work, memory, searches and cost; start and write nothing.
         trainer: What trains: trl, or verl (on a Ray cluster, see docs/scaling.md). As in the recipe by
             default, which is trl.
-        agent: A program that is trained as it is: it is run for every question and asks the model at
-            OPENAI_BASE_URL, and searches at INNERSEARCH_SEARCH_URL (see docs/serving.md). As
-            agent.command in the recipe, which says nothing by default.
+        agent: A program that is trained as it is: run for every question, it asks the model at
+            OPENAI_BASE_URL and searches at INNERSEARCH_SEARCH_URL (see docs/serving.md).
         show: Only print how verl would be started.
         settings: The recipe with overrides.
     """
@@ -95,11 +94,12 @@ def train(
         settings = _changed(settings, "trainer", kind=trainer)
     if agent:
         settings = _changed(settings, "agent", command=agent)
-    # Imported late: help and errors should not wait for torch.
-    from innersearch.train.start import resolved
+    # Late: help and errors should not wait for torch.
+    from innersearch.serve.rollouts import rollouts_of
+    from innersearch.train.start import Training, resolved
 
     with _Watcher() as watcher:
-        training = _training(resolved(settings), watcher)
+        training = Training(resolved(settings), watcher=watcher, rollouts=rollouts_of(settings))
         if dry_run:
             _dry_run(recipe, settings, training, path, resume=resume)
         elif show:
@@ -120,18 +120,6 @@ def _tell_spent(run: Run) -> None:
 
 def _changed(recipe: Recipe, table: str, **values: str) -> Recipe:
     return recipe.model_copy(update={table: getattr(recipe, table).model_copy(update=values)})
-
-
-def _training(recipe: Recipe, watcher: _Watcher) -> Training:
-    from innersearch.train.start import Training
-
-    if not recipe.agent.command:
-        return Training(recipe, watcher=watcher)
-    from innersearch.serve.programs import demand_program_recipe, program_rollout
-
-    for values in recipe.stages():
-        demand_program_recipe(values)
-    return Training(recipe, watcher=watcher, rollouts=program_rollout)
 
 
 def _show(training: Training, path: Path, *, resume: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from innersearch.errors import DataError
@@ -41,6 +41,8 @@ class Request:
     """Tokens at its beginning that stand for these messages; all of them by default."""
     grammar: Grammar = TAGS
     """How its text is read, for them."""
+    heard: Callable[[int], None] | None = field(default=None, compare=False)
+    """Told each token as it is sampled, where the policy can; the completion holds them all."""
 
     def room(self, context: int) -> int:
         """Tokens that may follow its prompt in a model's context.

@@ -249,10 +249,19 @@ class Batch:
         self.entropies[rows, counts] = entropies(probabilities, logprobs)
         self.counts[: self.size] += 1
         self.positions[: self.size] += 1
+        self._tell(drawn)
         ended = torch.isin(drawn, self.end_ids)
         stopped = self._stopped(self.may_stop[self.stop_rows[: self.size], drawn] & ~ended)
         done = ended | stopped | (self.counts[: self.size] >= self.budgets[: self.size])
         return self._retire(done, ended, stopped) if bool(done.any()) else []
+
+    def _tell(self, drawn: torch.Tensor) -> None:
+        """Tell those who listen what was drawn for them."""
+        listening = [n for n, one in enumerate(self.running) if one.request.heard is not None]
+        for row, token_id in zip(listening, drawn[listening].tolist() if listening else (), strict=True):
+            heard = self.running[row].request.heard
+            assert heard is not None  # noqa: S101
+            heard(token_id)
 
     def _draw(self, probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         greedy = self.temperatures[: self.size] == 0

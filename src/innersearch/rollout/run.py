@@ -135,7 +135,7 @@ class Rollout:
 
     async def one(self, sampler: Sampler, task: Task) -> Trajectory:
         """The trajectory of one task over an open session; errors as `finished`."""
-        return self._scored(await Episode(task, sampler, self._rules).run())
+        return self._scored(await Episode(task, sampler, self.rules).run())
 
     @property
     def grammar(self) -> Grammar:
@@ -147,7 +147,8 @@ class Rollout:
         return self.written_in or grammar_of(self.settings.grammar)
 
     @cached_property
-    def _rules(self) -> Rules:
+    def rules(self) -> Rules:
+        """What all its episodes share."""
         return Rules(
             self.tokenizer,
             self.sampling,

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from innersearch import __version__
-from innersearch.serve import chat, gateway, health, mcp, pages, sessions
+from innersearch.serve import ask_page, chat, gateway, health, mcp, pages, sessions
 from innersearch.serve.guard import Guard
 from innersearch.serve.recording import Recording
 from innersearch.serve.serving import Serving, UnknownEngineError
@@ -27,6 +27,7 @@ ROUTERS: list[Callable[[Serving], APIRouter]] = [
     chat.router,
     pages.router,
     mcp.router,
+    ask_page.router,
 ]
 """One function per module, which adds no routes where what it serves is not there."""
 

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from innersearch.errors import ConfigError, DataError, InnersearchError, ModelError, PolicyError, Refusal
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "innersearch/policy"
 HELD = "capture"
 """Under which name a session holds what it captured."""
-_KEPT_STOPS = 64
+_MOST_STOPS = 256
 _LIMITS = {
     "context_length_exceeded": StopReason.CONTEXT_FULL,
     "too_many_requests_in_session": StopReason.TURN_LIMIT,
@@ -60,11 +60,22 @@ class ModelUrl:
     """Requests per session; 0: no limit."""
     failure: InnersearchError | None = None
     """Why the policy cannot be asked any more."""
-    _stops: Any = field(init=False, repr=False)
+    _stops: dict[tuple[str, ...], StopStrings] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        # Made once for the same strings: a batch keeps a row for each, and each reads the vocabulary.
-        self._stops = lru_cache(_KEPT_STOPS)(lambda strings: StopStrings(self.tokenizer, strings))
+    def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
+        """Stop strings, made once: a running batch keeps a row for each, and each reads the vocabulary.
+
+        Raises:
+            ApiError: There were too many others.
+        """
+        if not strings:
+            return None
+        if strings not in self._stops:
+            if len(self._stops) >= _MOST_STOPS:
+                said = f"this server has seen {_MOST_STOPS} different lists of stop strings, no more fit"
+                raise ApiError(400, said, param="stop")
+            self._stops[strings] = StopStrings(self.tokenizer, strings)
+        return self._stops[strings]
 
     def capture(self, session: Session) -> Capture:
         """What a session captured."""
@@ -182,8 +193,9 @@ class ModelUrl:
                     asked.prompt_ids,
                     # Not by order of arrival: requests that are sent at once arrive in any.
                     (session.group, session.repetition, prompt, asked.again),
-                    stop=self._stops(request.stops) if request.stops else None,
+                    stop=self._stop(request.stops),
                     max_new_tokens=min(limits),
+                    temperature=self.sampling.temperature,
                     sequence=f"{session.id}/{root.number}",
                 )
             )
