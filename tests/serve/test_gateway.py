@@ -196,6 +196,22 @@ def test_engines_are_told_question_and_step_and_draws_do_not_depend_on_the_order
     assert len(names[0]) == 4
 
 
+def test_an_engine_is_chosen_by_a_word_of_the_address() -> None:
+    other = ScriptedEngine({"capital of Peru": ["from another"]}, name="other")
+    with gateway(Serving(engine(), engines={"real": other})) as client:
+        session = client.post("/sessions", json={"question": "Who?"}).json()["url"]
+        for start in ("", session):
+            query = {"query": "capital of Peru"}
+            usual = client.post(f"{start}/tavily/search", json=query)
+            chosen = client.post(f"{start}/with/real/tavily/search", json=query)
+            assert len(usual.json()["results"]) == 2
+            assert [row["content"] for row in chosen.json()["results"]] == ["from another"]
+            assert chosen.headers["X-Innersearch-Engine"].startswith("other;")
+        unknown = client.post("/with/rael/exa/search", json={"query": "x"})
+    assert unknown.status_code == 404
+    assert "known: real" in unknown.json()["error"]
+
+
 def test_an_unknown_session_is_an_error_of_the_api() -> None:
     with gateway(engine()) as client:
         answer = client.post("/s/none/tavily/search", json={"query": "x"})

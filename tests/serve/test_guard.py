@@ -105,9 +105,9 @@ def test_clients_that_send_too_slowly_are_dropped_and_keep_nobody_waiting() -> N
             [socket.create_connection(address, timeout=10) for _ in range(4)] for _ in range(3)
         )
         for one in headers:
-            one.sendall(b"POST /tavily/search HTTP/1.1\r\nHost: x\r\n")
+            one.sendall(b"POST /tavily/search HTTP/1.1\r\nHost: localhost\r\n")
         for one in bodies:
-            head = b"POST /tavily/search HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+            head = b"POST /tavily/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
             one.sendall(head)
         assert client.post("/tavily/search", json={"query": "x"}).status_code == 200
         for one in (*silent, *headers):
@@ -116,6 +116,39 @@ def test_clients_that_send_too_slowly_are_dropped_and_keep_nobody_waiting() -> N
             assert one.recv(100).startswith(b"HTTP/1.1 408 ")
         for one in (*silent, *headers, *bodies):
             one.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "rebound.example:8000"}, 403),
+        ({"Host": "localhost.example"}, 403),
+        ({"Origin": "https://example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:3000"}, 200),
+    ],
+)
+def test_pages_of_others_are_not_answered_without_a_token(headers: dict[str, str], status: int) -> None:
+    with gateway(ScriptedEngine({"x": ["text"]})) as client:
+        answer = client.post("/exa/search", json={"query": "x"}, headers=headers)
+    assert answer.status_code == status
+
+
+def test_pages_of_others_are_answered_with_a_token() -> None:
+    with gateway(Serving(ScriptedEngine({"x": ["text"]}), token=TOKEN)) as client:
+        headers = {"Host": "gateway.example", "Origin": "https://example.org", "x-api-key": TOKEN}
+        answer = client.post("/exa/search", json={"query": "x"}, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_the_rate_of_requests_is_limited() -> None:
+    with gateway(Serving(ScriptedEngine(), limits=limited(per_second=2.0))) as client:
+        answers = [client.post("/openwebui", json={"query": "x"}).status_code for _ in range(40)]
+    assert answers[:2] == [200, 200]
+    assert 429 in answers
 
 
 def test_headers_without_end_are_cut_off() -> None:

@@ -73,6 +73,10 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         limits, token = self.serving.limits, self.serving.token
+        if token is None and not tokens.is_local(scope):
+            raise _RefusedError(
+                403, "without a token only programs of this machine are answered, no pages of others"
+            )
         if scope["path"] in OPEN:
             await self.app(scope, receive, answer)
             return

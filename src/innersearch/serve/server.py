@@ -18,6 +18,8 @@ from innersearch.serve.connections import protocol
 from innersearch.serve.limits import Limits
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_IDLE_S = 75
+"""How long a connection without requests stays open."""
 _UP_S = 30.0
 _DOWN_S = 30.0
 """Longest wait for requests under way when a server ends."""
@@ -130,6 +132,8 @@ def _server(app: FastAPI, limits: Limits | None) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Agents think for longer than uvicorn's 5 s: they would find many connections just closed.
+            timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=int(_DOWN_S),
         )
     )
