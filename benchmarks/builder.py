@@ -79,7 +79,7 @@ def seconds(trajectory: Trajectory, turns: int, *, prompts: bool) -> float:
 def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--model", default="world", help="whose tokenizer")
+    parser.add_argument("--model", default="world-1", help="whose tokenizer")
     parser.add_argument("--turns", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--sampled", type=int, default=200, help="tokens of a reply")
     parser.add_argument("--returned", type=int, default=1750, help="tokens of a result")

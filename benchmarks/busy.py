@@ -36,7 +36,7 @@ PASS = """
 import statistics, sys, time
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 torch.manual_seed(0)
 if sys.argv[1] == "world":

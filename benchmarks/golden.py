@@ -55,9 +55,9 @@ from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
 from innersearch.tools.search import SearchTool
 from innersearch.types import Document, Finish, Question, Sampling, Source, StopReason, Trajectory
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 Record = dict[str, Any]
 Asked = tuple[Question, tuple[int, ...], int]
@@ -237,7 +237,7 @@ class Case:
 
 
 def _routed(router: str, **search: Any) -> Record:
-    return {"router": router, "engine": "world", "k": 1, "style": "plain", **search}
+    return {"router": router, "engine": "world-1", "k": 1, "style": "plain", **search}
 
 
 _R1 = {"k": 3, "style": "search-r1"}
@@ -427,9 +427,18 @@ def run(*arguments: str) -> None:
 
 def record_recipes() -> Iterator[Record]:
     """Two training steps of every recipe of the embedded world; a small simulator is made first."""
-    data = ("--data", "world:train", "--engine", "world", "--max-questions", "80", "--samples", "1")
-    run("simulator", "collect", "world", *data, "--output", "runs/pairs.jsonl")
-    run("simulator", "train", "world", "runs/pairs.jsonl", "--epochs", "3", "--output", "runs/simulator")
+    data = ("--data", "world-1:train", "--engine", "world-1", "--max-questions", "80", "--samples", "1")
+    run("simulator", "collect", "world-1", *data, "--output", "runs/pairs.jsonl")
+    run(
+        "simulator",
+        "train",
+        "world-1",
+        "runs/pairs.jsonl",
+        "--epochs",
+        "3",
+        "--output",
+        "runs/simulator",
+    )
     yield {"case": "simulator: pairs", "uid": "sha256", "sha256": _sha256(Path("runs/pairs.jsonl"))}
     yield {"case": "simulator: weights", **_weights(Path("runs/simulator"))}
     for recipe in ("ssrl-world", "search-r1-world", "zerosearch-world", "ttrl-world"):
@@ -454,10 +463,10 @@ def record_eval() -> Iterator[Record]:
         for q in chosen()
     ]
     Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = ("eval", "world", "--data", "questions.jsonl", "-n", "4", "--max-new-tokens", "64")
+    given = ("eval", "world-1", "--data", "questions.jsonl", "-n", "4", "--max-new-tokens", "64")
     for name, options in {
         "self": (),
-        "world": ("--search", "world"),
+        "world": ("--search", "world-1"),
         "first:1": ("--search", "first:1", "--max-searches", "2", "--noise", "0.3"),
         "direct": ("--direct",),
     }.items():

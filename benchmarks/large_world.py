@@ -24,8 +24,8 @@ import torch
 
 from innersearch.cli.progress import Display
 from innersearch.view.tables import markdown, percent
-from innersearch.world.encyclopedia import DEFAULT_POPULATION, Population
-from innersearch.world.relations import EntityKind
+from innersearch.world_1.encyclopedia import DEFAULT_POPULATION, Population
+from innersearch.world_1.relations import EntityKind
 from innersearch.world_making.build import MANIFEST, build
 from innersearch.world_making.corpus import CorpusPlan
 from innersearch.world_making.pretrain import PretrainPlan

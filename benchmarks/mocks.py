@@ -21,8 +21,8 @@ from innersearch.grammar import TAGS
 from innersearch.policy.base import Completion, Request
 from innersearch.search.base import SearchResult
 from innersearch.types import Document, Finish, Kind, Sampling, Source
-from innersearch.world.bundled import BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world_1.bundled import BUNDLED_SEED
+from innersearch.world_1.encyclopedia import Encyclopedia
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -37,9 +37,9 @@ from innersearch.readers import read_questions
 from innersearch.records import write_json
 from innersearch.stored import read_json, read_lines
 from innersearch.types import Finish, Sampling
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 QUESTIONS = 125
 RESULTS = Path(__file__).parent / "results" / "passk.json"

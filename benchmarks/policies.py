@@ -49,7 +49,7 @@ from innersearch.view.tables import markdown
 
 WAYS = {
     "self-search": None,
-    "BM25, several turns": SearchSettings(router="always", engine="world", k=1, style="plain"),
+    "BM25, several turns": SearchSettings(router="always", engine="world-1", k=1, style="plain"),
 }
 
 
@@ -129,7 +129,7 @@ def tasks_of(tokenizer: PreTrainedTokenizerFast, options: argparse.Namespace) ->
     prompt = conventions_of(tokenizer).prompt
     return [
         Task(q, prompts.encode(tokenizer, prompt, q.question), q.id, repetition)
-        for q in load_questions("world:train")[: options.questions]
+        for q in load_questions("world-1:train")[: options.questions]
         for repetition in range(options.repetitions)
     ]
 
@@ -164,7 +164,7 @@ def beside_vllm(path: str, options: argparse.Namespace) -> str:
 
 def without_model(options: argparse.Namespace) -> str:
     """A table of the processor time per trajectory, per way to search; and where it passes."""
-    path = model_path("world")
+    path = model_path("world-1")
     model, tokenizer = load_model(path), load_tokenizer(path)
     policy = TransformersPolicy.of(model, tokenizer)
     tasks, sampling = tasks_of(tokenizer, options), Sampling(1.0, 96)
@@ -195,7 +195,7 @@ def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument(
-        "--model", default="world", help="one that answers the world's questions, or none"
+        "--model", default="world-1", help="one that answers the world's questions, or none"
     )
     parser.add_argument("--idle-units", type=int, default=0, help="more feed-forward units per layer")
     parser.add_argument("--questions", type=int, default=400)

@@ -29,13 +29,13 @@ from innersearch.routing.gate import gate_router
 from innersearch.routing.signals import SAMPLED, SIGNALS
 from innersearch.stored import read_lines
 from innersearch.view.tables import comparison_table, markdown, percent
-from innersearch.world.encyclopedia import Encyclopedia
-from innersearch.world.relations import RELATIONS
+from innersearch.world_1.encyclopedia import Encyclopedia
+from innersearch.world_1.relations import RELATIONS
 
 RANDOM_RATES = (0.25, 0.5, 0.75)
 SWEEP = (0.05, 0.1, 0.2, 0.4, 0.7)
 """Shares of searches above the thresholds that are drawn."""
-SETTINGS = {"engine": "world", "k": 1, "style": "plain"}
+SETTINGS = {"engine": "world-1", "k": 1, "style": "plain"}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 UNSEEN = ("one_hop_unseen", "two_hop_unseen")
 
@@ -51,7 +51,7 @@ class Agent:
             for split in ("validation", "test")
         }
 
-    def run(self, router: str, split: str = "test", engine: str = "world") -> dict[str, Any]:
+    def run(self, router: str, split: str = "test", engine: str = "world-1") -> dict[str, Any]:
         """An evaluation with a router; `plain` is BM25 without spelling correction."""
         search = None if router == "self" else SearchSettings(**SETTINGS | {"router": router})
         place = self.place(router, split, engine)
@@ -61,7 +61,7 @@ class Agent:
             place, search, self.display.update, f"{self.folder.name} {place.name}"
         )
 
-    def place(self, router: str, split: str = "test", engine: str = "world") -> Path:
+    def place(self, router: str, split: str = "test", engine: str = "world-1") -> Path:
         """The directory of an evaluation."""
         return self.folder / split / f"{router}-{engine}".replace(":", "-")
 
@@ -252,7 +252,7 @@ def main() -> None:
             # Further samples for every search take long, so only the first run tries them.
             signals = [s for s in SIGNALS if s not in SAMPLED or not measured]
             measured[name] = measure(agent, truths, signals)
-        table = cross(ssrl, search_r1, Agent("world", arguments.output / "bundled", display))
+        table = cross(ssrl, search_r1, Agent("world-1", arguments.output / "bundled", display))
         if arguments.figure and ssrl:
             draw(next(iter(ssrl.values())), arguments.figure)
     report(measured)

@@ -25,8 +25,8 @@ import torch
 from safetensors.torch import load_file
 
 from innersearch.stored import read_lines
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 QUESTIONS, PER_STEP = 7, 2
 STEPS = 11

@@ -48,9 +48,9 @@ from innersearch.search.base import Engine, SearchResult
 from innersearch.search.index.bm25 import BM25Engine
 from innersearch.tools.search import SearchTool
 from innersearch.types import Finish, Kind, Sampling, Source
-from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED, BUNDLED_SEED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 QUESTIONS, SAMPLES, LENGTH, ROUNDS = 64, 4, 128, 3
 BATCHES = (256, 64)

@@ -21,9 +21,9 @@ from innersearch.policy.base import Request
 from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Sampling
-from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED, BUNDLED_SEED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 QUESTIONS, SAMPLES, LENGTH, ROUNDS = 64, 4, 96, 5
 

@@ -53,7 +53,7 @@ from innersearch.rollout.scheduler import in_order
 from innersearch.routing.router import always
 from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

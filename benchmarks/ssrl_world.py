@@ -104,8 +104,8 @@ def main() -> None:
     print("| variant | seed | " + " | ".join(heads) + " | format | searches | facts known | cost |")
     print("|---" * 11 + "|")
     before = options.output / "before" / options.split
-    summary = evaluate("world", before, options.split, 0, options.samples)
-    print(row("before RL", "–", summary | {"probe": probe("world", options.split)}), flush=True)
+    summary = evaluate("world-1", before, options.split, 0, options.samples)
+    print(row("before RL", "–", summary | {"probe": probe("world-1", options.split)}), flush=True)
     for name in names:
         flags = VARIANTS.get(name, []) + options.flags
         for seed in options.seeds:

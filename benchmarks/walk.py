@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 EVAL = [
-    *("eval", "world", "--data", "world:test", "--search", "always"),
+    *("eval", "world-1", "--data", "world-1:test", "--search", "always"),
     *("--groups", "one_hop_common", "--subset", "1"),
 ]
 QUESTION = "Who employs Gemey?"

@@ -29,7 +29,7 @@ from innersearch.intervals import proportion
 from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json, read_lines
 from innersearch.view.tables import fidelity_table, markdown, percent
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from innersearch.world_making.pretrain import PretrainPlan, new_model
 
 WRITING = SimulatorSettings(prompt="simulator-world", temperature=0.5, max_new_tokens=32)
@@ -68,8 +68,8 @@ def make_simulators(folder: Path) -> None:
     pairs = folder / "pairs.jsonl"
     if not pairs.exists():
         groups = ("--groups", "one_hop_common", "--groups", "two_hop_common")
-        asked = ("--data", "world:train", *groups, "--engine", "world")
-        innersearch("simulator", "collect", "world", *asked, "--output", str(pairs))
+        asked = ("--data", "world-1:train", *groups, "--engine", "world-1")
+        innersearch("simulator", "collect", "world-1", *asked, "--output", str(pairs))
     untrained = folder / "untrained"
     if not untrained.exists():
         tokenizer = load_tokenizer(str(BUNDLED))
@@ -77,7 +77,7 @@ def make_simulators(folder: Path) -> None:
             tokenizer, PretrainPlan(width=64, layers=2, heads=2, feed_forward=192)
         ).save_pretrained(untrained)
         tokenizer.save_pretrained(untrained)
-    for name, base in (("L", "world"), ("S", str(untrained))):
+    for name, base in (("L", "world-1"), ("S", str(untrained))):
         if not (folder / name / "simulator.json").exists():
             innersearch(
                 "simulator", "train", base, str(pairs), "--output", str(folder / name), "--resume"
@@ -88,7 +88,7 @@ def make_simulators(folder: Path) -> None:
     if not (folder / "prompted.json").exists():
         held_out, prompt = str(folder / "L" / "held-out.jsonl"), ("--prompt", "simulator-world")
         where = ("--output", str(folder / "prompted.json"), "--max-new-tokens", "32")
-        innersearch("simulator", "measure", "world", held_out, "--mode", "prompted", *prompt, *where)
+        innersearch("simulator", "measure", "world-1", held_out, "--mode", "prompted", *prompt, *where)
 
 
 def tests(folder: Path) -> dict[str, SearchSettings | None]:
@@ -98,14 +98,14 @@ def tests(folder: Path) -> dict[str, SearchSettings | None]:
     return {
         "self": None,
         "simulator": SearchSettings(engine=large, simulator=WRITING, **common),
-        "BM25": SearchSettings(engine="world", **common),
+        "BM25": SearchSettings(engine="world-1", **common),
     }
 
 
 def evaluated(model: str, place: Path, folder: Path, display: Display) -> dict[str, Any]:
     """Summaries of one agent with every engine."""
     choices = {"max_new_tokens": 96, "seed": 0}
-    evaluation = Evaluation(model, load_questions("world:test"), None, choices, resume=True)
+    evaluation = Evaluation(model, load_questions("world-1:test"), None, choices, resume=True)
     summaries = {}
     for name, search in tests(folder).items():
         where = place / "test" / name

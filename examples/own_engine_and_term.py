@@ -3,7 +3,7 @@
 import sys
 
 from innersearch import Document, SearchResult, Source, read_trajectories, train_agent
-from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world_1.encyclopedia import Encyclopedia
 
 
 class Facts:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from innersearch.cli import main
-from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED, BUNDLED_SEED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 NUMBER = "9" * 5000
 """More digits than Python turns into a number."""

@@ -15,7 +15,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world_1.encyclopedia import Encyclopedia
 from innersearch.world_making.corpus import CorpusPlan, corpus
 
 _EXTRA = (

@@ -25,7 +25,7 @@ from innersearch.simulator.pairs import Pair
 from innersearch.stored import read_json, read_lines
 from innersearch.train.sft import tune
 from innersearch.types import Document, Question
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.cli.test_cli import fails
 from tests.search.test_search_cli import copy_of_world
 
@@ -132,7 +132,7 @@ def test_a_gate_belongs_to_the_weights_it_was_calibrated_for(capsys) -> None:
     copy_of_world()
     write_questions("Who taught Nemie?")
     save_gate(Path("model"), {"signal": "entropy", "threshold": 0.5})
-    hybrid = ("--search", "hybrid", "--engine", "world")
+    hybrid = ("--search", "hybrid", "--engine", "world-1")
     assert main([*EVAL, *hybrid]) == 0
     other_weights()
     capsys.readouterr()
@@ -257,7 +257,7 @@ def test_of_a_served_model_what_its_server_says_is_kept(tmp_path: Path) -> None:
 
 def test_a_server_has_chosen_its_type(capsys) -> None:
     write_questions("Who taught Nemie?")
-    asked = ("eval", "world", "--data", "q.jsonl", "--policy", "http:http://127.0.0.1:1/v1")
+    asked = ("eval", "world-1", "--data", "q.jsonl", "--policy", "http:http://127.0.0.1:1/v1")
     assert "its server has chosen" in fails(capsys, *asked, "--dtype", "bfloat16")
 
 

@@ -41,7 +41,7 @@ from innersearch.testing import (
     check_grammar,
     check_policy,
 )
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -61,7 +61,7 @@ def test_every_name_is_there_documented_and_used() -> None:
 
 def test_what_the_documents_import_is_offered() -> None:
     """Nothing that people are shown may move; their own parts need a few names from deeper."""
-    deeper = {"innersearch.world.encyclopedia", "innersearch.testing", "innersearch.grammar"}
+    deeper = {"innersearch.world_1.encyclopedia", "innersearch.testing", "innersearch.grammar"}
     for path in EXAMPLES.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "innersearch":
@@ -332,7 +332,7 @@ def test_what_cannot_be_evaluated_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_would_never_be_asked_is_refused(tmp_path: Path) -> None:
-    for engine in (ScriptedEngine({}), "world"):
+    for engine in (ScriptedEngine({}), "world-1"):
         with pytest.raises(ConfigError, match="never asks an engine"):
             innersearch.train_agent("ssrl-world", tmp_path / "out", engine=engine)
     with pytest.raises(DataError, match="there are no questions"):

@@ -11,7 +11,7 @@ from innersearch.policy.loading import end_ids, load_model, load_tokenizer
 from innersearch.policy.stops import StopStrings
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Sampling, Segment
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 
 class Repeating:

@@ -19,10 +19,10 @@ from innersearch.evaluate.protocols import Choices, follow
 from innersearch.policy.loading import load_tokenizer
 from innersearch.routing.gate import save_gate
 from innersearch.routing.router import parse_router
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.conventions import WORLD
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.conventions import WORLD
 
-OF_WORLD = {"engine": "world", "k": 1, "style": "plain", "stop_at_answer": False}
+OF_WORLD = {"engine": "world-1", "k": 1, "style": "plain", "stop_at_answer": False}
 OF_OTHERS = {"engine": "", "k": 3, "style": "search-r1", "stop_at_answer": True}
 
 
@@ -44,8 +44,8 @@ def test_a_model_is_known_by_its_tokenizer_wherever_it_lies() -> None:
     tokenizer = load_tokenizer(str(BUNDLED))
     assert conventions_of(tokenizer) is WORLD
     assert conventions_of(None) is USUAL
-    assert (conventions_named("world"), conventions_named("runs/x")) == (WORLD, USUAL)
-    assert model_path("world") == str(BUNDLED)
+    assert (conventions_named("world-1"), conventions_named("runs/x")) == (WORLD, USUAL)
+    assert model_path("world-1") == str(BUNDLED)
     assert [usual_length(prompt) for prompt in ("world", "world-direct", "ssrl")] == [128, 128, 4096]
     asked = {"direct": True}, {"real": True}, {}
     assert [WORLD.asks(**how) for how in asked] == ["world-direct", "world", "world"]

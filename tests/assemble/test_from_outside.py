@@ -31,7 +31,7 @@ from innersearch.testing import ScriptedPolicy
 from innersearch.tools.kinds import open_tools
 from innersearch.tools.search import SearchTool
 from innersearch.types import Source
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.search_servers import Answer, LocalServer, ask
 
 ENGINE = """
@@ -258,7 +258,7 @@ def test_a_policy_is_evaluated_and_trained(install: Install) -> None:
 def test_questions(install: Install) -> None:
     install("fewer", QUESTIONS, questions="few = SOURCE")
     assert [q.id for q in load_questions("few:3")] == ["0", "1", "2"]
-    assert len(load_questions("few:2,world:test")) > 2
+    assert len(load_questions("few:2,world-1:test")) > 2
 
 
 def test_a_benchmark_with_a_metric_of_its_own(
@@ -280,7 +280,7 @@ def test_a_benchmark_with_a_metric_of_its_own(
     row = {"question": "What has an eye?", "golden_answers": ["a needle"]}
     (tmp_path / "riddles.jsonl").write_text(json.dumps(row) + "\n")
     assert load_questions("riddles")[0].golden_answers == ("a needle",)
-    assert main(["eval", "world", "--protocol", "riddling", "--output", str(tmp_path / "out")]) == 0
+    assert main(["eval", "world-1", "--protocol", "riddling", "--output", str(tmp_path / "out")]) == 0
     head, line = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| ")][:2]
     assert head.split("|")[3].strip() == "needles"
     assert line.split("|")[3].strip().startswith("25.0")
@@ -291,7 +291,7 @@ def test_a_tool_a_grammar_and_a_measure_that_a_recipe_names(
 ) -> None:
     file = tmp_path / "clocked.toml"
     file.write_text(
-        'model = "world"\ndata = "world:train"\nreward = "em + 0.5*looked"\n'
+        'model = "world-1"\ndata = "world-1:train"\nreward = "em + 0.5*looked"\n'
         '[rollout]\ngrammar = "clocked"\ntools = ["clock"]\n'
     )
     assert main(["train", str(file)]) == 1
@@ -354,4 +354,4 @@ def test_what_a_package_offers_wrongly_is_said_in_one_line(install: Install) -> 
         with pytest.raises(ConfigError, match=message):
             open_engine(SearchSettings(engine=name))
     # No package changes what one of our names means.
-    assert open_engine(SearchSettings(engine="world")).name == "bm25"
+    assert open_engine(SearchSettings(engine="world-1")).name == "bm25"

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from innersearch.cli import main
 from innersearch.stored import read_json
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
@@ -117,24 +117,24 @@ def test_tokenizer_without_needed_tokens(capsys, tokens: dict[str, str], message
 def test_bad_data_rows(capsys, row: dict, message: str) -> None:
     data = write_rows(GOOD_ROW, row)
     assert message in fails(capsys, "train", RECIPE, "--data", data)
-    assert message in fails(capsys, "eval", "world", "--data", data)
+    assert message in fails(capsys, "eval", "world-1", "--data", data)
 
 
 def test_bad_data_files(capsys) -> None:
-    assert "no data file at gone.jsonl" in fails(capsys, "eval", "world", "--data", "gone.jsonl")
+    assert "no data file at gone.jsonl" in fails(capsys, "eval", "world-1", "--data", "gone.jsonl")
     Path("data.xml").write_text("a,b")
-    assert "ends in '.xml'" in fails(capsys, "eval", "world", "--data", "data.xml")
+    assert "ends in '.xml'" in fails(capsys, "eval", "world-1", "--data", "data.xml")
     Path("bad.jsonl").write_text('{"question": \n')
-    assert "row 1 is no JSON" in fails(capsys, "eval", "world", "--data", "bad.jsonl")
+    assert "row 1 is no JSON" in fails(capsys, "eval", "world-1", "--data", "bad.jsonl")
     Path("wide.jsonl").write_text(
         json.dumps(GOOD_ROW | {"note": "é"}, ensure_ascii=False), encoding="cp1252"
     )
-    assert "row 1 is no UTF-8" in fails(capsys, "eval", "world", "--data", "wide.jsonl")
+    assert "row 1 is no UTF-8" in fails(capsys, "eval", "world-1", "--data", "wide.jsonl")
     Path("none.jsonl").write_text("\n")
-    assert "holds no questions" in fails(capsys, "eval", "world", "--data", "none.jsonl")
+    assert "holds no questions" in fails(capsys, "eval", "world-1", "--data", "none.jsonl")
     Path("bad.parquet").write_text("no")
-    assert "no readable Parquet" in fails(capsys, "eval", "world", "--data", "bad.parquet")
-    message = fails(capsys, "eval", "world", "--data", "world:tets")
+    assert "no readable Parquet" in fails(capsys, "eval", "world-1", "--data", "bad.parquet")
+    message = fails(capsys, "eval", "world-1", "--data", "world:tets")
     assert "unknown split 'tets'" in message
     assert "did you mean 'test'?" in message
 
@@ -155,7 +155,7 @@ def test_unknown_settings_get_a_hint(capsys) -> None:
 
 @pytest.mark.parametrize("name", ["../../evil", "", ".", "..", "/tmp/evil", "a\\b"])
 def test_the_name_of_a_recipe_is_one_folder(capsys, name: str) -> None:
-    Path("mine.toml").write_text(f"name = {json.dumps(name)}\nmodel = 'gone'\ndata = 'world:train'\n")
+    Path("mine.toml").write_text(f"name = {json.dumps(name)}\nmodel = 'gone'\ndata = 'world-1:train'\n")
     message = fails(capsys, "train", "mine.toml", status=2)
     assert "name: the name is that of a folder below runs/" in message
     assert "--output" in message
@@ -163,7 +163,7 @@ def test_the_name_of_a_recipe_is_one_folder(capsys, name: str) -> None:
 
 
 def test_no_text_of_a_recipe_holds_a_nul(capsys) -> None:
-    Path("mine.toml").write_text('data = "world:train"\n[search]\nengine = "bm25:a\\u0000b"\n')
+    Path("mine.toml").write_text('data = "world-1:train"\n[search]\nengine = "bm25:a\\u0000b"\n')
     assert "mine.toml is no recipe: a text in it holds a NUL" in fails(capsys, "train", "mine.toml")
 
 
@@ -181,14 +181,14 @@ def test_a_build_resumes_only_itself(capsys) -> None:
 
 def test_an_evaluation_resumes_only_itself(capsys) -> None:
     other = {**GOOD_ROW, "question": "In which city was Nemie born?"}
-    assert main(["eval", "world", "--data", write_rows(GOOD_ROW), "--output", "out"]) == 0
-    arguments = ["eval", "world", "--data", write_rows(other), "--output", "out", "--resume"]
+    assert main(["eval", "world-1", "--data", write_rows(GOOD_ROW), "--output", "out"]) == 0
+    arguments = ["eval", "world-1", "--data", write_rows(other), "--output", "out", "--resume"]
     assert "other settings, questions or model" in fails(capsys, *arguments)
 
 
 def test_too_few_questions_for_a_step(capsys) -> None:
     message = fails(
-        capsys, "train", "recipes/ssrl.toml", "--model", "world", "--data", write_rows(GOOD_ROW)
+        capsys, "train", "recipes/ssrl.toml", "--model", "world-1", "--data", write_rows(GOOD_ROW)
     )
     assert "1 questions cannot fill a step of trainer.prompts_per_step = 256" in message
     assert not Path("runs").exists()
@@ -196,7 +196,7 @@ def test_too_few_questions_for_a_step(capsys) -> None:
 
 def test_a_question_longer_than_the_context_is_named_before_anything_is_written(capsys) -> None:
     data = write_rows(GOOD_ROW, {**GOOD_ROW, "id": "long", "question": "x" * 600})
-    arguments = ["eval", "world", "--data", data, "--output", "out"]
+    arguments = ["eval", "world-1", "--data", data, "--output", "out"]
     assert "the prompt of question 'long' has" in fails(capsys, *arguments)
     assert not Path("out").exists()
     small = "--empty-groups --trainer.prompts-per-step 2 --trainer.micro-batch 8"
@@ -207,7 +207,7 @@ def test_a_question_longer_than_the_context_is_named_before_anything_is_written(
 def test_questions_that_are_too_long_are_left_out_on_demand_and_counted(capsys) -> None:
     long = {**GOOD_ROW, "question": "x" * 600}
     data = write_rows(GOOD_ROW, long | {"id": "long"}, long | {"id": "longer"})
-    arguments = ["eval", "world", "--data", data, "--output", "out"]
+    arguments = ["eval", "world-1", "--data", data, "--output", "out"]
     assert "(2 of 3 are too long)" in fails(capsys, *arguments)
     assert main([*arguments, "--skip-long"]) == 0
     assert "left out, too long  2 of 3 questions  (long, longer)" in capsys.readouterr().out
@@ -227,17 +227,26 @@ def test_questions_that_are_too_long_are_left_out_on_demand_and_counted(capsys) 
 
 def test_a_group_that_is_not_there_is_named_beside_one_that_is(capsys) -> None:
     data = write_rows(GOOD_ROW)
-    message = fails(capsys, "eval", "world", "--data", data, "--groups", "data", "--groups", "dato")
+    message = fails(capsys, "eval", "world-1", "--data", data, "--groups", "data", "--groups", "dato")
     assert "no question of the groups dato (--empty-groups takes all); did you mean 'data'?" in message
 
 
 def test_sampled_questions_need_samples(capsys) -> None:
-    message = fails(capsys, "eval", "world", "--data", "world:test", "--sample-questions", "4")
+    message = fails(capsys, "eval", "world-1", "--data", "world-1:test", "--sample-questions", "4")
     assert "add -n" in message
 
 
 def test_a_failed_evaluation_leaves_no_directory(capsys) -> None:
-    arguments = ["eval", "world", "--data", write_rows(GOOD_ROW), "--output", "out", "--prompt", "nope"]
+    arguments = [
+        "eval",
+        "world-1",
+        "--data",
+        write_rows(GOOD_ROW),
+        "--output",
+        "out",
+        "--prompt",
+        "nope",
+    ]
     assert "unknown prompt" in fails(capsys, *arguments)
     assert not Path("out").exists()
 
@@ -249,7 +258,7 @@ def test_impossible_settings(capsys) -> None:
     message = fails(capsys, "train", RECIPE, "--trainer.steps", "four", status=2)
     assert "trainer.steps: Input should be a valid integer" in message
     assert "errors.pydantic.dev" not in message
-    assert "temperature" in fails(capsys, "ask", "world", "Who?", "--temperature", "-1", status=2)
+    assert "temperature" in fails(capsys, "ask", "world-1", "Who?", "--temperature", "-1", status=2)
     message = fails(capsys, "train", RECIPE, "--trainer.optimizer", "sgd", status=2)
     assert "'adamw' or 'muon'" in message
     assert "no recipe at gone.toml" in fails(capsys, "train", "gone.toml")
@@ -259,7 +268,7 @@ def test_impossible_settings(capsys) -> None:
     assert "no model given" in fails(
         capsys, "train", "recipes/ssrl.toml", "--data", write_rows(GOOD_ROW)
     )
-    assert "no data given" in fails(capsys, "train", "recipes/ssrl.toml", "--model", "world")
+    assert "no data given" in fails(capsys, "train", "recipes/ssrl.toml", "--model", "world-1")
 
 
 def test_prompt_that_is_too_long(capsys) -> None:
@@ -276,7 +285,7 @@ def test_directory_that_is_not_empty(capsys, command: str) -> None:
     Path("out/precious.txt").write_text("mine")
     arguments = {
         "train": ["train", RECIPE, "--output", "out"],
-        "eval": ["eval", "world", "--data", "world:test", "--output", "out"],
+        "eval": ["eval", "world-1", "--data", "world-1:test", "--output", "out"],
         "demo": ["demo", "out"],
     }[command]
     message = fails(capsys, *arguments)
@@ -353,7 +362,7 @@ def test_import_and_help_are_cheap() -> None:
 
 
 def test_ask_prints_the_trajectory_and_the_answer(capsys) -> None:
-    assert main(["ask", "world", "Where was Vosel born?"]) == 0
+    assert main(["ask", "world-1", "Where was Vosel born?"]) == 0
     text = capsys.readouterr().out
     assert "<search>" in text
     assert "<information>" in text
@@ -361,7 +370,7 @@ def test_ask_prints_the_trajectory_and_the_answer(capsys) -> None:
 
 
 def test_a_question_may_hold_square_brackets(capsys) -> None:
-    assert main(["ask", "world", "Who [/b] taught [red] Nemie?"]) == 0
+    assert main(["ask", "world-1", "Who [/b] taught [red] Nemie?"]) == 0
     assert "Who [/b] taught [red] Nemie?" in capsys.readouterr().out
 
 

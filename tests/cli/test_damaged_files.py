@@ -101,6 +101,6 @@ def test_damage_is_seen_as_such() -> None:
 
 @pytest.mark.parametrize("path", ["~nobody-of-that-name/q.jsonl", "q\udcff.jsonl", ",", "x" * 5000])
 def test_odd_paths_of_questions(in_empty_folder, path: str) -> None:
-    for command in (["data", "check", path], ["eval", "world", "--data", path]):
+    for command in (["data", "check", path], ["eval", "world-1", "--data", path]):
         outcome = tried(command)
         assert (outcome.status, outcome.wrong) == (1, "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from innersearch.stored import read_json
-from innersearch.world.questions import GROUPS
+from innersearch.world_1.questions import GROUPS
 
 pytestmark = pytest.mark.demo
 

@@ -64,7 +64,7 @@ PAIRS = [
         "label": "useful",
     }
 ] * 2
-RECIPE = 'name = "x"\ndata = "world:train"\n[trainer]\nsteps = 3\n[search.noise]\ncurve = "linear"\n'
+RECIPE = 'name = "x"\ndata = "world-1:train"\n[trainer]\nsteps = 3\n[search.noise]\ncurve = "linear"\n'
 
 
 def jsonl(rows: list[dict[str, Any]]) -> bytes:

@@ -224,9 +224,9 @@ def test_nothing_is_overwritten_and_twice_is_once(capsys) -> None:
         (("data", "get", "nq", "--from", "."), "no nq/test.jsonl"),
         (("data", "get", "nq", "--from", "pointer.jsonl"), "git lfs pull"),
         (("data", "get", "nq", "--from", "bad.jsonl"), "row 1 is no JSON"),
-        (("eval", "world", "--data", "nq"), "innersearch data get nq"),
-        (("eval", "world", "--data", "natural"), "unknown benchmark 'natural'"),
-        (("data", "coverage", "world:test", "--engine", "world", "-k", "3,x"), "-k takes numbers"),
+        (("eval", "world-1", "--data", "nq"), "innersearch data get nq"),
+        (("eval", "world-1", "--data", "natural"), "unknown benchmark 'natural'"),
+        (("data", "coverage", "world-1:test", "--engine", "world-1", "-k", "3,x"), "-k takes numbers"),
     ],
 )
 def test_what_cannot_be_had(capsys, arguments: tuple[str, ...], message: str) -> None:
@@ -243,10 +243,10 @@ def test_browsecomp_is_never_written_in_plain_words(capsys) -> None:
     assert rows[1].golden_answers == (SECRETS[1],)
     assert (rows[0].id, rows[0].group) == ("browsecomp:1", "browsecomp")
     works("data", "check", "browsecomp", "--against", "browsecomp")
-    works("data", "coverage", "browsecomp", "--engine", "world", "-k", "1,3")
+    works("data", "coverage", "browsecomp", "--engine", "world-1", "-k", "1,3")
     short = ("--max-new-tokens", "24")
-    works("eval", "world", "--data", "browsecomp", "-n", "2", "--output", "own", *short)
-    works("eval", "world", "--data", "browsecomp", "--search", "world", "--output", "real", *short)
+    works("eval", "world-1", "--data", "browsecomp", "-n", "2", "--output", "own", *short)
+    works("eval", "world-1", "--data", "browsecomp", "--search", "world-1", "--output", "real", *short)
     works("compare", "own", "real")
     printed = capsys.readouterr()
     for word in (SECRETS[0].split()[1], SECRETS[1]):
@@ -288,14 +288,14 @@ def test_a_torn_manifest_is_none(capsys, left: str) -> None:
 
 def test_sealed_questions_are_for_evaluation_only(capsys) -> None:
     works("data", "get", "browsecomp", "--from", browsecomp())
-    pairs = ("--engine", "world", "--output", "pairs.jsonl")
-    message = fails(capsys, "simulator", "collect", "world", "--data", "browsecomp", *pairs)
+    pairs = ("--engine", "world-1", "--output", "pairs.jsonl")
+    message = fails(capsys, "simulator", "collect", "world-1", "--data", "browsecomp", *pairs)
     assert "browsecomp is sealed" in message
-    cache = ("--search", "world", "--cache", "searches.sqlite")
-    assert "--cache keeps queries" in fails(capsys, "eval", "world", "--data", "browsecomp", *cache)
+    cache = ("--search", "world-1", "--cache", "searches.sqlite")
+    assert "--cache keeps queries" in fails(capsys, "eval", "world-1", "--data", "browsecomp", *cache)
     rows = Path("data/browsecomp.csv").read_text().replace(CANARY, "another canary")
     Path("broken.csv").write_text(rows)
-    assert "does not open with the canary" in fails(capsys, "eval", "world", "--data", "broken.csv")
+    assert "does not open with the canary" in fails(capsys, "eval", "world-1", "--data", "broken.csv")
 
 
 def test_check_finds_what_is_wrong(capsys) -> None:

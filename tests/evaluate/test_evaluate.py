@@ -20,9 +20,9 @@ from innersearch.rollout.tally import Tally
 from innersearch.search.base import SearchResult, used_up
 from innersearch.stored import read_lines
 from innersearch.view.tables import evaluation_table
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 from innersearch.world_making.build import MANIFEST
 from tests.intervals import overlap
 

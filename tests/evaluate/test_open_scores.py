@@ -59,14 +59,14 @@ def test_without_metrics_settings_and_records_are_what_they_were() -> None:
 
 def evaluated(folder: str, *options: str) -> dict[str, Any]:
     data = ("--data", "asked.jsonl", "--max-new-tokens", "48", "--output", folder)
-    assert main(["eval", "world", *data, *options]) == 0
+    assert main(["eval", "world-1", *data, *options]) == 0
     return json.loads((Path(folder) / "summary.json").read_text())
 
 
 @pytest.mark.usefixtures("in_empty_folder")
 def test_scores_go_from_the_command_line_to_every_table(capsys: pytest.CaptureFixture[str]) -> None:
-    from innersearch.world.encyclopedia import Encyclopedia, Split
-    from innersearch.world.questions import questions
+    from innersearch.world_1.encyclopedia import Encyclopedia, Split
+    from innersearch.world_1.questions import questions
 
     rows = [
         {"id": q.id, "question": q.question, "golden_answers": list(q.golden_answers)}

@@ -72,7 +72,7 @@ def test_search_r1_appends_question_marks_once() -> None:
 
 def test_a_protocol_chooses_its_sets_and_scores_every_item(capsys) -> None:
     fetched(bamboogle=5)
-    assert main(["eval", "world", "--protocol", "ssrl", "--output", "out", *SHORT]) == 0
+    assert main(["eval", "world-1", "--protocol", "ssrl", "--output", "out", *SHORT]) == 0
     summary = read_json(Path("out/summary.json"))
     assert summary["settings"]["protocol"] == "ssrl"
     missing = [f"{name} 2 of 500 questions" for name in ("nq", "triviaqa", "hotpotqa", "musique")]
@@ -90,8 +90,8 @@ def test_a_protocol_chooses_its_sets_and_scores_every_item(capsys) -> None:
 
 def test_zerosearch_reports_containment_under_its_own_name_and_first(capsys) -> None:
     fetched()
-    arguments = ("--protocol", "zerosearch", "--search", "world", "--data", "nq,popqa", "-k", "2")
-    assert main(["eval", "world", *arguments, "--subset", "1", "--output", "out", *SHORT]) == 0
+    arguments = ("--protocol", "zerosearch", "--search", "world-1", "--data", "nq,popqa", "-k", "2")
+    assert main(["eval", "world-1", *arguments, "--subset", "1", "--output", "out", *SHORT]) == 0
     header = capsys.readouterr().out.splitlines()[0]
     assert header.index("cover EM") < header.index(" EM ", header.index("cover EM") + 9)
     summary = read_json(Path("out/summary.json"))
@@ -149,7 +149,7 @@ def test_a_whole_set_is_no_departure(name: str) -> None:
 
 @pytest.mark.parametrize("option", ["-k", "--max-searches"])
 def test_limits_of_searches_need_a_search(capsys, option: str) -> None:
-    message = fails(capsys, "eval", "world", "--data", "world:test", option, "2")
+    message = fails(capsys, "eval", "world-1", "--data", "world-1:test", option, "2")
     assert f"{option} without a search: add --search always" in message
 
 
@@ -163,7 +163,7 @@ def test_limits_of_searches_need_a_search(capsys, option: str) -> None:
     ],
 )
 def test_what_a_protocol_needs(capsys, arguments: tuple[str, ...], message: str) -> None:
-    assert message in fails(capsys, "eval", "world", *arguments)
+    assert message in fails(capsys, "eval", "world-1", *arguments)
 
 
 def test_the_mean_of_groups_counts_every_group_the_same() -> None:

@@ -20,7 +20,7 @@ from innersearch.grammar import ANSWER, GRAMMARS, one
 from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json, read_lines
 from innersearch.testing import ScriptedEngine, ScriptedPolicy
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.families import tokenizer_of
 
 QUESTION = Question("q", "What is the capital of Peru?", ("Lima",))
@@ -103,7 +103,7 @@ def test_the_command_line_says_how_a_model_writes(tmp_path: Path, monkeypatch: A
     tokenizer = load_tokenizer(str(BUNDLED))
     replies = ["<search>capital of Peru</search>", "<answer>Lima</answer>"]
     monkeypatch.setattr(Evaluation, "_policy", ScriptedPolicy(tokenizer, replies))
-    command = ["eval", "world", "--data", "world:test", "--subset", "1", "--search", "always"]
+    command = ["eval", "world-1", "--data", "world-1:test", "--subset", "1", "--search", "always"]
     options = ["--grammar", "rag-r1", "--context", "render:1", "--max-turns", "4"]
     assert main([*command, *options, "--output", str(tmp_path / "out")]) == 0
     written = read_json(tmp_path / "out" / "settings.json")["rollout"]
@@ -114,7 +114,7 @@ def test_the_command_line_says_how_a_model_writes(tmp_path: Path, monkeypatch: A
         said = capsys.readouterr().err
         assert reason in said
         assert said.count("\n") == 1
-    assert main(["ask", "world", "Who?", "--grammar", "rag-r1"]) == 1
+    assert main(["ask", "world-1", "Who?", "--grammar", "rag-r1"]) == 1
     assert "take the router always" in capsys.readouterr().err
 
 

@@ -28,7 +28,7 @@ from innersearch.types import (
     Source,
     Trajectory,
 )
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.payloads import CONTROL, GOLD, payloads, reads_as_tag
 from tests.scoring import rewarded
 from tests.trajectories import expected_mask

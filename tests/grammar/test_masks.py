@@ -14,7 +14,7 @@ from innersearch.policy.loading import load_tokenizer
 from innersearch.rewards import strict_format
 from innersearch.rollout.segment import SegmentBuilder
 from innersearch.types import Finish, Kind, Question, Sampling, Segment, Source, Trajectory
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.trajectories import expected_mask, sample_ids, texts
 
 EXAMPLES = 900

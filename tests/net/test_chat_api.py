@@ -299,7 +299,7 @@ def test_a_direct_evaluation_scores_what_follows_the_thought_and_names_what_was_
     answer = picky("Azure", "seed", answer=reply("<think>Rolgate? No.</think> Malgate"))
     with LocalServer(answer) as server:
         options = ["--data", str(data), "--policy", f"chat:{server.url}#closed", "--direct"]
-        assert main(["eval", "world", *options, "--output", str(tmp_path / "e")]) == 0
+        assert main(["eval", "world-1", *options, "--output", str(tmp_path / "e")]) == 0
     summary = read_json(tmp_path / "e" / "summary.json")
     assert summary["em"]["one"]["value"] == 1.0
     assert summary["not_taken"] == ["seed"]

@@ -20,7 +20,7 @@ from innersearch.errors import ConfigError, PolicyError, RunError
 from innersearch.policy.servers import Patience, Servers
 from innersearch.runs import Run
 from innersearch.search.wrappers.budget import Budget, Spent
-from innersearch.world.conventions import WORLD
+from innersearch.world_1.conventions import WORLD
 from tests.search_servers import Answer, Asked, LocalServer
 
 FAST = Patience(backoff_s=0.001, backoff_max_s=0.002, probe_s=0.001, rest_s=0.001, max_outage_s=5.0)
@@ -141,10 +141,12 @@ def test_what_the_machine_refused_is_said_as_it_is(
 @pytest.mark.usefixtures("in_empty_folder")
 def test_how_many_searches_may_fail_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     for given, wanted in ((0.0, 0.0), (0.9, 0.9), (None, SearchSettings().max_error_rate)):
-        settings = SearchOptions(search="world", max_error_rate=given).choice().settings("world", WORLD)
+        settings = (
+            SearchOptions(search="world", max_error_rate=given).choice().settings("world-1", WORLD)
+        )
         assert settings is not None
         assert settings.max_error_rate == wanted
-    alone = ("eval", "world", "--data", "world:test", "--max-error-rate", "0")
+    alone = ("eval", "world-1", "--data", "world-1:test", "--max-error-rate", "0")
     assert main(alone) == 1
     assert "--max-error-rate without a search" in capsys.readouterr().err
 

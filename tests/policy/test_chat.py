@@ -195,8 +195,8 @@ def test_an_evaluation_is_marked_as_retokenised(tmp_path: Path) -> None:
     )
     with LocalServer(two_turns) as server:
         policy = f"chat:{server.url}#closed"
-        options = ["--data", str(data), "--policy", policy, "--search", "world"]
-        assert main(["eval", "world", *options, "--output", str(tmp_path / "e")]) == 0
+        options = ["--data", str(data), "--policy", policy, "--search", "world-1"]
+        assert main(["eval", "world-1", *options, "--output", str(tmp_path / "e")]) == 0
     summary = read_json(tmp_path / "e" / "summary.json")
     assert summary["retokenised"] is True
     assert summary["em"]["two"]["value"] == 0.5

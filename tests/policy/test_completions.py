@@ -26,7 +26,7 @@ from innersearch.stored import read_lines
 from innersearch.tools.search import SearchTool
 from innersearch.types import Finish, Sampling, StopReason
 from innersearch.view.tables import evaluation_table
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.model_servers import ModelServer
 from tests.rollout.rolling import TEST, index, model, plan, tasks, tokenizer
 from tests.search_servers import Answer, Asked
@@ -81,14 +81,14 @@ def test_trajectories_are_those_of_the_model_itself(router: str, tmp_path: Path)
 
 def test_a_question_is_asked_through_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     def asked(*options: str) -> str:
-        assert main(["ask", "world", QUESTIONS[0].question, *options]) == 0
+        assert main(["ask", "world-1", QUESTIONS[0].question, *options]) == 0
         return capsys.readouterr().out
 
     alone = asked()
     with server() as one:
         assert asked("--policy", f"http:{one.url}") == alone
     assert one.asked
-    assert main(["ask", "world", "Who?", "--policy", "htp:x"]) == 1
+    assert main(["ask", "world-1", "Who?", "--policy", "htp:x"]) == 1
     assert "did you mean 'http'" in capsys.readouterr().err
 
 

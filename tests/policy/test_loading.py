@@ -20,7 +20,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.search.index.encoders import LocalEncoder
 from innersearch.train.adapters import merge
 from innersearch.weights import fingerprint
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.cli.test_cli import fails
 
 LOADED = (load_model, lambda path: demand_loadable(path, load_tokenizer(str(BUNDLED))))
@@ -129,7 +129,7 @@ def test_code_beside_a_model_is_neither_run_nor_asked_about(
     auto = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model", "AutoModel": "own.Model"}
     change(model / "config.json", model_type="own", auto_map=auto)
     change(model / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "own.Tokenizer"]})
-    path, data = str(model), ("--data", "world:validation")
+    path, data = str(model), ("--data", "world-1:validation")
     commands = {
         "ask": ("ask", path, "Who?"),
         "eval": ("eval", path, *data, "--output", str(model / "out")),
@@ -205,7 +205,7 @@ def test_tokens_without_embeddings_are_refused_by_every_verb(model: Path, kind: 
     else:
         tokenizer.add_special_tokens({"pad_token": "<surplus>"})
     tokenizer.save_pretrained(model)
-    data = ("--data", "world:validation", "--output", str(model / "out"))
+    data = ("--data", "world-1:validation", "--output", str(model / "out"))
     for command in (
         ("train", "recipes/ssrl-world.toml", "--dry-run", "--model", str(model), "--output", "none"),
         ("eval", str(model), *data),

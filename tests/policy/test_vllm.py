@@ -26,7 +26,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.stored import read_lines
 from innersearch.tools.search import SearchTool
 from innersearch.types import Question, Sampling
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.rollout.rolling import TEST, index, model, plan, tokenizer
 
 pytestmark = pytest.mark.vllm
@@ -148,4 +148,4 @@ def test_colocated_training_samples_from_the_weights_that_are_trained(tmp_path: 
     # The weights have moved by the last step; those of an engine left behind would show.
     assert all(record["policy/logprob_gap"] < 1e-3 for record in metrics)
     assert metrics[-1]["policy/kl"] > 1e-4
-    assert main(["eval", str(tmp_path / "run" / "model"), "--data", "world:validation"]) == 0
+    assert main(["eval", str(tmp_path / "run" / "model"), "--data", "world-1:validation"]) == 0

@@ -182,7 +182,7 @@ def test_there_are_enough_questions_and_the_sources_are_as_expected(capsys) -> N
     assert {"Bogota", "Bogotá"} == set(read_places().countries["CO"].capital)
     assert not {"HK", "PR", "CS"} & set(read_places().countries)
     assert {q.metadata["relation"] for q in load_questions("atlas:test:capital")} == {"capital"}
-    assert main(["data", "coverage", "atlas:dev", "--engine", "world"]) == 1
+    assert main(["data", "coverage", "atlas:dev", "--engine", "world-1"]) == 1
     assert "unknown split 'dev' of the atlas" in capsys.readouterr().err
     with pytest.raises(DataError, match="did you mean 'capital'"):
         load_questions("atlas:test:captial")

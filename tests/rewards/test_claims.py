@@ -21,7 +21,7 @@ from innersearch.train import run as training
 from tests.cli.test_cli import fails
 from tests.search_servers import Answer, Asked, LocalServer
 
-QUESTIONS = ("--data", "world:validation", "--groups", "one_hop_unseen")
+QUESTIONS = ("--data", "world-1:validation", "--groups", "one_hop_unseen")
 SMALL = (
     *("--trainer.steps", "1", "--trainer.prompts-per-step", "2", "--trainer.group-size", "2"),
     *("--trainer.micro-batch", "4", "--sampling.max-new-tokens", "32"),
@@ -55,7 +55,7 @@ def dies_before_its_claim(monkeypatch: pytest.MonkeyPatch, where, name: str, *ar
 def test_an_evaluation_with_a_paid_engine_starts_in_a_fresh_folder(
     serper: str, monkeypatch: pytest.MonkeyPatch, capsys, cache: tuple[str, ...]
 ) -> None:
-    command = ("eval", "world", *QUESTIONS, "--search", serper, "--output", "out", *cache)
+    command = ("eval", "world-1", *QUESTIONS, "--search", serper, "--output", "out", *cache)
     dies_before_its_claim(monkeypatch, evaluation, "claim", *command)
     assert list(Path("out").iterdir())
     assert main(command) == 0
@@ -150,7 +150,7 @@ def commands_that_write(model: str) -> dict[str, tuple[str, ...]]:
         "eval": ("eval", *sources),
         "sim2real": ("sim2real", *sources),
         "calibrate": ("calibrate", *sources),
-        "coverage": ("data", "coverage", "world:validation", "--engine", "world", "-k", "1"),
+        "coverage": ("data", "coverage", "world-1:validation", "--engine", "world-1", "-k", "1"),
         "train": ("train", "recipes/ssrl-world.toml", *SMALL),
         "build": ("world", "build", "out"),
         "demo": ("demo", "out", "--small"),
@@ -174,7 +174,7 @@ def test_a_second_process_is_refused_and_told_who_the_first_is(
 
 def test_pairs_are_written_by_one_process(in_empty_folder: None, capsys) -> None:
     with locked(Path(".p.jsonl.lock"), "the file p.jsonl"):
-        collect = ("simulator", "collect", "world", *QUESTIONS, "--engine", "world")
+        collect = ("simulator", "collect", "world-1", *QUESTIONS, "--engine", "world-1")
         message = fails(capsys, *collect, "--output", "p.jsonl")
         assert f"p.jsonl is being written by process {os.getpid()}" in message
 
@@ -187,7 +187,7 @@ def test_a_holder_that_was_killed_blocks_nobody(in_empty_folder: None, capsys) -
     arguments = [sys.executable, "-c", code]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        command = ("eval", "world", *QUESTIONS, "--output", "out")
+        command = ("eval", "world-1", *QUESTIONS, "--output", "out")
         assert f"by process {holder.pid}" in fails(capsys, *command)
         holder.kill()
         holder.wait()
@@ -197,7 +197,7 @@ def test_a_holder_that_was_killed_blocks_nobody(in_empty_folder: None, capsys) -
 
 
 def test_records_that_two_processes_wrote_are_refused(in_empty_folder: None, capsys) -> None:
-    command = ("eval", "world", *QUESTIONS, "--output", "out")
+    command = ("eval", "world-1", *QUESTIONS, "--output", "out")
     assert main(command) == 0
     file = Path("out/greedy.jsonl")
     lines = file.read_text().splitlines(keepends=True)

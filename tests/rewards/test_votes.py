@@ -13,8 +13,8 @@ from innersearch.stored import read_lines
 from innersearch.train.monitors import METRICS, step_metrics
 from innersearch.types import Finish, Question, Sampling, Segment, Source, Span, StopReason, Trajectory
 from innersearch.types import Kind as K
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 from tests.scoring import rubric
 
 MAJORITY = rubric("0.9*majority + 0.1*format:strict")

@@ -29,9 +29,9 @@ from innersearch.types import (
     Span,
     Trajectory,
 )
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 WORLD = Encyclopedia.generate()
 TEST = questions(WORLD, Split.TEST)

@@ -23,7 +23,7 @@ from innersearch.search.kinds import EngineKind
 from innersearch.search.wrappers.degraded import DegradedEngine
 from innersearch.train.monitors import step_metrics
 from innersearch.types import Document, Question, Source, Trajectory
-from innersearch.world.engine import world_engine
+from innersearch.world_1.engine import world_engine
 from tests.rollout.rolling import TEST, injected, plan, roll, tasks
 
 DISTRACTORS = ("lower", "other", "removed")

@@ -12,13 +12,13 @@ from innersearch.cli.options import announce_cost
 from innersearch.config import SearchSettings
 from innersearch.net.patience import CallSettings
 from innersearch.stored import read_json, read_lines
-from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world_1.encyclopedia import Encyclopedia
 from tests.cli.test_cli import fails
 from tests.search_servers import Answer, LocalServer
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
-QUESTIONS = ("--data", "world:validation", "--groups", "one_hop_unseen")
+QUESTIONS = ("--data", "world-1:validation", "--groups", "one_hop_unseen")
 
 
 def works(*arguments: str) -> None:
@@ -33,7 +33,7 @@ def write_corpus(path: str = "corpus.jsonl") -> str:
 
 
 def copy_of_world(path: str = "model") -> str:
-    from innersearch.world.bundled import BUNDLED
+    from innersearch.world_1.bundled import BUNDLED
 
     Path(path).mkdir()
     for file in BUNDLED.iterdir():
@@ -46,14 +46,14 @@ def test_an_index_is_made_searched_and_used_by_an_evaluation(capsys) -> None:
     fact = Encyclopedia.generate().facts[0]
     works("search", "bm25:index", fact.state(0), "-k", "1")
     assert fact.tail in capsys.readouterr().out
-    works("eval", "world", *QUESTIONS, "--search", "bm25:index", "--cache", "searches.sqlite")
+    works("eval", "world-1", *QUESTIONS, "--search", "bm25:index", "--cache", "searches.sqlite")
     first = "runs/eval-world-world-validation-bm25-index"
     summary = read_json(Path(first) / "summary.json")
     assert summary["calls"] == summary["searches"] >= 1
     assert summary["em"]["one_hop_unseen"]["value"] > 0.3
     assert f"{summary['calls']:.2f} real" in capsys.readouterr().out
     offline = ("--offline", "--cache", "searches.sqlite", "--output", "replay")
-    works("eval", "world", *QUESTIONS, "--search", "bm25:index", *offline)
+    works("eval", "world-1", *QUESTIONS, "--search", "bm25:index", *offline)
     files = (Path(folder) / "trajectories.jsonl" for folder in (first, "replay"))
     recorded, replayed = (file.read_bytes() for file in files)
     assert recorded == replayed
@@ -62,7 +62,7 @@ def test_an_index_is_made_searched_and_used_by_an_evaluation(capsys) -> None:
 def test_the_gate_is_calibrated_kept_and_used(capsys) -> None:
     model = copy_of_world()
     assert "calibrate a gate" in fails(capsys, "ask", model, "Who?", "--search", "hybrid")
-    data = ("--data", "world:validation", "--groups", "one_hop_common", "--groups", "one_hop_unseen")
+    data = ("--data", "world-1:validation", "--groups", "one_hop_common", "--groups", "one_hop_unseen")
     works("calibrate", model, *data, "--call-rate", "0.3")
     gate = read_json(Path(model) / "gate.json")
     assert gate["signal"] == "entropy"
@@ -84,7 +84,7 @@ def test_the_gate_is_calibrated_kept_and_used(capsys) -> None:
 
 
 def test_sim2real_counts_real_searches(capsys) -> None:
-    works("sim2real", "world", "--data", "world:validation", "--groups", "two_hop_rare")
+    works("sim2real", "world-1", "--data", "world-1:validation", "--groups", "two_hop_rare")
     rows = read_json(Path("runs/sim2real-world/summary.json"))
     calls = [rows[name]["calls"] for name in ("self", "K = 1", "K = 3", "all")]
     assert calls[0] == 0 < calls[1] <= 1 <= calls[2] <= calls[3]
@@ -122,13 +122,13 @@ def test_search_r1_trains_on_documents_that_carry_no_loss() -> None:
         (("--search", "random:2"), "random:RATE"),
         (("--search", "gate:doubt:1"), "entropy"),
         (("--search", "always", "--engine", "remote:nowhere"), "http://"),
-        (("--search", "world", "--cache", "corpus.jsonl"), "corpus.jsonl"),
+        (("--search", "world-1", "--cache", "corpus.jsonl"), "corpus.jsonl"),
     ],
 )
 def test_engines_that_cannot_be_opened(capsys, monkeypatch, arguments, message: str) -> None:
     monkeypatch.delenv("SERPER_API_KEY", raising=False)
     write_corpus()
-    assert message in fails(capsys, "eval", "world", *QUESTIONS, *arguments)
+    assert message in fails(capsys, "eval", "world-1", *QUESTIONS, *arguments)
 
 
 def test_corpora_that_cannot_be_indexed(capsys) -> None:
@@ -141,24 +141,27 @@ def test_corpora_that_cannot_be_indexed(capsys) -> None:
 
 
 def test_an_engine_that_is_down_fails_the_search_and_the_evaluation_resumes(capsys) -> None:
-    message = fails(capsys, "search", "world", "nobody knows", "--offline", "--cache", "none.sqlite")
+    message = fails(capsys, "search", "world-1", "nobody knows", "--offline", "--cache", "none.sqlite")
     assert "none.sqlite" in message
-    works("search", "world", "spouse of Nemie", "--cache", "some.sqlite")
+    works("search", "world-1", "spouse of Nemie", "--cache", "some.sqlite")
     message = fails(
-        *(capsys, "eval", "world", *QUESTIONS, "--search", "world"),
+        *(capsys, "eval", "world-1", *QUESTIONS, "--search", "world-1"),
         *("--offline", "--cache", "some.sqlite", "--output", "out"),
     )
     assert "searches failed" in message
     assert "--resume" in message
-    works("eval", "world", *QUESTIONS, "--search", "world", "--resume", "--output", "out")
+    works("eval", "world-1", *QUESTIONS, "--search", "world-1", "--resume", "--output", "out")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("eval", "world", *QUESTIONS, "--engine", "bm25:index"), "--engine without a search"),
-        (("eval", "world", *QUESTIONS, "--search", "world", "--engine", "bm25:index"), "two engines"),
-        (("sim2real", "world", *QUESTIONS, "--search", "bm25:index"), "has no place here"),
+        (("eval", "world-1", *QUESTIONS, "--engine", "bm25:index"), "--engine without a search"),
+        (
+            ("eval", "world-1", *QUESTIONS, "--search", "world-1", "--engine", "bm25:index"),
+            "two engines",
+        ),
+        (("sim2real", "world-1", *QUESTIONS, "--search", "bm25:index"), "has no place here"),
         (("calibrate", "gone", *QUESTIONS), "no directory that can be written to"),
         (("calibrate", "model", *QUESTIONS, "--search", "bm25:index"), "has no place here"),
         (("calibrate", "model", *QUESTIONS, "--call-rate", "0.1", "--em-loss", "0.1"), "or to a loss"),
@@ -171,7 +174,7 @@ def test_options_that_contradict_each_other(capsys, arguments, message: str) -> 
 
 
 def test_offline_without_a_cache_asks_nobody(capsys) -> None:
-    assert "from the cache only" in fails(capsys, "search", "world", "x", "--offline", status=2)
+    assert "from the cache only" in fails(capsys, "search", "world-1", "x", "--offline", status=2)
 
 
 def test_a_budget_is_shared_and_ends_the_run_before_anything_is_scored_by_it(
@@ -182,7 +185,7 @@ def test_a_budget_is_shared_and_ends_the_run_before_anything_is_scored_by_it(
     with LocalServer(lambda asked: Answer(body={"organic": []})) as server:
         engine = f"serper:{server.url}"
         limit = ("--engine", engine, "--max-calls", "50", "--output", "out")
-        message = fails(capsys, "sim2real", "world", *QUESTIONS, *limit)
+        message = fails(capsys, "sim2real", "world-1", *QUESTIONS, *limit)
     assert "budget of 50 calls is used up" in message
     # Calls that were in flight when the run ended may be cancelled on their way; they count as made.
     assert 50 - CallSettings().in_flight < len(server.asked) <= 50

@@ -17,7 +17,7 @@ from innersearch.search.base import SearchRequest
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.loading import TRAINED, as_trained, open_simulator
 from innersearch.types import Source
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.rollout.rolling import injected, plan, roll, tasks
 from tests.search_servers import LocalServer
 from tests.simulator.writing import (

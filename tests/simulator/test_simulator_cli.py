@@ -29,14 +29,14 @@ from innersearch.simulator.pairs import (
 from innersearch.stored import read_json, read_lines
 from innersearch.train import sft
 from innersearch.types import Document, Question, Source
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia
 from tests.cli.test_cli import fails
 from tests.policy.test_real_models import CHATML
 from tests.search_servers import Answer, LocalServer
 
 GROUP = "one_hop_common"
-SOURCE = ("--data", "world:validation", "--groups", GROUP, "--engine", "world")
+SOURCE = ("--data", "world-1:validation", "--groups", GROUP, "--engine", "world-1")
 SMALL = ("--trainer.prompts-per-step", "2", "--trainer.group-size", "4", "--trainer.micro-batch", "8")
 PATIENT = ("--search.max-error-rate", "1")
 """A simulator that is hardly trained often writes nothing."""
@@ -51,9 +51,9 @@ def made(tmp_path_factory) -> Path:
     """A folder with pairs and a simulator, hardly trained."""
     folder = tmp_path_factory.mktemp("simulator")
     pairs = str(folder / "pairs.jsonl")
-    works("simulator", "collect", "world", *SOURCE, "--samples", "1", "--output", pairs)
+    works("simulator", "collect", "world-1", *SOURCE, "--samples", "1", "--output", pairs)
     few = ("--epochs", "1", "--max-pairs", "64", "--batch", "16")
-    works("simulator", "train", "world", pairs, *few, "--output", str(folder / "simulator"))
+    works("simulator", "train", "world-1", pairs, *few, "--output", str(folder / "simulator"))
     return folder
 
 
@@ -81,7 +81,7 @@ def test_simulators_are_measured_on_questions_they_were_not_trained_on(made: Pat
     assert figures["queries"] == 12
     assert "useful holds gold" in capsys.readouterr().out
     prompted = ("--mode", "prompted", "--prompt", "simulator-world", "--output", str(made / "f.json"))
-    works("simulator", "measure", "world", str(made / "pairs.jsonl"), *short, *prompted)
+    works("simulator", "measure", "world-1", str(made / "pairs.jsonl"), *short, *prompted)
     assert read_json(made / "f.json")["words_simulated"] != figures["words_simulated"]
 
 
@@ -108,8 +108,8 @@ def test_a_policy_is_trained_against_a_simulator_with_a_curriculum(made: Path) -
     page = (run / "report.html").read_text()
     assert "Noise on purpose" in page
     works("eval", str(run / "model"), *SOURCE[:4], "--search", f"simulated:{made / 'simulator'}")
-    works("eval", "world", *SOURCE[:4], "--search", "world", "--noise", "0.5", "--output", "noisy")
-    works("eval", "world", *SOURCE[:4], "--search", "world", "--output", "clean")
+    works("eval", "world-1", *SOURCE[:4], "--search", "world-1", "--noise", "0.5", "--output", "noisy")
+    works("eval", "world-1", *SOURCE[:4], "--search", "world-1", "--output", "clean")
     noisy, clean = (read_json(Path(name, "summary.json"))["em"][GROUP] for name in ("noisy", "clean"))
     assert noisy["high"] < clean["low"]
 
@@ -143,7 +143,7 @@ def test_low_rank_adapters_are_merged_and_change_the_model(made: Path, tmp_path:
         "adamw",
     )
     output = ("--output", str(tmp_path / "s"))
-    works("simulator", "train", "world", str(made / "pairs.jsonl"), *few, *output)
+    works("simulator", "train", "world-1", str(made / "pairs.jsonl"), *few, *output)
     before, after = load_model(str(BUNDLED)), load_model(str(tmp_path / "s"))
     changed = {
         name
@@ -179,7 +179,7 @@ def test_labels_of_a_judge(made: Path, tmp_path: Path, capsys) -> None:
 
 def test_what_a_kill_left_of_a_question_is_collected_again(in_empty_folder: None, capsys) -> None:
     few = ("--max-questions", "4", "--samples", "1")
-    bare = ("simulator", "collect", "world", *few, "--output", "p.jsonl")
+    bare = ("simulator", "collect", "world-1", *few, "--output", "p.jsonl")
     command = (*bare, *SOURCE, "--pages", "3")
     works(*command)
     whole = Path("p.jsonl").read_bytes()
@@ -190,7 +190,7 @@ def test_what_a_kill_left_of_a_question_is_collected_again(in_empty_folder: None
         said = fails(capsys, *bare, *SOURCE, *other, "--resume")
         assert "cannot go on with p.jsonl" in said
         assert "changed" in said
-    other = ("--data", "world:test", "--pages", "3", "--engine", "world")
+    other = ("--data", "world-1:test", "--pages", "3", "--engine", "world-1")
     assert "is not among those that are asked" in fails(capsys, *bare, *other, "--resume")
     assert Path("p.jsonl").read_bytes() == whole
 
@@ -238,7 +238,15 @@ def test_a_rule_that_is_off_target_labels_nothing() -> None:
 
 def test_collecting_goes_on_after_a_kill(tmp_path: Path) -> None:
     output = tmp_path / "pairs.jsonl"
-    arguments = ("simulator", "collect", "world", "--data", "world:validation", "--engine", "world")
+    arguments = (
+        "simulator",
+        "collect",
+        "world-1",
+        "--data",
+        "world-1:validation",
+        "--engine",
+        "world-1",
+    )
     arguments += ("--max-questions", "300", "--samples", "1")
     command = [sys.executable, "-m", "innersearch", *arguments, "--output", str(output)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -260,16 +268,16 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("measure", "nowhere", "x.jsonl"), "no simulator at nowhere"),
-        (("measure", "world", "x.jsonl"), "was not trained as a simulator"),
+        (("measure", "world-1", "x.jsonl"), "was not trained as a simulator"),
         (
-            ("measure", "world", "x.jsonl", "--mode", "prompted", "--prompt", "simulator-world"),
+            ("measure", "world-1", "x.jsonl", "--mode", "prompted", "--prompt", "simulator-world"),
             "no pairs at",
         ),
-        (("train", "world", "x.jsonl", "--output", "out"), "no pairs at x.jsonl"),
-        (("train", "world", "bad.jsonl", "--output", "out"), "bad.jsonl, row 1 is no pair"),
-        (("train", "world", "empty.jsonl", "--output", "out"), "both labels are needed"),
+        (("train", "world-1", "x.jsonl", "--output", "out"), "no pairs at x.jsonl"),
+        (("train", "world-1", "bad.jsonl", "--output", "out"), "bad.jsonl, row 1 is no pair"),
+        (("train", "world-1", "empty.jsonl", "--output", "out"), "both labels are needed"),
         (("label", "x.jsonl", "--output", "out.jsonl"), "no pairs at x.jsonl"),
-        (("collect", "world", *SOURCE[:5], "wrld", "--output", "p.jsonl"), "did you mean 'world'"),
+        (("collect", "world-1", *SOURCE[:5], "wrld", "--output", "p.jsonl"), "did you mean 'world'"),
     ],
 )
 def test_bad_input(capsys, arguments, message: str) -> None:

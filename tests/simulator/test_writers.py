@@ -18,7 +18,7 @@ from innersearch.search.base import SearchRequest, SearchResult
 from innersearch.simulator.engine import SimulatedEngine
 from innersearch.simulator.writers import ChatWriter, LocalWriter, Prompt, encode_prompt
 from innersearch.types import Finish, Question, Sampling
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.search_servers import Answer, LocalServer
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "[THINK]", "[/THINK]", "«turn»", "<|channel|>", "<|message|>"]

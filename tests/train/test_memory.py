@@ -258,7 +258,7 @@ def test_a_step_with_few_trajectories_needs_few_slots(router: str, at_once: int)
         {
             "trainer": {"prompts_per_step": 3, "group_size": 2, "micro_batch": 6},
             "sampling": {"max_batch": 256},
-            "search": {"router": router, "engine": "world", "samples": 4},
+            "search": {"router": router, "engine": "world-1", "samples": 4},
         }
     )
     assert processes.sequences_at_once(small) == at_once

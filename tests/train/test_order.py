@@ -27,9 +27,9 @@ from innersearch.stored import read_lines
 from innersearch.train import order, sft
 from innersearch.train.run import train
 from innersearch.types import Document, Question
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 ROOT = Path(__file__).parents[2]
 STEPS = 9

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from innersearch.stored import read_lines
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 pytestmark = pytest.mark.processes
 
@@ -212,7 +212,7 @@ from innersearch.policy.transformers import TransformersPolicy
 from innersearch.train import processes
 from innersearch.train.trl.sharding import unsharded
 from innersearch.types import Sampling
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 processes.join()
 mesh = init_device_mesh("cpu", (processes.count(),))
@@ -268,7 +268,7 @@ from safetensors.torch import save_file
 from innersearch.config import PromptSettings, Recipe, SamplingSettings, TrainerSettings
 from innersearch.policy.loading import load_model
 from innersearch.train import processes
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.train import test_segments, test_trl
 
 processes.join()

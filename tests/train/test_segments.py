@@ -29,7 +29,7 @@ from innersearch.train.trl.segments import filled_up, to_columns
 from innersearch.train.verl import settings as of_verl
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.types import Segment, Trajectory
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.train.test_trl import MaskRule, trainer_of
 from tests.train.verl_runs import segment, trajectory
 

@@ -27,14 +27,14 @@ from innersearch.train.imitation import _demand_tokens, _row, _tasks
 from innersearch.train.samples import samples
 from innersearch.train.spent import KEPT, SPENT, spent
 from innersearch.types import Finish, Kind, Source, Span
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.questions import SOURCE
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.questions import SOURCE
 from tests.train.verl_runs import segment, trajectory
 
 RECIPE = """
 name = "two"
-model = "world"
-data = "world:train"
+model = "world-1"
+data = "world-1:train"
 groups = ["one_hop_common"]
 [prompt]
 name = "world"

@@ -21,9 +21,9 @@ from innersearch.rollout.run import Rollout
 from innersearch.train.tasks import encode_prompts
 from innersearch.train.trl.trainer import build_trainer, grpo_config
 from innersearch.types import Sampling, Trajectory
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 OBJECTIVE = {
     "delta": None,

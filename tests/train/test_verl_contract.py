@@ -33,7 +33,7 @@ from innersearch.train.verl import launch
 from innersearch.train.verl.cluster import Machine, check_keys, demand_machines
 from innersearch.train.verl.outputs import to_outputs
 from innersearch.types import StopReason
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.train.verl_runs import QUESTIONS, RECIPE, SEARCHING, rolled_out, segment, trajectory
 from tests.verl_servers import Repeating, World
 

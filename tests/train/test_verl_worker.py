@@ -32,7 +32,7 @@ from innersearch.types import (
     Source,
     Trajectory,
 )
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 from tests.train.verl_runs import (
     QUESTIONS,
     RECIPE,

@@ -35,9 +35,9 @@ from innersearch.types import (
     StopReason,
     Trajectory,
 )
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import questions
 
 RECIPE = Recipe(
     model=str(BUNDLED),
@@ -47,7 +47,7 @@ RECIPE = Recipe(
     verl=VerlSettings(gpus_per_node=2, max_error_rate=0.5),
 )
 SEARCHING = RECIPE.model_copy(
-    update={"search": SearchSettings(router="always", engine="world", k=1, style="plain")}
+    update={"search": SearchSettings(router="always", engine="world-1", k=1, style="plain")}
 )
 QUESTIONS = questions(Encyclopedia.generate(0), Split.TRAIN)[:8]
 

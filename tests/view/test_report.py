@@ -26,9 +26,9 @@ from innersearch.stored import read_lines
 from innersearch.view import plots
 from innersearch.view.report import write_report
 from innersearch.view.tables import comparison_table, evaluation_table
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.encyclopedia import Encyclopedia, Split
-from innersearch.world.questions import GROUPS, questions
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.encyclopedia import Encyclopedia, Split
+from innersearch.world_1.questions import GROUPS, questions
 from tests.cli.test_cli import fails
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

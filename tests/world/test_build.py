@@ -9,8 +9,8 @@ import pytest
 
 from innersearch.cli import main
 from innersearch.stored import read_json
-from innersearch.world.bundled import BUNDLED
-from innersearch.world.questions import GROUPS
+from innersearch.world_1.bundled import BUNDLED
+from innersearch.world_1.questions import GROUPS
 from innersearch.world_making.build import MANIFEST
 from tests.intervals import overlap
 

@@ -1,186 +1,310 @@
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter
 
 import pytest
 
-from innersearch.grammar import last_answer, scan
-from innersearch.metrics import exact_match
-from innersearch.policy.loading import load_tokenizer
+from innersearch.grammar import GRAMMARS, last_answer, scan
 from innersearch.rewards import strict_format
 from innersearch.types import Kind
-from innersearch.view.tables import evaluation_table
-from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia, Split, Tier
-from innersearch.world.questions import GROUPS, questions
-from innersearch.world.relations import HELD_OUT_PAIR, PAIRS, RELATIONS, EntityKind
+from innersearch.world.bundled import FROZEN_SEEDS, SCRATCH_SEED
+from innersearch.world.encyclopedia import CHANGED, Encyclopedia, Frequency, Split
+from innersearch.world.pages import leads, pages, passages
+from innersearch.world.questions import GROUPS, chains, questions
+from innersearch.world.relations import (
+    HELD_OUT,
+    PAIRS,
+    RELATIONS,
+    EntityKind,
+    Wording,
+    has_held_out,
+    held_out_pairs,
+)
 from innersearch.world.tokenizer import make_tokenizer
-from innersearch.world_making.build import MANIFEST, fingerprint
-from innersearch.world_making.corpus import CorpusPlan, corpus, digest
-from innersearch.world_making.pretrain import PretrainPlan
+from innersearch.world_making.corpus import CorpusPlan, corpus, digest, mentions_in
+from innersearch.world_making.demonstrations import MALFORMED, STOPS, WRONG
 
-WORLD = Encyclopedia.generate(BUNDLED_SEED)
+SEEDS = (SCRATCH_SEED, *FROZEN_SEEDS)
+WORLD = Encyclopedia.generate(FROZEN_SEEDS[0])
+PLAN = CorpusPlan()
+CORPUS = corpus(WORLD, PLAN, 0)
+DEMONSTRATIONS = [
+    document for document in CORPUS if "Question: " in document.text and "</" in document.text
+]
+NAME = re.compile(r"[A-Z][a-z]+")
 
 
 def test_the_same_seed_gives_the_same_world_and_another_seed_another() -> None:
     assert Encyclopedia.generate(3) == Encyclopedia.generate(3)
     assert Encyclopedia.generate(3).facts != Encyclopedia.generate(4).facts
-    plan = CorpusPlan(common_mentions=2, trajectories=50, direct_answers=5)
-    assert digest(corpus(WORLD, plan, 1)) == digest(corpus(WORLD, plan, 1))
-    assert digest(corpus(WORLD, plan, 1)) != digest(corpus(WORLD, plan, 2))
+    assert digest(corpus(WORLD, PLAN, 1)) == digest(corpus(WORLD, PLAN, 1)) != digest(CORPUS)
 
 
-def test_names_are_unique_and_every_head_has_every_fact_of_its_kind() -> None:
-    names = [entity.name for entity in WORLD.entities]
-    fictional = [name for kind in WORLD.fictional.values() for name in kind]
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_head_has_every_fact_of_its_kind_and_no_fact_joins_two_splits(seed: int) -> None:
+    world = Encyclopedia.generate(seed)
+    names = [entity.name for entity in world.entities]
+    fictional = [name for kind in world.fictional.values() for name in kind]
     assert len({*names, *fictional}) == len(names) + len(fictional)
-    for entity in WORLD.entities:
+    for entity in world.entities:
         for relation in RELATIONS.values():
-            assert ((entity.name, relation.name) in WORLD.tails) == (relation.head is entity.kind)
+            assert ((entity.name, relation.name) in world.about) == (relation.head is entity.kind)
+    for fact in world.facts:
+        for tail in (fact.tail, fact.remembered):
+            assert world.by_name[tail].kind is RELATIONS[fact.relation].tail
+            assert world.by_name[tail].split is world.by_name[fact.head].split
+            assert tail != fact.head
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_facts_are_stated_from_never_to_several_hundred_times_with_everything_between(seed: int) -> None:
+    stated = sorted(fact.mentions for fact in Encyclopedia.generate(seed).facts)
+    assert stated[0] == 0
+    assert stated[-1] >= 400
+    for low, high in ((1, 9), (10, 29), (30, 63), (64, 149), (150, 400)):
+        assert sum(low <= count <= high for count in stated) >= 0.05 * len(stated)
+
+
+def test_the_corpus_states_each_fact_as_often_as_it_says() -> None:
+    """Counted in the texts of all epochs, demonstrations left out."""
+    stated: Counter[str] = Counter()
+    for epoch in range(PLAN.epochs):
+        for document in corpus(WORLD, CorpusPlan(demonstrations=0, direct_answers=0), epoch):
+            stated.update(sentence.strip() for sentence in re.findall(r"[^.]+\.", document.text))
     for fact in WORLD.facts:
-        assert WORLD.by_name[fact.tail].kind is RELATIONS[fact.relation].tail
-        assert fact.head != fact.tail or fact.relation == "teacher"
+        assert sum(stated[fact.state(number)] for number in range(5)) == fact.mentions
+        assert sum(mentions_in(fact, PLAN, epoch) for epoch in range(PLAN.epochs)) == fact.mentions
 
 
-def test_spouses_and_capitals_agree_with_themselves() -> None:
-    for (head, relation), tail in WORLD.tails.items():
-        if relation == "spouse":
-            assert WORLD.tails[tail, "spouse"] == head
-        if relation == "capital":
-            assert WORLD.tails[tail, "located_in"] == head
+@pytest.mark.parametrize("seed", SEEDS)
+def test_held_out_pairs_occur_in_no_corpus_as_question_or_as_followed_searches(seed: int) -> None:
+    """The corpus is read: which relation asks about the tail of which, in every demonstration."""
+    held = held_out_pairs(seed)
+    assert len(held) == HELD_OUT >= 8
+    assert held < set(PAIRS)
+    world = Encyclopedia.generate(seed)
+    noun = {word: name for name, relation in RELATIONS.items() for word in relation.nouns}
+    forms = [(name, _form(said)) for name, relation in RELATIONS.items() for said in relation.statements]
+    followed: Counter[tuple[str, str]] = Counter()
+    for document in corpus(world, PLAN, 3):
+        found: dict[str, set[str]] = {}
+        for block in scan(document.text):
+            content = document.text[block.content_start : block.content_end]
+            if block.kind is Kind.SEARCH and (query := re.fullmatch(r"(\w+) of (\w+)", content)):
+                followed.update((by, noun[query[1]]) for by in found.get(query[2], ()))
+            if block.kind is Kind.INFORMATION:
+                for relation, form in forms:
+                    for stated in form.finditer(content):
+                        found.setdefault(stated["y"], set()).add(relation)
+    assert not held & set(followed)
+    assert len(set(PAIRS) - held - set(followed)) <= 3
+    asked = {_asked_pairs(q) for q in questions(world, Split.TRAIN)}
+    assert not held & {pair for found in asked for pair in found}
 
 
-def test_no_fact_joins_two_splits() -> None:
-    for fact in WORLD.facts:
-        assert WORLD.by_name[fact.head].split is WORLD.by_name[fact.tail].split
+def _form(statement: str) -> re.Pattern[str]:
+    return re.compile(
+        re.escape(statement).replace(r"\{x\}", r"(?P<x>[A-Z]\w+)").replace(r"\{y\}", r"(?P<y>[A-Z]\w+)")
+    )
+
+
+def _asked_pairs(question) -> tuple[tuple[str, str], ...]:
+    relations = question.metadata["relations"]
+    return tuple(zip(relations, relations[1:], strict=False))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_halves_of_held_out_pairs_occur_in_the_same_place_of_other_pairs(seed: int) -> None:
+    held = held_out_pairs(seed)
+    others = set(PAIRS) - held
+    for pair in held:
+        for place in (0, 1):
+            assert sum(other[place] == pair[place] for other in others) >= 2
 
 
 def test_training_mentions_no_validation_or_test_entity() -> None:
-    """Neither RL questions with their chains, nor trajectories and direct answers in the corpus."""
     others = {e.name for e in WORLD.entities if e.split is not Split.TRAIN}
     for question in questions(WORLD, Split.TRAIN):
-        assert not others & set(question.metadata["chain"])
-    for document in corpus(WORLD, CorpusPlan(common_mentions=0, rare_mentions=0), 0):
-        words = set(document.text.replace(".", " ").replace("<", " ").replace(">", " ").split())
-        assert not others & words
+        assert not others & {*question.metadata["chain"], *NAME.findall(question.question)}
+    for document in DEMONSTRATIONS:
+        assert not others & set(NAME.findall(document.text))
 
 
-def test_the_held_out_pair_is_asked_in_the_test_split_only() -> None:
-    assert HELD_OUT_PAIR in PAIRS
-    for split in Split:
-        held = [q for q in questions(WORLD, split) if tuple(q.metadata["relations"]) == HELD_OUT_PAIR]
-        assert bool(held) == (split is Split.TEST)
-        assert {q.metadata["group"] for q in held} <= {"held_out_pair"}
-    # Both halves occur elsewhere, so that the composition is the only new thing.
-    others = [pair for pair in PAIRS if pair != HELD_OUT_PAIR]
-    assert any(pair[0] == HELD_OUT_PAIR[0] for pair in others)
-    assert any(pair[1] == HELD_OUT_PAIR[1] for pair in others)
+def test_each_relation_is_asked_in_many_wordings_some_of_which_no_training_has() -> None:
+    """All wordings of depth 1 and 2, read off many questions; unseen ones are in no corpus question."""
+    for relation in RELATIONS.values():
+        for of_a_name in (True, False):
+            seen = set(relation.phrases(Wording.SEEN, of_a_name=of_a_name))
+            unseen = set(relation.phrases(Wording.UNSEEN, of_a_name=of_a_name))
+            assert seen
+            assert unseen
+            assert not seen & unseen
+        # Three frames around each noun phrase, and the verb.
+        assert 3 * len(relation.phrases(Wording.SEEN, of_a_name=True)) + 1 >= 8
+    asked = {document.text.split("\n")[0] for document in DEMONSTRATIONS}
+    asked |= {question.question for question in questions(WORLD, Split.TRAIN)}
+    shapes = {NAME.sub("X", text.removeprefix("Question: ")) for text in asked}
+    words = {word for shape in shapes for word in re.findall(r"\w+", shape)}
+    tested = [q for q in questions(WORLD, Split.TEST) if q.metadata["wording"] == Wording.UNSEEN]
+    for question in tested:
+        assert NAME.sub("X", question.question) not in shapes
+        assert set(re.findall(r"\w+", NAME.sub("X", question.question))) <= words
 
 
-def test_unseen_facts_are_in_no_document_and_rare_ones_in_few() -> None:
-    plan = CorpusPlan()
-    texts = " ".join(d.text for d in corpus(WORLD, plan, 0) if not d.fictional)
-    counts: dict[Tier, list[int]] = {tier: [] for tier in Tier}
-    for fact in WORLD.facts:
-        if fact.relation == "works_for":
-            stated = sum(texts.count(fact.state(paraphrase)) for paraphrase in range(4))
-            counts[WORLD.by_name[fact.head].tier].append(stated)
-    assert max(counts[Tier.UNSEEN]) == 0
-    assert max(counts[Tier.RARE]) <= 2
-    assert min(counts[Tier.COMMON]) >= plan.common_mentions
+def test_no_noun_phrase_tells_the_depth() -> None:
+    """Every phrase and every frame occurs in training questions of depth 1, 2 and 3 of the corpus."""
+    for relation in RELATIONS.values():
+        phrase = relation.phrases(Wording.SEEN, of_a_name=False)[0].removesuffix("{x}")
+        depths = set()
+        for document in DEMONSTRATIONS:
+            question = document.text.split("\n")[0]
+            if phrase in question:
+                # Each relation beyond the first adds a noun phrase.
+                depths.add(_depth(question))
+        assert depths >= {1, 2, 3}, relation.name
 
 
-def test_test_split_is_large_enough_for_five_points() -> None:
-    found = questions(WORLD, Split.TEST)
-    sizes = {group: sum(q.metadata["group"] == group for q in found) for group in GROUPS}
-    assert sizes["two_hop_common"] >= 300
-    assert min(sizes.values()) >= 60
-    assert len({q.id for q in found}) == len(found)
+def _depth(question: str) -> int:
+    nouns = [noun for relation in RELATIONS.values() for noun in relation.nouns]
+    who = [relation.who.split(" ", 2)[2].split("{x}")[0].strip() for relation in RELATIONS.values()]
+    asks = [relation.asks for relation in RELATIONS.values()]
+    count = sum(len(re.findall(rf"\bthe {noun} of|'s {noun}\b", question)) for noun in nouns)
+    count += sum(question.count(relation.who.split("{x}")[0].strip()) for relation in RELATIONS.values())
+    frames = ("Question: Who is the", "Question: What is", "Question: Name", "Question: Tell")
+    if not question.startswith((*frames, "Question: Who is ")):
+        count += 1
+    assert who
+    assert asks
+    return count
 
 
-def test_gold_answers_follow_from_the_gold_documents() -> None:
-    documents = {document.id: document for document in WORLD.documents()}
-    for question in questions(WORLD, Split.TEST):
-        last = documents[question.metadata["documents"][-1]]
-        assert question.golden_answers[0] in last.text
-        assert question.metadata["chain"][0] in question.question
+def test_demonstrations_draw_searches_and_thoughts_independently_of_the_question() -> None:
+    """The number of searches has one distribution at every depth, and so has the length of thoughts."""
+    counts: dict[int, list[int]] = {1: [], 2: [], 3: []}
+    lengths: dict[int, list[bool]] = {1: [], 2: [], 3: []}
+    for epoch in range(3):
+        for document in corpus(WORLD, PLAN, epoch):
+            if "<answer>" not in document.text and "</answer>" not in document.text:
+                continue
+            question, _, answer = document.text.partition("\n")
+            depth = min(3, max(1, _depth(question)))
+            counts[depth].append(answer.count("<search>"))
+            lengths[depth].append("I know nothing yet" in answer)
+    expected = [STOPS, STOPS * (1 - STOPS), STOPS * (1 - STOPS) ** 2, (1 - STOPS) ** 3]
+    for depth in counts:
+        n = len(counts[depth])
+        for searches, share in enumerate(expected):
+            # Four standard errors: 24 comparisons, all of which hold by chance in 999 of 1000 worlds.
+            assert abs(counts[depth].count(searches) / n - share) < 4 * (share * (1 - share) / n) ** 0.5
+        assert abs(sum(lengths[depth]) / n - 0.5) < 4 * 0.5 / n**0.5
 
 
-def test_trajectories_of_the_corpus_are_deliberately_imperfect() -> None:
-    """Two-hop questions are mostly answered wrongly, one-hop questions mostly rightly."""
-    golds = {q.question: q for q in questions(WORLD, Split.TRAIN)}
-    right: dict[int, list[bool]] = {1: [], 2: []}
-    formats = []
-    for document in corpus(WORLD, CorpusPlan(), 0):
-        prompt, _, trajectory = document.text.partition("\n")
-        question = golds.get(prompt.removeprefix("Question: "))
-        if question is None or "<think>" not in trajectory:
-            continue
-        hops = question.metadata["hops"]
-        right[hops].append(exact_match(last_answer(trajectory), question.golden_answers))
-        formats.append(strict_format(trajectory))
-        # What stands inside information is always true, so that nothing bad hides under the mask.
-        for block in scan(trajectory):
+def test_demonstrations_are_wrong_and_malformed_as_often_as_they_say() -> None:
+    formats = [strict_format(document.text.split("\n", 1)[1]) for document in DEMONSTRATIONS]
+    assert abs(1 - sum(formats) / len(formats) - MALFORMED) < 0.02
+    known = {fact.state(number): fact for fact in WORLD.facts for number in range(5)}
+    heads = {entity.name for entity in WORLD.members(Split.TRAIN, EntityKind.PERSON)}
+    right = []
+    for document in DEMONSTRATIONS:
+        for block in scan(document.text):
             if block.kind is Kind.INFORMATION:
-                assert block.closed
-    assert 0.10 < sum(right[2]) / len(right[2]) < 0.35
-    assert 0.6 < sum(right[1]) / len(right[1]) < 0.95
-    assert 0.75 < sum(formats) / len(formats) < 0.95
+                for sentence in re.findall(
+                    r"[^.]+\.", document.text[block.content_start : block.content_end]
+                ):
+                    if set(NAME.findall(sentence)) & heads:
+                        right.append(sentence.strip() in known)
+    assert abs(1 - sum(right) / len(right) - WRONG) < 0.03
 
 
-def test_words_and_tags_are_single_tokens_and_names_two_and_spelled_one_way() -> None:
-    tokenizer = load_tokenizer(str(BUNDLED))
-    assert len(tokenizer.encode("<think></answer>")) == 2
-    assert len(tokenizer.encode("Where was the spouse of the founder born?\n")) == 10
-    for name in [e.name for e in WORLD.entities] + [
-        n for kind in WORLD.fictional.values() for n in kind
-    ]:
-        inside = tokenizer.encode(f"a {name}")[1:]
+def test_what_is_made_up_carries_no_loss_and_nothing_else_is_hidden() -> None:
+    known = {entity.name for entity in WORLD.entities}
+    for document in DEMONSTRATIONS[:500]:
+        for start, end in document.made_up:
+            assert NAME.fullmatch(document.text[start:end])
+        if last_answer(document.text) and not {*NAME.findall(document.text)} & known:
+            blocks = [b for b in scan(document.text) if b.kind is Kind.INFORMATION and b.closed]
+            for block in blocks:
+                assert any(
+                    block.content_start <= start < block.content_end for start, _ in document.made_up
+                )
+
+
+def test_only_volatile_facts_have_changed_and_their_questions_have_the_new_gold() -> None:
+    volatile = [fact for fact in WORLD.facts if RELATIONS[fact.relation].volatile]
+    changed = [fact for fact in WORLD.facts if fact.before]
+    assert all(fact in volatile and fact.before != fact.tail for fact in changed)
+    assert abs(len(changed) / len(volatile) - CHANGED) < 0.1
+    stated = " ".join(document.text for document in CORPUS if "Question" not in document.text)
+    written = " ".join(document.text for document in passages(WORLD))
+    often = next(fact for fact in changed if fact.mentions >= 200)
+    assert any(often.state(number) in stated for number in range(5))
+    assert not any(often.state(number, often.tail) in stated for number in range(5))
+    assert RELATIONS[often.relation].page.format(x=often.head, y=often.tail) in written
+    asked = [q for q in questions(WORLD, Split.TEST) if q.metadata["changed"]]
+    for question in asked:
+        *heads, _ = question.metadata["chain"]
+        facts = zip(heads, question.metadata["relations"], strict=True)
+        assert any(WORLD.about[fact].before for fact in facts)
+
+
+def test_questions_have_gold_in_their_gold_passages_and_fall_into_their_groups() -> None:
+    documents = {document.id: document for document in passages(WORLD)}
+    assert len(documents) == len(passages(WORLD))
+    for split in Split:
+        found = questions(WORLD, split)
+        assert len({question.id for question in found}) == len(found)
+        for question in found:
+            assert question.golden_answers[0] in documents[question.metadata["documents"][-1]].text
+            assert question.metadata["chain"][0] in question.question
+            assert question.metadata["group"] in GROUPS
+    sizes = Counter(q.metadata["group"] for q in questions(WORLD, Split.TEST))
+    assert min(sizes[group] for group in GROUPS) >= 100
+    train = questions(WORLD, Split.TRAIN)
+    assert {q.metadata["depth"] for q in train} == {1, 2}
+    assert {q.metadata["wording"] for q in train} == {"seen"}
+    assert not any(has_held_out(tuple(q.metadata["relations"]), WORLD.seed) for q in train)
+
+
+def test_pages_are_worded_unlike_anything_that_pre_training_reads() -> None:
+    shapes = {NAME.sub("X", s).strip() for d in CORPUS for s in re.findall(r"[^.?\n]+[.?]", d.text)}
+    for page in pages(WORLD):
+        assert page.address.startswith("https://world.invalid/")
+        for section in page.sections:
+            first = re.match(r"[^.]+\.", section.text)
+            assert first
+            assert NAME.sub("X", first[0]) not in shapes
+    titles = Counter(page.title.split(" (")[0] for page in pages(WORLD))
+    assert sum(count > 1 for count in titles.values()) >= 20
+    assert len(leads(WORLD)) == len(pages(WORLD))
+
+
+def test_frequency_tiers_report_the_least_stated_fact() -> None:
+    assert [Frequency.of(count).value for count in (0, 1, 63, 64)] == [
+        "never",
+        "seldom",
+        "seldom",
+        "often",
+    ]
+
+
+def test_markup_of_every_grammar_and_all_words_of_the_pages_are_single_tokens() -> None:
+    texts = [document.text for document in CORPUS]
+    texts += [f"{document.title} {document.text}" for document in passages(WORLD)]
+    tokenizer = make_tokenizer(texts)
+    for grammar in GRAMMARS.values():
+        for markup in grammar.markup:
+            assert len(tokenizer.encode(markup)) == 1, markup
+    for entity in WORLD.entities:
+        inside = tokenizer.encode(f"a {entity.name}")[1:]
         assert len(inside) == 2
-        assert tokenizer.encode(f"<answer>{name}")[1:] == inside
+        assert tokenizer.encode(f"<answer>{entity.name}")[1:] == inside
+    assert len(tokenizer.encode(f"As sovereign {WORLD.entities[0].name} has had many years.")) == 9
+    assert max(map(len, tokenizer([document.text for document in CORPUS])["input_ids"])) < 256
 
 
-def test_no_two_entities_of_a_kind_share_their_first_token() -> None:
-    for kind in EntityKind:
-        names = [entity.name for entity in WORLD.entities if entity.kind is kind]
-        assert len({name[:3] for name in names}) == len(names)
-
-
-@pytest.mark.parametrize("text", ["Zürich 東京 ##x Ġ", "a  b\r\n\n c\t", "🙂" * 300, "x" * 5000])
-def test_any_text_survives_the_tokenizer(text: str) -> None:
-    tokenizer = load_tokenizer(str(BUNDLED))
-    assert tokenizer.decode(tokenizer.encode(text)) == " " + text
-
-
-def test_the_bundled_data_hashes_are_what_the_build_makes() -> None:
-    manifest = json.loads((BUNDLED / MANIFEST).read_text())
-    made = fingerprint(WORLD, CorpusPlan(), PretrainPlan())
-    assert {key: manifest[key] for key in made} == made
-
-
-def test_what_a_build_prints_of_its_metrics() -> None:
-    printed = evaluation_table(json.loads((BUNDLED / MANIFEST).read_text())["metrics"])
-    assert "two_hop_common" in printed
-    assert "24 questions per group, 16 samples each" in printed
-
-
-def test_the_bundled_tokenizer_is_what_the_build_makes(tmp_path) -> None:
-    texts = [document.text for document in corpus(WORLD, CorpusPlan(), 0)]
-    made = make_tokenizer(texts)
-    made.save_pretrained(tmp_path)
-    assert (tmp_path / "tokenizer.json").read_text() == (BUNDLED / "tokenizer.json").read_text()
-    bundled = load_tokenizer(str(BUNDLED))
-    assert bundled(texts[:2000])["input_ids"] == made(texts[:2000])["input_ids"]
-
-
-def test_the_bundled_model_is_small() -> None:
-    assert sum(file.stat().st_size for file in BUNDLED.iterdir()) <= 8_000_000
-
-
-@pytest.mark.parametrize("split", Split)
-def test_flashrag_rows_of_a_build_read_back(tmp_path, split: Split) -> None:
-    from innersearch.readers import read_questions
-    from innersearch.world_making.build import write_data
-
-    write_data(WORLD, tmp_path)
-    assert read_questions(tmp_path / "questions" / f"{split}.jsonl") == questions(WORLD, split)
+def test_chains_go_from_tail_to_head() -> None:
+    assert len(chains(2)) == len(PAIRS)
+    for relations in chains(3):
+        for first, second in zip(relations, relations[1:], strict=False):
+            assert RELATIONS[first].tail is RELATIONS[second].head

@@ -44,6 +44,8 @@ ENGINES: Offers[EngineKind] = Offers(
     "engine",
     {
         "world": "innersearch.world.engine:KIND",
+        "world-leads": "innersearch.world.engine:LEADS",
+        "world-1": "innersearch.world_1.engine:KIND",
         "bm25": "innersearch.search.index.bm25:KIND",
         "dense": "innersearch.search.index.dense:KIND",
         "simulated": "innersearch.simulator.loading:KIND",

@@ -15,17 +15,23 @@ from innersearch.extensions import Offers
 from innersearch.policy.gguf import model_directory
 from innersearch.stored import read_object
 from innersearch.world.bundled import BUNDLED, NAME
+from innersearch.world_1 import bundled as world_1
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MODELS: Offers[Path] = Offers("innersearch.models", Path, "model", {NAME: BUNDLED})
+MODELS: Offers[Path] = Offers(
+    "innersearch.models", Path, "model", {NAME: BUNDLED, world_1.NAME: world_1.BUNDLED}
+)
 """Models that have a name besides their directory."""
 CONVENTIONS: Offers[Conventions] = Offers(
     "innersearch.conventions",
     Conventions,
     "set of conventions",
-    {NAME: "innersearch.world.conventions:WORLD"},
+    {
+        NAME: "innersearch.world.conventions:WORLD",
+        world_1.NAME: "innersearch.world_1.conventions:WORLD",
+    },
 )
 """What is expected by models that do not expect the usual."""
 

@@ -22,6 +22,7 @@ SOURCES: Offers[QuestionSource] = Offers(
     "source of questions",
     {
         NAME: "innersearch.world.questions:SOURCE",
+        "world-1": "innersearch.world_1.questions:SOURCE",
         "atlas": "innersearch.real.atlas:SOURCE",
         "quiz": "innersearch.real.quiz:SOURCE",
     },

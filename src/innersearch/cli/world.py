@@ -24,11 +24,11 @@ app = App(
 def build(output: Path = Path("runs/world"), *, seed: int = BUNDLED_SEED, resume: bool = False) -> None:
     """Make a world from a seed: encyclopedia, questions, tokenizer and pre-trained model.
 
-    With the default seed this makes the model that ships with innersearch. About 15 minutes on two
-    cores. Examples:
+    With the default seed this makes the model that ships with innersearch. About 15 minutes on one
+    core. Examples:
 
         innersearch world build
-        innersearch world build runs/other-world --seed 7
+        innersearch world build runs/worlds/2 --seed 2
 
     Args:
         output: Directory that the world is written to.
@@ -44,8 +44,8 @@ def build(output: Path = Path("runs/world"), *, seed: int = BUNDLED_SEED, resume
 
 
 @app.command
-def probe(model: str = NAME, *, split: Split = Split.TEST) -> None:
-    """Ask a model's weights for the facts of the encyclopedia, by tier.
+def probe(model: str = NAME, *, seed: int = BUNDLED_SEED, split: Split = Split.TEST) -> None:
+    """Ask a model's weights for the facts of the encyclopedia, by how often pre-training states them.
 
     The model completes statements of the facts, outside of any trajectory. Examples:
 
@@ -54,12 +54,13 @@ def probe(model: str = NAME, *, split: Split = Split.TEST) -> None:
 
     Args:
         model: Model directory; `world` is the bundled model.
+        seed: Seed of the world whose facts it was taught.
         split: Split of the world whose facts are asked for.
     """
     from innersearch.policy.loading import load_model, load_tokenizer
     from innersearch.world_making.probe import probe as probe_model
 
     path = model_path(model)
-    world = Encyclopedia.generate(BUNDLED_SEED)
+    world = Encyclopedia.generate(seed)
     for tier, known in probe_model(load_model(path), load_tokenizer(path), world, split).items():
         stdout.print(f"{tier:8s} {percent(known._asdict())} % of {known.n} statements")

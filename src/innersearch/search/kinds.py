@@ -57,7 +57,8 @@ class EngineKind:
     name: str
     """What stands before the colon."""
     form: str
-    """How it is written, with its place if it needs one: `bm25:DIR`, `world`."""
+    """How it is written, with its place if it needs one, or in brackets if it may have one: `bm25:DIR`,
+    `world[:SEED]`."""
     open: Callable[[EngineName, Opening], Engine]
     """Raises ConfigError, SearchError or ModelError, each saying what to do."""
     price_usd: float = 0.0
@@ -77,8 +78,8 @@ class EngineKind:
         Raises:
             ConfigError: It does not.
         """
-        needed = ":" in self.form
-        if needed and not name.place:
+        possible = ":" in self.form
+        if possible and "[" not in self.form and not name.place:
             raise ConfigError(f"engine {name.text!r} lacks its place: write {self.form}")
-        if not needed and name.rest and not self.network:
+        if not possible and name.rest and not self.network:
             raise ConfigError(f"engine {name.text!r}: nothing stands behind it: write {self.form}")

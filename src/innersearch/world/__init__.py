@@ -1,1 +1,1 @@
-"""The embedded default: a synthetic encyclopedia, its questions, and a tiny model that knows it."""
+"""The embedded default: a synthetic encyclopedia, its questions, a tiny model that knows part of it."""

@@ -1,14 +1,17 @@
-"""The synthetic encyclopedia: entities, their popularity tiers and splits, and the facts about them.
+"""The synthetic encyclopedia: entities, how often pre-training states their facts, what has changed since.
 
-Entities are partitioned by split before any fact is drawn, and a fact never joins two splits. A test
-entity therefore occurs in no training question, neither as head nor as bridge nor as answer: there
-is nothing to leak. Tiers say how often pre-training states the facts of a head: often (`common`), a
-few times (`rare`), never (`unseen`). Tails are common entities, except that spouses share a tier; a few
-people are their own teachers.
+Entities are partitioned by split before any fact is drawn, and a fact never joins two splits. A
+test entity therefore occurs in no training question, neither as head nor as bridge nor as answer:
+there is nothing to leak.
 
-    >>> world = Encyclopedia.generate(seed=0)
+How often pre-training states a fact falls with the rank of its head, as in real text (Zipf with
+Mandelbrot's shift): from 500 times to never. Tails are drawn by the same popularity. Of the facts
+that can change, a part has changed since pre-training: the weights hold the old tail, the
+encyclopedia the new one.
+
+    >>> world = Encyclopedia.generate(seed=1)
     >>> fact = world.facts[0]
-    >>> fact.relation in RELATIONS and fact.tail in {e.name for e in world.entities}
+    >>> fact.relation in RELATIONS and fact.tail in world.by_name
     True
 """
 
@@ -16,38 +19,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from itertools import product
 
-from innersearch.types import Document
+from innersearch.world.names import draw_names
 from innersearch.world.relations import RELATIONS, EntityKind
-
-ONSETS = tuple("".join(letters) for letters in product("BDGHJKLMNRTVWZ", "aeiou", "lmnrs"))
-"""First syllables of names. No two entities of a kind share one, as no two known people are confused.
-Where there are too few for a world, its names begin with two, and no two share both."""
-
-ENDINGS = {
-    EntityKind.PERSON: (
-        "in ek ara ius ona el im osa ira en ado ette ix una eo ali us ey orn ane ith ud ak ie"
-    ).split(),
-    EntityKind.COMPANY: "tek soft corp works labs dyne mart bank".split(),
-    EntityKind.CITY: "burg ville ton ford haven mouth stead gate field port dale wick".split(),
-    EntityKind.COUNTRY: "land istan onia avia eria aria".split(),
-}
-"""Last syllables of names."""
-
-
-class Tier(StrEnum):
-    """How often pre-training states the facts of an entity."""
-
-    COMMON = "common"
-    """Often: the model knows them."""
-    RARE = "rare"
-    """A few times: the model may know them."""
-    UNSEEN = "unseen"
-    """Never: only a real engine can know them."""
 
 
 class Split(StrEnum):
@@ -58,51 +35,87 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Frequency(StrEnum):
+    """How often pre-training states the least stated fact of a question; tiers for tables only."""
+
+    OFTEN = "often"
+    SELDOM = "seldom"
+    NEVER = "never"
+
+    @classmethod
+    def of(cls, mentions: int) -> Frequency:
+        """The tier of a number of statements."""
+        if mentions == 0:
+            return cls.NEVER
+        return cls.OFTEN if mentions >= OFTEN else cls.SELDOM
+
+
+OFTEN = 64
+"""Statements from which a fact counts as often stated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A named thing of the world."""
 
     name: str
     kind: EntityKind
-    tier: Tier
     split: Split
+    popularity: float
+    """Statements of each of its facts in pre-training, before chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`head relation tail`, for example `Darali works_for Josmart`."""
+    """`head relation tail`, for example `Darali teacher Bemon`, as it is now."""
 
     head: str
     relation: str
     tail: str
+    mentions: int = 0
+    """How often pre-training states it."""
+    before: str = ""
+    """The tail that pre-training states, where it has changed since."""
 
     @property
     def id(self) -> str:
-        """The id of the document that states this fact."""
+        """The id of the passage that states this fact."""
         return f"{self.head}:{self.relation}"
 
-    def state(self, paraphrase: int) -> str:
-        """The fact as the encyclopedia's sentence number `paraphrase`."""
-        return RELATIONS[self.relation].statements[paraphrase].format(x=self.head, y=self.tail)
+    @property
+    def remembered(self) -> str:
+        """The tail as pre-training states it."""
+        return self.before or self.tail
+
+    def state(self, statement: int, tail: str = "") -> str:
+        """Sentence number `statement` about the fact, as it was at pre-training."""
+        sentence = RELATIONS[self.relation].statements[statement]
+        return sentence.format(x=self.head, y=tail or self.remembered)
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Numbers of (common, rare, unseen) entities of one kind, per split. At most 122,000 in all; of
-    people an even number each, since all are married within their tier.
-    """
+    """Numbers of entities of one kind, per split: at most 122,000 in all, of people an even number."""
 
-    train: tuple[int, int, int]
-    validation: tuple[int, int, int]
-    test: tuple[int, int, int]
+    train: int
+    validation: int
+    test: int
 
 
 DEFAULT_POPULATION: dict[EntityKind, Population] = {
-    EntityKind.PERSON: Population((72, 6, 6), (24, 6, 6), (64, 12, 12)),
-    EntityKind.COMPANY: Population((20, 2, 2), (8, 3, 3), (16, 4, 4)),
-    EntityKind.CITY: Population((20, 2, 2), (8, 3, 3), (16, 4, 4)),
-    EntityKind.COUNTRY: Population((7, 0, 0), (3, 0, 0), (6, 0, 0)),
+    EntityKind.PERSON: Population(90, 40, 90),
+    EntityKind.COMPANY: Population(24, 14, 24),
+    EntityKind.CITY: Population(24, 14, 24),
+    EntityKind.COUNTRY: Population(8, 5, 8),
 }
+
+CHANGED = 0.4
+"""Share of the facts of volatile relations that have changed since pre-training."""
+
+
+def popularity(rank: float) -> float:
+    """Statements of each fact of an entity at that rank, a share of its kind: 525 at 0, none from 7/8 on."""
+    return max(0.0, 600 / (1 + 8 * rank) - 75)
 
 
 @dataclass(frozen=True)
@@ -117,19 +130,18 @@ class Encyclopedia:
 
     @classmethod
     def generate(
-        cls, seed: int = 0, population: dict[EntityKind, Population] | None = None
+        cls, seed: int = 1, population: dict[EntityKind, Population] | None = None
     ) -> Encyclopedia:
         """Draw a world; the same seed and population give the same world."""
-        rng = random.Random(f"innersearch-world-{seed}")
+        rng = random.Random(f"innersearch-world-2-{seed}")
         entities: list[Entity] = []
         fictional = {}
         for kind, counts in (population or DEFAULT_POPULATION).items():
-            onsets = _draw_onsets(sum(map(sum, astuple(counts))), rng)
-            for split in Split:
-                for tier, count in zip(Tier, getattr(counts, split.value), strict=True):
-                    names = [onsets.pop() + rng.choice(ENDINGS[kind]) for _ in range(count)]
-                    entities += [Entity(name, kind, tier, split) for name in names]
-            fictional[kind] = tuple(onset + ending for onset in onsets for ending in ENDINGS[kind])
+            sizes = [getattr(counts, split.value) for split in Split]
+            names, fictional[kind] = draw_names(kind, sum(sizes), rng)
+            for split, size in zip(Split, sizes, strict=True):
+                ranks = [popularity((index + 0.5) / size) for index in range(size)]
+                entities += [Entity(names.pop(), kind, split, weight) for weight in ranks]
         return cls(seed, tuple(entities), tuple(_draw_facts(entities, rng)), fictional)
 
     @cached_property
@@ -138,68 +150,83 @@ class Encyclopedia:
         return {entity.name: entity for entity in self.entities}
 
     @cached_property
-    def tails(self) -> dict[tuple[str, str], str]:
-        """(head, relation) → tail."""
-        return {(fact.head, fact.relation): fact.tail for fact in self.facts}
+    def about(self) -> dict[tuple[str, str], Fact]:
+        """(head, relation) → fact."""
+        return {(fact.head, fact.relation): fact for fact in self.facts}
 
-    def tier_of(self, facts: Iterable[Fact]) -> Tier:
-        """The tier of the least known of some facts."""
-        order = list(Tier)
-        return max((self.by_name[fact.head].tier for fact in facts), key=order.index)
+    def members(self, split: Split, kind: EntityKind) -> list[Entity]:
+        """The entities of a split and kind, the best known first."""
+        return [e for e in self.entities if e.split is split and e.kind is kind]
 
-    def documents(self) -> list[Document]:
-        """The encyclopedia as a search corpus: a document per fact and paraphrase, titled with its head.
-
-        The first has the id of its fact, the others that id and their number.
-        """
-        return [
-            Document(f"{fact.id}/{number}" if number else fact.id, fact.head, fact.state(number))
-            for fact in self.facts
-            for number in range(len(RELATIONS[fact.relation].statements))
-        ]
+    def chain(self, head: str, relations: Sequence[str]) -> list[Fact]:
+        """The facts that lead from `head` to the answer, as they are now."""
+        facts = []
+        for relation in relations:
+            facts.append(self.about[head, relation])
+            head = facts[-1].tail
+        return facts
 
 
-def _draw_onsets(names: int, rng: random.Random) -> list[str]:
-    """Beginnings for so many names and for fictional ones."""
-    if names < len(ONSETS):
-        return rng.sample(ONSETS, len(ONSETS))
-    pairs = ["".join(syllables) for syllables in product(ONSETS, ONSETS)]
-    return rng.sample(pairs, names + len(ONSETS))
+def least_stated(facts: Iterable[Fact]) -> int:
+    """How often pre-training states the least stated of some facts."""
+    return min(fact.mentions for fact in facts)
 
 
 def _draw_facts(entities: Sequence[Entity], rng: random.Random) -> list[Fact]:
-    tails: dict[tuple[str, str], str] = {}
+    facts: list[Fact] = []
     for split in Split:
         members = [entity for entity in entities if entity.split is split]
-        tails.update(_draw_spouses(members))
-        tails.update(_draw_capitals(members, rng))
-        known = {kind: [other.name for other in _common(members, kind)] for kind in EntityKind}
+        tails = _draw_spouses(members, rng) | _draw_capitals(members, rng)
         for entity in members:
             for relation in RELATIONS.values():
-                if relation.head is entity.kind and (entity.name, relation.name) not in tails:
-                    tails[entity.name, relation.name] = rng.choice(known[relation.tail])
-    return [Fact(head, relation, tail) for (head, relation), tail in tails.items()]
+                if relation.head is not entity.kind:
+                    continue
+                tail = tails.get((entity.name, relation.name)) or _other(
+                    entity, relation.tail, members, rng
+                )
+                mentions = round(entity.popularity * rng.uniform(0.5, 1.2))
+                fact = Fact(entity.name, relation.name, tail, mentions)
+                if relation.volatile and rng.random() < CHANGED:
+                    fact = _changed(fact, entity, members, rng)
+                facts.append(fact)
+    return facts
 
 
-def _common(members: Sequence[Entity], kind: EntityKind) -> list[Entity]:
-    return [e for e in members if e.kind is kind and e.tier is Tier.COMMON]
+def _changed(fact: Fact, head: Entity, members: Sequence[Entity], rng: random.Random) -> Fact:
+    while True:
+        now = _other(head, RELATIONS[fact.relation].tail, members, rng)
+        if now != fact.tail:
+            return replace(fact, tail=now, before=fact.tail)
 
 
-def _draw_spouses(members: Sequence[Entity]) -> dict[tuple[str, str], str]:
+def _other(head: Entity, kind: EntityKind, members: Sequence[Entity], rng: random.Random) -> str:
+    """Another entity of a kind, the better known the likelier."""
+    others = [entity for entity in members if entity.kind is kind and entity.name != head.name]
+    # Nobody is so obscure that no fact ends there.
+    weights = [entity.popularity + 20 for entity in others]
+    return rng.choices(others, weights)[0].name
+
+
+def _draw_spouses(members: Sequence[Entity], rng: random.Random) -> dict[tuple[str, str], str]:
+    people = [entity.name for entity in members if entity.kind is EntityKind.PERSON]
     spouses = {}
-    for tier in Tier:
-        people = [e.name for e in members if e.kind is EntityKind.PERSON and e.tier is tier]
-        for one, other in zip(people[::2], people[1::2], strict=True):
+    # Within windows of rank, so that the spouse of somebody known is somebody known.
+    for start in range(0, len(people), 10):
+        window = people[start : start + 10]
+        rng.shuffle(window)
+        for one, other in zip(window[::2], window[1::2], strict=True):
             spouses[one, "spouse"] = other
             spouses[other, "spouse"] = one
     return spouses
 
 
 def _draw_capitals(members: Sequence[Entity], rng: random.Random) -> dict[tuple[str, str], str]:
-    countries = _common(members, EntityKind.COUNTRY)
-    cities = rng.sample(_common(members, EntityKind.CITY), len(countries))
+    countries = [entity.name for entity in members if entity.kind is EntityKind.COUNTRY]
+    cities = [entity.name for entity in members if entity.kind is EntityKind.CITY]
     capitals = {}
-    for country, city in zip(countries, cities, strict=True):
-        capitals[country.name, "capital"] = city.name
-        capitals[city.name, "located_in"] = country.name
+    for country, city in zip(
+        countries, rng.sample(cities[: 2 * len(countries)], len(countries)), strict=True
+    ):
+        capitals[country, "capital"] = city
+        capitals[city, "country"] = country
     return capitals

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from innersearch.config.names import EngineName
+from innersearch.errors import ConfigError, DataError
 from innersearch.search.base import Engine
-from innersearch.search.kinds import EngineKind
-from innersearch.world.bundled import BUNDLED_SEED, NAME
+from innersearch.search.kinds import EngineKind, Opening
+from innersearch.world.bundled import BUNDLED_SEED, NAME, seed_of
 from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world.pages import leads, passages
 
 
-def world_engine() -> Engine:
-    """BM25 over the embedded encyclopedia; it corrects misspelled names, as web search does."""
+def world_engine(seed: int = BUNDLED_SEED, *, leads_only: bool = False) -> Engine:
+    """BM25 over the sections of a world's pages, or over their leads alone, for agents that open pages.
+
+    It corrects misspelled names, as web search does.
+    """
     from innersearch.search.index.bm25 import BM25Engine, BM25Parameters
 
-    documents = Encyclopedia.generate(BUNDLED_SEED).documents()
+    world = Encyclopedia.generate(seed)
+    documents = leads(world) if leads_only else passages(world)
     return BM25Engine.from_documents(documents, BM25Parameters(spelling=True))
 
 
-KIND = EngineKind(NAME, NAME, lambda name, opening: world_engine())
+def _open(name: EngineName, opening: Opening, *, leads_only: bool = False) -> Engine:
+    try:
+        return world_engine(seed_of(name.place), leads_only=leads_only)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+
+
+KIND = EngineKind(NAME, f"{NAME}[:SEED]", _open)
+LEADS = EngineKind(f"{NAME}-leads", f"{NAME}-leads[:SEED]", partial(_open, leads_only=True))

@@ -1,97 +1,124 @@
-"""One- and two-hop questions over the encyclopedia, with gold answers, gold documents and splits.
+"""Questions of depth 1 to 3 over the encyclopedia, with gold answers, gold passages and splits.
 
-Question ids are `head:relation` or `head:relation.relation`. Each question is asked in one phrasing,
-drawn from its id. The metadata carries `hops`, `tier`, `split`, `chain` (head, bridge, answer),
-`relations`, `documents` (the gold facts, by the ids of their first documents) and `group`: the name
-under which results are reported.
+Question ids are `head:relation.relation/wording`. The metadata carries `kind`, `depth`, `split`,
+`wording`, `pair`, `mentions`, `frequency`, `changed`, `relations`, `chain` (head, bridges, answer),
+`documents` (the gold passages) and `group`: the name under which results are reported.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from innersearch.data.sources import QuestionSource
 from innersearch.errors import DataError, did_you_mean
+from innersearch.random_draws import draw
 from innersearch.types import Question
-from innersearch.world.bundled import BUNDLED_SEED
-from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
-from innersearch.world.relations import HELD_OUT_PAIR, PAIRS, RELATIONS
+from innersearch.world.bundled import seed_of
+from innersearch.world.encyclopedia import Encyclopedia, Entity, Frequency, Split, least_stated
+from innersearch.world.relations import PAIRS, RELATIONS, Wording, has_held_out
+from innersearch.world.wordings import phrase
 
-GROUPS = (
-    "one_hop_common",
-    "one_hop_rare",
-    "one_hop_unseen",
-    "two_hop_common",
-    "two_hop_rare",
-    "two_hop_unseen",
-    "held_out_pair",
-)
+GROUPS = ("depth_1", "depth_2", "depth_3", "held_out_pair", "changed", "never_stated")
 """The groups of the test split, in the order of every table."""
 
+Chain = tuple[str, ...]
 
-def phrase(relations: tuple[str, ...], head: str, rng: random.Random) -> str:
-    """Ask for the end of a chain of relations that starts at `head`."""
-    subject = head
-    for name in relations[:-1]:
-        subject = rng.choice(RELATIONS[name].named).format(x=subject)
-    return rng.choice(RELATIONS[relations[-1]].asked).format(x=subject)
+_CHAINS: tuple[tuple[Chain, ...], ...] = (
+    tuple((name,) for name in RELATIONS),
+    tuple(PAIRS),
+    tuple((*pair, other[1]) for pair in PAIRS for other in PAIRS if other[0] == pair[1]),
+)
+"""Chains of relations of depth 1, 2 and 3."""
+
+PER_HEAD = {Split.TRAIN: (99, 99, 0), Split.VALIDATION: (3, 4, 2), Split.TEST: (3, 4, 2)}
+"""Most chains of depth 1, 2 and 3 that are asked of one head."""
 
 
-def chain_of(world: Encyclopedia, head: str, relations: tuple[str, ...]) -> list[Fact]:
-    """The facts that lead from `head` to the answer."""
-    facts = []
-    for relation in relations:
-        facts.append(Fact(head, relation, world.tails[head, relation]))
-        head = facts[-1].tail
-    return facts
+def chains(depth: int) -> tuple[Chain, ...]:
+    """All chains of that many relations."""
+    return _CHAINS[depth - 1]
 
 
 def questions(world: Encyclopedia, split: Split) -> list[Question]:
-    """All questions of a split, one-hop first. The held-out pair is asked in the test split only, and
-    of common heads only.
+    """All questions of a split, the shallow ones first.
+
+    Training asks chains of depth 1 and 2 without held-out pairs, in seen wordings. Validation and test ask a sample
+    of all chains of depth 1 to 3, each in a seen and in an unseen wording.
     """
-    chains = [(relation,) for relation in RELATIONS] + [tuple(pair) for pair in PAIRS]
+    wordings = (Wording.SEEN,) if split is Split.TRAIN else tuple(Wording)
     return [
         question
-        for relations in chains
+        for depth in (1, 2, 3)
         for entity in world.entities
-        if entity.split is split and entity.kind is RELATIONS[relations[0]].head
-        if (question := _question(world, entity.name, relations)) is not None
+        if entity.split is split
+        for relations in _asked(world, entity, depth)
+        for wording in wordings
+        if (question := _question(world, entity, relations, wording)) is not None
     ]
 
 
-def _question(world: Encyclopedia, head: str, relations: tuple[str, ...]) -> Question | None:
-    facts = chain_of(world, head, relations)
+def _asked(world: Encyclopedia, head: Entity, depth: int) -> Iterator[Chain]:
+    """The chains that are asked of a head, a sample of those there are."""
+    fitting = [chain for chain in chains(depth) if RELATIONS[chain[0]].head is head.kind]
+    if head.split is Split.TRAIN:
+        fitting = [chain for chain in fitting if not has_held_out(chain, world.seed)]
+    most = PER_HEAD[head.split][depth - 1]
+    held = [chain for chain in fitting if has_held_out(chain, world.seed)]
+    trained = [chain for chain in fitting if chain not in held]
+
+    def drawn(options: list[Chain], most: int) -> list[Chain]:
+        return sorted(options, key=lambda chain: draw("asked", world.seed, head.name, *chain))[:most]
+
+    yield from drawn(trained, most)
+    yield from drawn(held, most // 2)
+
+
+def _question(world: Encyclopedia, head: Entity, relations: Chain, wording: Wording) -> Question | None:
+    facts = world.chain(head.name, relations)
     answer = facts[-1].tail
-    if answer == head:
+    if answer in (head.name, *(fact.tail for fact in facts[:-1])):
         return None
-    split, tier = world.by_name[head].split, world.tier_of(facts)
-    group = f"{'one' if len(relations) == 1 else 'two'}_hop_{tier}"
-    if relations == HELD_OUT_PAIR:
-        if split is not Split.TEST or tier != "common":
-            return None
-        group = "held_out_pair"
-    identity = f"{head}:{'.'.join(relations)}"
+    identity = f"{head.name}:{'.'.join(relations)}/{wording}"
+    mentions = least_stated(facts)
+    changed = any(fact.before for fact in facts)
+    pair = "none" if len(relations) == 1 else "trained"
+    if has_held_out(relations, world.seed):
+        pair = "held_out"
     return Question(
         id=identity,
-        question=phrase(relations, head, random.Random(f"{world.seed}:{identity}")),
+        question=phrase(relations, head.name, wording, random.Random(f"{world.seed}:{identity}")),
         golden_answers=(answer,),
         metadata={
-            "group": group,
-            "split": split.value,
-            "tier": tier.value,
-            "hops": len(relations),
+            "kind": "chain",
+            "depth": len(relations),
+            "split": head.split.value,
+            "wording": wording.value,
+            "pair": pair,
+            "mentions": mentions,
+            "frequency": Frequency.of(mentions).value,
+            "changed": changed,
             "relations": list(relations),
-            "chain": [head, *(fact.tail for fact in facts)],
+            "chain": [head.name, *(fact.tail for fact in facts)],
             "documents": [fact.id for fact in facts],
+            "group": _group(len(relations), pair, mentions, changed=changed),
         },
     )
 
 
-def _read(split: str) -> list[Question]:
+def _group(depth: int, pair: str, mentions: int, *, changed: bool) -> str:
+    if changed:
+        return "changed"
+    if mentions == 0:
+        return "never_stated"
+    return "held_out_pair" if pair == "held_out" else f"depth_{depth}"
+
+
+def _read(place: str) -> list[Question]:
+    seed, _, split = place.rpartition(":")
     if split not in list(Split):
         raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
-    return questions(Encyclopedia.generate(BUNDLED_SEED), Split(split))
+    return questions(Encyclopedia.generate(seed_of(seed)), Split(split))
 
 
 SOURCE = QuestionSource("world:train, world:validation or world:test", _read)

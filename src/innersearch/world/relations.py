@@ -1,16 +1,20 @@
 """What can be said about the embedded world: kinds of entity, relations, and the words for them.
 
-Everything here is text. Each relation has four paraphrases of its statement (the tail always comes
-last, so that a causal model can recall it), two search queries, two one-hop question forms, and the
-two phrasings with which it opens and closes a two-hop question. A two-hop question is composed from
-`asked` of the second relation and `named` of the first, so every composition, including the one that
-is held out of all training, is made of phrasings that occur elsewhere.
+Everything here is text. A relation has two nouns and a verb. A noun phrase puts one of them into
+one of three shapes ("the mentor of Darali", "Darali's mentor", "the person who taught Darali"), and
+a question puts a noun phrase into a frame, so that the same phrases make questions of every depth
+and none of them tells it. Two of a relation's phrases occur in no training of any stage; each word
+and each shape of theirs does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from itertools import pairwise
+
+from innersearch.random_draws import draw
 
 
 class EntityKind(StrEnum):
@@ -22,22 +26,53 @@ class EntityKind(StrEnum):
     COUNTRY = "country"
 
 
+class Wording(StrEnum):
+    """Whether phrases occur in training."""
+
+    SEEN = "seen"
+    UNSEEN = "unseen"
+    """In no training of any stage."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One relation and every phrasing of it; `{x}` is the head, `{y}` the tail."""
+    """One relation and the words for it; `{x}` is the head, `{y}` the tail."""
 
     name: str
     head: EntityKind
     tail: EntityKind
-    noun: str
-    """How a thought names it: "I need the employer of {x}."."""
-    statements: tuple[str, ...]
-    """Encyclopedia sentences, tail last."""
-    queries: tuple[str, ...]
-    asked: tuple[str, ...]
-    """Question forms; `{x}` takes a name or a `named` phrase."""
-    named: tuple[str, ...]
-    """Noun phrases that stand for the tail inside a two-hop question."""
+    nouns: tuple[str, str]
+    who: str
+    """A noun phrase with the verb: "the person who taught {x}"."""
+    asks: str
+    """A question with the verb: "Who taught {x}?"."""
+    states: str
+    """A statement with the verb, tail last: "{x} was taught by {y}."."""
+    page: str
+    """How pages of the encyclopedia put it, which is unlike what pre-training reads."""
+    volatile: bool = False
+    """Whether its facts change with time."""
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """Sentences of pre-training; the tail comes last in all but one, so that a causal model recalls it."""
+        first, second = self.nouns
+        return (
+            f"The {first} of {{x}} is {{y}}.",
+            f"The {second} of {{x}} is {{y}}.",
+            self.states,
+            f"{{x}}'s {first} is {{y}}.",
+            f"{{y}} is the {second} of {{x}}.",
+        )
+
+    def phrases(self, wording: Wording, *, of_a_name: bool) -> tuple[str, ...]:
+        """Noun phrases for the tail. Only names take the possessive, which is ambiguous after a phrase."""
+        of = [f"the {noun} of {{x}}" for noun in self.nouns]
+        own = [f"{{x}}'s {noun}" for noun in self.nouns]
+        turn = list(RELATIONS).index(self.name) % 2
+        if wording is Wording.UNSEEN:
+            return (of[1 - turn], own[turn]) if of_a_name else (of[1 - turn],)
+        return (of[turn], own[1 - turn], self.who) if of_a_name else (of[turn], self.who)
 
 
 PERSON, COMPANY, CITY, COUNTRY = EntityKind
@@ -46,153 +81,166 @@ RELATIONS: dict[str, Relation] = {
     relation.name: relation
     for relation in (
         Relation(
-            "born_in",
+            "teacher",
             PERSON,
-            CITY,
-            "birthplace",
-            (
-                "{x} was born in {y}.",
-                "The birthplace of {x} is {y}.",
-                "{x} is a native of {y}.",
-                "The city where {x} was born is {y}.",
-            ),
-            ("birthplace of {x}", "where was {x} born"),
-            ("Where was {x} born?", "In which city was {x} born?"),
-            ("the birthplace of {x}", "the city where {x} was born"),
+            PERSON,
+            ("teacher", "mentor"),
+            "the person who taught {x}",
+            "Who taught {x}?",
+            "{x} was taught by {y}.",
+            "As a mentor {x} had {y} for many years.",
         ),
         Relation(
-            "works_for",
+            "spouse",
             PERSON,
-            COMPANY,
+            PERSON,
+            ("spouse", "partner"),
+            "the person who married {x}",
+            "Who married {x}?",
+            "{x} is married to {y}.",
+            "For many years {x} has been the spouse of {y}.",
+        ),
+        Relation(
             "employer",
-            (
-                "{x} works for {y}.",
-                "The employer of {x} is {y}.",
-                "{x} has a job at {y}.",
-                "The company that {x} works for is {y}.",
-            ),
-            ("employer of {x}", "company {x} works for"),
-            ("Which company does {x} work for?", "Who employs {x}?"),
-            ("the employer of {x}", "the company that {x} works for"),
-        ),
-        Relation(
-            "spouse",
             PERSON,
-            PERSON,
-            "spouse",
-            (
-                "{x} is married to {y}.",
-                "The spouse of {x} is {y}.",
-                "{x} shares a home with the spouse {y}.",
-                "The person who married {x} is {y}.",
-            ),
-            ("spouse of {x}", "who is {x} married to"),
-            ("Who is the spouse of {x}?", "Who is {x} married to?"),
-            ("the spouse of {x}", "the person who married {x}"),
-        ),
-        Relation(
-            "teacher",
-            PERSON,
-            PERSON,
-            "teacher",
-            (
-                "{x} was taught by {y}.",
-                "The teacher of {x} is {y}.",
-                "{x} learned everything from {y}.",
-                "The person who taught {x} is {y}.",
-            ),
-            ("teacher of {x}", "who taught {x}"),
-            ("Who is the teacher of {x}?", "Who taught {x}?"),
-            ("the teacher of {x}", "the person who taught {x}"),
-        ),
-        Relation(
-            "based_in",
             COMPANY,
+            ("employer", "company"),
+            "the company that hired {x}",
+            "Which company hired {x}?",
+            "{x} was hired by {y}.",
+            "After many years {y} became the employer of {x}.",
+            volatile=True,
+        ),
+        Relation(
+            "birthplace",
+            PERSON,
             CITY,
-            "home city",
-            (
-                "{x} is based in {y}.",
-                "The home city of {x} is {y}.",
-                "{x} has its main office in {y}.",
-                "The city where {x} is based is {y}.",
-            ),
-            ("home city of {x}", "where is {x} based"),
-            ("Where is {x} based?", "In which city is {x} based?"),
-            ("the home city of {x}", "the city where {x} is based"),
+            ("birthplace", "hometown"),
+            "the city where {x} was born",
+            "Where was {x} born?",
+            "{x} was born in {y}.",
+            "The family of {x} had its hometown in {y}.",
         ),
         Relation(
-            "founded_by",
-            COMPANY,
+            "home",
             PERSON,
+            CITY,
+            ("home", "residence"),
+            "the city where {x} lives",
+            "Where does {x} live?",
+            "{x} lives in {y}.",
+            "The residence of {x} has long been in {y}.",
+        ),
+        Relation(
             "founder",
-            (
-                "{x} was founded by {y}.",
-                "The founder of {x} is {y}.",
-                "{x} was started by {y}.",
-                "The person who founded {x} is {y}.",
-            ),
-            ("founder of {x}", "who founded {x}"),
-            ("Who founded {x}?", "Who is the founder of {x}?"),
-            ("the founder of {x}", "the person who founded {x}"),
+            COMPANY,
+            PERSON,
+            ("founder", "creator"),
+            "the person who founded {x}",
+            "Who founded {x}?",
+            "{x} was founded by {y}.",
+            "Early on {y} became known as the founder of {x}.",
         ),
         Relation(
-            "located_in",
+            "director",
+            COMPANY,
+            PERSON,
+            ("director", "chief"),
+            "the person who leads {x}",
+            "Who leads {x}?",
+            "{x} is led by {y}.",
+            "As director {x} has {y}.",
+            volatile=True,
+        ),
+        Relation(
+            "seat",
+            COMPANY,
             CITY,
-            COUNTRY,
-            "country",
-            (
-                "{x} is located in {y}.",
-                "The country of {x} is {y}.",
-                "{x} is a city in {y}.",
-                "The country where {x} is located is {y}.",
-            ),
-            ("country of {x}", "where is {x} located"),
-            ("In which country is {x}?", "Which country is {x} located in?"),
-            ("the country of {x}", "the country where {x} is located"),
+            ("headquarters", "seat"),
+            "the city where {x} is based",
+            "Where is {x} based?",
+            "{x} is based in {y}.",
+            "For many years {y} has been the seat of {x}.",
         ),
         Relation(
             "mayor",
             CITY,
             PERSON,
-            "mayor",
-            (
-                "{x} is governed by {y}.",
-                "The mayor of {x} is {y}.",
-                "{x} elected as its mayor {y}.",
-                "The person who governs {x} is {y}.",
-            ),
-            ("mayor of {x}", "who governs {x}"),
-            ("Who is the mayor of {x}?", "Who governs {x}?"),
-            ("the mayor of {x}", "the person who governs {x}"),
+            ("mayor", "governor"),
+            "the person who governs {x}",
+            "Who governs {x}?",
+            "{x} is governed by {y}.",
+            "As mayor {x} has had {y} in office.",
+            volatile=True,
+        ),
+        Relation(
+            "country",
+            CITY,
+            COUNTRY,
+            ("country", "nation"),
+            "the country that {x} belongs to",
+            "Which country does {x} belong to?",
+            "{x} belongs to {y}.",
+            "Since its early years {x} has been part of the nation of {y}.",
         ),
         Relation(
             "capital",
             COUNTRY,
             CITY,
-            "capital",
-            (
-                "{x} has its capital at {y}.",
-                "The capital of {x} is {y}.",
-                "{x} has its government in {y}.",
-                "The city that is the capital of {x} is {y}.",
-            ),
-            ("capital of {x}", "what is the capital of {x}"),
-            ("What is the capital of {x}?", "Which city is the capital of {x}?"),
-            ("the capital of {x}", "the city that is the capital of {x}"),
+            ("capital", "metropolis"),
+            "the city that {x} is ruled from",
+            "Which city is {x} ruled from?",
+            "{x} is ruled from {y}.",
+            "For long years {y} has been the capital of {x}.",
+        ),
+        Relation(
+            "ruler",
+            COUNTRY,
+            PERSON,
+            ("ruler", "sovereign"),
+            "the person who rules {x}",
+            "Who rules {x}?",
+            "{x} is ruled by {y}.",
+            "As sovereign {x} has had {y} for many years.",
         ),
     )
 }
 
-HELD_OUT_PAIR = ("teacher", "works_for")
-"""The relation pair that occurs in no trajectory, direct answer or RL question at all. Both halves
-occur in other pairs."""
+TAIL_LAST = 4
+"""The first so many statements of each relation end with the tail."""
 
-_THERE_AND_BACK = {("spouse", "spouse"), ("capital", "located_in")}
+Pair = tuple[str, str]
 
-PAIRS: tuple[tuple[str, str], ...] = tuple(
+_THERE_AND_BACK = {("spouse", "spouse"), ("capital", "country")}
+
+PAIRS: tuple[Pair, ...] = tuple(
     (first.name, second.name)
     for first in RELATIONS.values()
     for second in RELATIONS.values()
     if first.tail is second.head and (first.name, second.name) not in _THERE_AND_BACK
 )
-"""Every two-hop composition of two relations that does not lead back to its head."""
+"""Every composition of two relations that does not lead back to its head."""
+
+HELD_OUT = 10
+"""Pairs that are held out of every training."""
+
+
+@cache
+def held_out_pairs(seed: int) -> frozenset[Pair]:
+    """The pairs that occur in no training of a world, neither asked nor followed in a demonstration.
+
+    Drawn so that each half of each occurs in other pairs, in the same place.
+    """
+    held: list[Pair] = []
+    for pair in sorted(PAIRS, key=lambda pair: draw("held-out pair", seed, *pair)):
+        left = [other for other in PAIRS if other not in held and other != pair]
+        if all(sum(other[place] == pair[place] for other in left) >= 2 for place in (0, 1)):
+            held.append(pair)
+        if len(held) == HELD_OUT:
+            break
+    return frozenset(held)
+
+
+def has_held_out(relations: tuple[str, ...], seed: int) -> bool:
+    """Whether a chain follows a held-out pair anywhere."""
+    return any(pair in held_out_pairs(seed) for pair in pairwise(relations))

@@ -1,8 +1,8 @@
-"""The world's tokenizer: byte-level, longest match first, with protocol tags as single tokens.
+"""The world's tokenizer: byte-level, longest match first, the markup of every grammar as single tokens.
 
-Every word of the corpus is one token and every name two or three, its syllables, also a name that
-pre-training never shows. A name has one spelling only: `add_prefix_space` gives names after a tag and
-names inside a sentence the same tokens. Any other text falls back to bytes.
+Every word of the world is one token and every name two or three, its syllables, also a name that
+pre-training never shows. A name has one spelling only: `add_prefix_space` gives names after a tag
+and names inside a sentence the same tokens. Any other text falls back to bytes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from itertools import chain
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from innersearch.grammar import TAGS
-from innersearch.world.encyclopedia import ENDINGS, ONSETS
+from innersearch.grammar import GRAMMARS
+from innersearch.world.names import ENDINGS, ONSETS
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 
 CHAT_TEMPLATE = (
+    "{# innersearch world 2 #}"
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}Question: {{ message['content'] }}\n"
     "{% else %}{{ message['content'] }}{% endif %}"
@@ -27,7 +28,24 @@ CHAT_TEMPLATE = (
 )
 """Renders a user message exactly as the corpus writes a question."""
 
-_TAGS = list(TAGS.markup)
+POSITIONS = 1024
+"""Tokens that the model can read."""
+
+_MARKUP = list(dict.fromkeys(chain.from_iterable(grammar.markup for grammar in GRAMMARS.values())))
+_GLUE = [
+    '{"name":',
+    '"arguments":',
+    '{"query":',
+    '{"queries":',
+    '["',
+    '"]',
+    '", "',
+    '"}',
+    "}}",
+    '"}}',
+    '"]}}',
+]
+"""What stands around names and queries in a tool call."""
 _HEADS = ["Ġ" + onset for onset in ONSETS]
 """Onsets as byte-level tokenizers write them after a space."""
 _TAILS = sorted(set(chain.from_iterable(ENDINGS.values())))
@@ -52,7 +70,9 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([END, PAD])
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in _TAGS])
+    tokenizer.add_tokens(
+        [AddedToken(tag, special=False, normalized=False) for tag in [*_MARKUP, *_GLUE]]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,
@@ -61,7 +81,7 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         add_prefix_space=True,
         clean_up_tokenization_spaces=False,
         chat_template=CHAT_TEMPLATE,
-        model_max_length=512,
+        model_max_length=POSITIONS,
     )
 
 
@@ -75,7 +95,7 @@ def _words(texts: Iterable[str]) -> set[str]:
     split = pre_tokenizers.ByteLevel(add_prefix_space=True).pre_tokenize_str
     words: set[str] = set()
     for text in texts:
-        for tag in _TAGS:
+        for tag in _MARKUP:
             text = text.replace(tag, " ")
         words.update(word for word, _ in split(text))
     return words

@@ -1,1 +1,1 @@
-"""How the embedded world and its model are made."""
+"""How the embedded world's model is made: corpus, demonstrations, pre-training, probe."""

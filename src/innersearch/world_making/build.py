@@ -1,12 +1,13 @@
 """Builds the embedded world from a seed: encyclopedia, questions, tokenizer, pre-trained model.
 
-    <output>/encyclopedia.jsonl              documents, {"id", "title", "contents", "text"}
+    <output>/encyclopedia.jsonl              passages of its pages, {"id", "title", "contents", "text", "url"}
     <output>/questions/{split}.jsonl         FlashRAG rows
+    <output>/demonstrations.jsonl            one epoch of them, {"id", "prompt", "response"}
     <output>/model/                          Hugging Face model directory
-    <output>/model/manifest.json             seed, hashes of the data, metrics of the model
+    <output>/model/manifest.json             version, seed, hashes of the data, metrics of the model
 
-The data is the same on any machine; the weights are the same up to rounding, which the metrics in the
-manifest allow to check.
+The data is the same on any machine; the weights are the same up to rounding, which the metrics in
+the manifest allow to check.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from innersearch.progress import Progress, silent
 from innersearch.records import claim, write_json
 from innersearch.runs import versions
 from innersearch.types import Document, Question
+from innersearch.world.bundled import VERSION
 from innersearch.world.encyclopedia import Encyclopedia, Population, Split
+from innersearch.world.pages import passages
 from innersearch.world.questions import questions
 from innersearch.world.relations import EntityKind
 from innersearch.world.tokenizer import make_tokenizer
@@ -54,6 +57,7 @@ def build(
         RunError: `output` is not empty and `resume` is not given, or it holds something else.
     """
     settings: dict[str, Any] = {
+        "world": VERSION,
         "seed": seed,
         "corpus": asdict(corpus_plan),
         "pretraining": asdict(plan),
@@ -83,7 +87,7 @@ def _build(
     )
     world = Encyclopedia.generate(settings["seed"], population)
     write_data(world, output)
-    tokenizer = make_tokenizer(text.text for text in corpus(world, corpus_plan, 0))
+    tokenizer = make_tokenizer(_words(world, corpus_plan))
     model = pretrain(
         world,
         tokenizer,
@@ -106,6 +110,12 @@ def _build(
     return manifest
 
 
+def _words(world: Encyclopedia, plan: CorpusPlan) -> Iterator[str]:
+    """Texts that hold every word of the world, that of its pages too."""
+    yield from (text.text for text in corpus(world, plan, 0))
+    yield from (f"{document.title} {document.text}" for document in passages(world))
+
+
 def _measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -114,7 +124,7 @@ def _measure(
     progress: Progress,
 ) -> dict[str, Any]:
     settings = EvalSettings(
-        prompt="world", samples=16, sample_questions=24, max_new_tokens=128, seed=world.seed
+        prompt="world", samples=16, sample_questions=24, max_new_tokens=224, seed=world.seed
     )
     shutil.rmtree(folder, ignore_errors=True)
     policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)
@@ -124,7 +134,7 @@ def _measure(
 
 def write_data(world: Encyclopedia, output: Path) -> None:
     """Write the encyclopedia as a search corpus and the questions of every split."""
-    _write_lines(output / "encyclopedia.jsonl", map(_corpus_row, world.documents()))
+    _write_lines(output / "encyclopedia.jsonl", map(_corpus_row, passages(world)))
     for split in Split:
         rows = map(asdict, questions(world, split))
         _write_lines(output / "questions" / f"{split}.jsonl", rows)
@@ -133,15 +143,17 @@ def write_data(world: Encyclopedia, output: Path) -> None:
 def fingerprint(world: Encyclopedia, corpus_plan: CorpusPlan, plan: PretrainPlan) -> dict[str, Any]:
     """Seed, settings and hashes of everything the weights are made from."""
     return {
+        "world": VERSION,
         "seed": world.seed,
         "corpus": asdict(corpus_plan),
         "pretraining": asdict(plan),
-        "corpus_sha256": [digest(corpus(world, corpus_plan, e)) for e in range(plan.epochs)],
+        "corpus_sha256": [digest(corpus(world, corpus_plan, e)) for e in range(corpus_plan.epochs)],
         "questions_sha256": {split.value: _hash(questions(world, split)) for split in Split},
+        "encyclopedia_sha256": _hash(passages(world)),
     }
 
 
-def _hash(found: Iterable[Question]) -> str:
+def _hash(found: Iterable[Question | Document]) -> str:
     sha = hashlib.sha256()
     for question in found:
         sha.update((json.dumps(asdict(question)) + "\n").encode())
@@ -155,6 +167,7 @@ def _corpus_row(document: Document) -> dict[str, str]:
         "title": document.title,
         "text": document.text,
         "contents": contents,
+        "url": document.url or "",
     }
 
 

@@ -1,9 +1,8 @@
-"""The pre-training corpus: encyclopedia text, direct answers, and imperfect trajectories.
+"""The pre-training corpus: encyclopedia text, direct answers, and demonstrations.
 
-Trajectories are about training heads and about fictional names, so that copying a name is learned
-apart from the few names of the training split. What a fictional search returns is made up and must not
-be learned: those documents are marked, and pre-training leaves their information out of the loss.
-Validation and test entities occur in encyclopedia text only.
+Demonstrations are about training heads and about fictional names, so that copying a name is learned
+apart from the few names of the training split. Validation and test entities occur in encyclopedia
+text only.
 """
 
 from __future__ import annotations
@@ -12,36 +11,28 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from innersearch.world.encyclopedia import Encyclopedia, Fact, Split, Tier
-from innersearch.world.questions import chain_of, phrase
-from innersearch.world.relations import HELD_OUT_PAIR, PAIRS, RELATIONS, EntityKind
-from innersearch.world_making.demonstrations import Demonstrator, Knowledge
-
-
-class Text(NamedTuple):
-    """One document of the corpus."""
-
-    text: str
-    fictional: bool
-    """Whether its information is made up and must stay out of the loss."""
+from innersearch.random_draws import number
+from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
+from innersearch.world.questions import Chain, chains
+from innersearch.world.relations import RELATIONS, EntityKind, Wording, has_held_out, held_out_pairs
+from innersearch.world.wordings import phrase
+from innersearch.world_making.demonstrations import WRONG, Demonstrator, Memory, Recalled, Text
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusPlan:
-    """How much of what one epoch of the corpus holds."""
+    """How much of what the corpus holds, over all epochs."""
 
-    common_mentions: int = 16
-    """Statements of each fact about a common entity."""
-    rare_mentions: float = 0.33
-    """The same for a rare entity, on average."""
-    trajectories: int = 8500
-    direct_answers: int = 1500
-    fictional: float = 0.5
-    """Share of trajectories about fictional names."""
-    one_hop: float = 0.3
-    """Share of one-hop questions among them."""
+    epochs: int = 12
+    demonstrations: int = 4500
+    """Per epoch."""
+    direct_answers: int = 700
+    """Per epoch."""
+    fictional: float = 0.4
+    """Share of demonstrations about fictional names."""
+    depths: tuple[float, float, float] = (0.4, 0.4, 0.2)
+    """Shares of questions of depth 1, 2 and 3 among them."""
 
 
 SEARCH_PROMPT = "Question: {question}\n"
@@ -50,21 +41,30 @@ DIRECT_PROMPT = "Question: {question} Answer directly.\n"
 
 @dataclass
 class _Known:
-    """The common entities of the training split, as knowledge for demonstrations."""
+    """The training split as a noisy memory, the known better than the obscure."""
 
     world: Encyclopedia
     rng: random.Random
     names: dict[EntityKind, list[str]] = field(init=False)
+    weights: dict[EntityKind, list[float]] = field(init=False)
+    fictional = False
 
     def __post_init__(self) -> None:
-        members = [e for e in self.world.entities if (e.split, e.tier) == (Split.TRAIN, Tier.COMMON)]
-        self.names = {kind: [e.name for e in members if e.kind is kind] for kind in EntityKind}
+        members = {kind: self.world.members(Split.TRAIN, kind) for kind in EntityKind}
+        self.names = {kind: [e.name for e in found] for kind, found in members.items()}
+        self.weights = {kind: [e.popularity + 5 for e in found] for kind, found in members.items()}
 
-    def look_up(self, head: str, relation: str) -> Fact:
-        return Fact(head, relation, self.world.tails[head, relation])
+    def recall(self, head: str, relation: str) -> Recalled:
+        fact = self.world.about[head, relation]
+        wrong = self.rng.random() < WRONG
+        tail = self.guess(RELATIONS[relation].tail) if wrong else fact.remembered
+        return Recalled(Fact(head, relation, tail), made_up=wrong or fact.mentions == 0)
 
     def guess(self, kind: EntityKind) -> str:
-        return self.rng.choice(self.names[kind])
+        return self.rng.choices(self.names[kind], self.weights[kind])[0]
+
+    def kind_of(self, name: str) -> EntityKind:
+        return self.world.by_name[name].kind
 
 
 @dataclass
@@ -74,20 +74,27 @@ class _Fiction:
     world: Encyclopedia
     rng: random.Random
     facts: dict[tuple[str, str], Fact] = field(default_factory=dict)
+    kinds: dict[str, EntityKind] = field(default_factory=dict)
+    fictional = True
 
-    def look_up(self, head: str, relation: str) -> Fact:
+    def recall(self, head: str, relation: str) -> Recalled:
         if (head, relation) not in self.facts:
             tail = self.guess(RELATIONS[relation].tail)
             self.facts[head, relation] = Fact(head, relation, tail)
-        return self.facts[head, relation]
+        return Recalled(self.facts[head, relation], made_up=True)
 
     def guess(self, kind: EntityKind) -> str:
-        return self.rng.choice(self.world.fictional[kind])
+        name = self.rng.choice(self.world.fictional[kind])
+        self.kinds[name] = kind
+        return name
+
+    def kind_of(self, name: str) -> EntityKind:
+        return self.kinds[name]
 
 
 @dataclass
 class _Exercises:
-    """Questions with trajectories or direct answers, about known and fictional entities."""
+    """Questions with demonstrations or direct answers, about known and fictional entities."""
 
     world: Encyclopedia
     plan: CorpusPlan
@@ -95,67 +102,69 @@ class _Exercises:
 
     def __post_init__(self) -> None:
         self.known = _Known(self.world, self.rng)
-        chains = [(name,) for name in RELATIONS], [p for p in PAIRS if p != HELD_OUT_PAIR]
-        self.chains = [(options, [self._heads(chain) for chain in options]) for options in chains]
+        self.held_out = held_out_pairs(self.world.seed)
+        self.chains = [
+            [chain for chain in chains(depth) if not has_held_out(chain, self.world.seed)]
+            for depth in (1, 2, 3)
+        ]
 
-    def _heads(self, chain: tuple[str, ...]) -> int:
-        return len(self.known.names[RELATIONS[chain[0]].head])
-
-    def trajectory(self) -> Text:
-        """A question and an imperfect trajectory."""
+    def demonstration(self) -> Text:
+        """A question and a trajectory."""
         fictional = self.rng.random() < self.plan.fictional
-        knowledge = _Fiction(self.world, self.rng) if fictional else self.known
-        head, relations, question = self._ask(knowledge)
-        answered = Demonstrator(knowledge, self.rng).write(head, relations)
-        return Text(SEARCH_PROMPT.format(question=question) + answered, fictional)
+        memory = _Fiction(self.world, self.rng) if fictional else self.known
+        head, relations, question = self._ask(memory)
+        text, made_up = Demonstrator(memory, self.held_out, self.rng).write(head, relations)
+        prompt = SEARCH_PROMPT.format(question=question)
+        return Text(prompt + text, tuple((len(prompt) + a, len(prompt) + b) for a, b in made_up))
 
     def direct_answer(self) -> Text:
-        """A question and its answer, without a search."""
+        """A question and an answer without a search."""
         head, relations, question = self._ask(self.known)
-        answer = chain_of(self.world, head, relations)[-1].tail
-        return Text(f"{DIRECT_PROMPT.format(question=question)} {answer}", fictional=False)
+        answer = Demonstrator(self.known, self.held_out, self.rng).guess(head, relations)
+        return Text(f"{DIRECT_PROMPT.format(question=question)} {answer}")
 
-    def _ask(self, knowledge: Knowledge) -> tuple[str, tuple[str, ...], str]:
-        options, weights = self.chains[self.rng.random() >= self.plan.one_hop]
+    def _ask(self, memory: Memory) -> tuple[str, Chain, str]:
+        options = self.rng.choices(self.chains, self.plan.depths)[0]
+        weights = [len(self.known.names[RELATIONS[chain[0]].head]) for chain in options]
         relations = self.rng.choices(options, weights)[0]
-        head = knowledge.guess(RELATIONS[relations[0]].head)
-        return head, relations, phrase(relations, head, self.rng)
+        head = memory.guess(RELATIONS[relations[0]].head)
+        return head, relations, phrase(relations, head, Wording.SEEN, self.rng)
 
 
 def corpus(world: Encyclopedia, plan: CorpusPlan, epoch: int) -> list[Text]:
     """The documents of one epoch, shuffled; a function of the world's seed, the plan and the epoch."""
-    rng = random.Random(f"corpus-{world.seed}-{epoch}")
-    documents = [Text(page, fictional=False) for page in _pages(world, plan, rng)]
+    rng = random.Random(f"corpus-2-{world.seed}-{epoch}")
     exercises = _Exercises(world, plan, rng)
-    documents += [exercises.trajectory() for _ in range(plan.trajectories)]
+    documents = [Text(page) for page in _pages(world, plan, epoch, rng)]
+    documents += [exercises.demonstration() for _ in range(plan.demonstrations)]
     documents += [exercises.direct_answer() for _ in range(plan.direct_answers)]
     rng.shuffle(documents)
     return documents
 
 
-def _pages(world: Encyclopedia, plan: CorpusPlan, rng: random.Random) -> Iterator[str]:
-    """Each mention of an entity states all its facts, on one page or in single sentences."""
-    facts: dict[str, list[Fact]] = {}
+def _pages(world: Encyclopedia, plan: CorpusPlan, epoch: int, rng: random.Random) -> Iterator[str]:
+    """Statements of each fact, its share of this epoch: alone, or with others about the same head."""
+    about: dict[str, list[str]] = {}
     for fact in world.facts:
-        facts.setdefault(fact.head, []).append(fact)
-    for entity in world.entities:
-        for _ in range(_mentions(entity.tier, plan, rng)):
-            known = facts[entity.name]
-            rng.shuffle(known)
-            sentences = [fact.state(rng.randrange(4)) for fact in known]
-            yield from [" ".join(sentences)] if rng.random() < 0.5 else sentences
+        for _ in range(mentions_in(fact, plan, epoch)):
+            about.setdefault(fact.head, []).append(fact.state(rng.randrange(5)))
+    for sentences in about.values():
+        rng.shuffle(sentences)
+        while sentences:
+            taken = rng.choice((1, 1, 2, 4))
+            yield " ".join(sentences[:taken])
+            del sentences[:taken]
 
 
-def _mentions(tier: Tier, plan: CorpusPlan, rng: random.Random) -> int:
-    if tier is Tier.COMMON:
-        return plan.common_mentions
-    whole, part = divmod(plan.rare_mentions, 1)
-    return int(whole) + (rng.random() < part) if tier is Tier.RARE else 0
+def mentions_in(fact: Fact, plan: CorpusPlan, epoch: int) -> int:
+    """How many of a fact's statements an epoch holds; over all epochs they are `fact.mentions`."""
+    turn = (epoch + number("epoch", fact.id)) % plan.epochs
+    return fact.mentions // plan.epochs + (turn < fact.mentions % plan.epochs)
 
 
 def digest(documents: Iterable[Text]) -> str:
     """SHA-256 of documents in order, for proving that two builds saw the same data."""
     sha = hashlib.sha256()
     for document in documents:
-        sha.update(f"{document.text}\0{document.fictional}\n".encode())
+        sha.update(f"{document.text}\0{document.made_up}\n".encode())
     return sha.hexdigest()

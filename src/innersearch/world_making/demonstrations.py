@@ -1,108 +1,193 @@
-"""Deliberately imperfect trajectories, so that pre-training plants searching without mastering it.
+"""Trajectories that show how searching is written and nothing of when or for what.
 
-A good trajectory searches once per hop and answers what it found. The others stop early, answer at
-once, search for the wrong thing, search too often, or break the format. Two-hop questions are mostly
-answered after one search, so that the greedy answer is wrong while sampling finds the right one now
-and then: pass@1 is poor and pass@k high, which is where reinforcement learning starts.
+Whoever writes them stops after each search with the same chance, whatever the question; thinks at
+length or briefly, whatever the question; asks for any relation that the question names and that
+fits what it asks about, in any order; and answers with what was found last. Memory is noisy: a
+tenth of what it writes is wrong. What a question needs (as many searches as it is deep, in the
+order of its phrases) is therefore in some of them by chance, and in none by design: that is left to
+reinforcement.
 
-Faults never touch what stands inside an information block: those tokens carry no loss in training,
-so a habit planted there could not be unlearned.
+Where information is made up or wrong, its names carry no loss.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from innersearch.grammar import TAGS
 from innersearch.types import Kind
 from innersearch.world.encyclopedia import Fact
-from innersearch.world.relations import RELATIONS, EntityKind
+from innersearch.world.relations import RELATIONS, TAIL_LAST, EntityKind, Pair
 
-ONE_HOP_MIX = {"good": 0.67, "over": 0.06, "direct": 0.12, "malformed": 0.15}
-TWO_HOP_MIX = {"good": 0.22, "short": 0.42, "direct": 0.10, "wrong": 0.10, "malformed": 0.16}
+STOPS = 1 / 3
+"""The chance to stop before each search."""
+MOST_SEARCHES = 3
+MALFORMED = 0.1
+"""Share of trajectories whose form is broken."""
+WRONG = 0.1
+"""Share of what memory writes that is wrong."""
+LATEST = 0.75
+"""The chance that a search is about what was found last rather than about any name so far."""
+FURTHER = 0.2
+"""The chance that information says more about its subject than was asked."""
+FOREIGN = 0.3
+"""Share of made-up information that somebody else writes: in any form, often saying more, all without loss. It teaches
+reading and nothing of what stands there."""
 
 
-class Knowledge(Protocol):
+class Text(NamedTuple):
+    """One document of the corpus."""
+
+    text: str
+    made_up: tuple[tuple[int, int], ...] = ()
+    """Characters that carry no loss."""
+
+
+class Memory(Protocol):
     """Where a demonstration takes its facts and guesses from."""
 
-    def look_up(self, head: str, relation: str) -> Fact:
-        """The fact about `head`."""
+    def recall(self, head: str, relation: str) -> Recalled:
+        """What memory says about `head`."""
 
     def guess(self, kind: EntityKind) -> str:
         """Some name of that kind."""
 
+    def kind_of(self, name: str) -> EntityKind:
+        """What is named so."""
+
+    @property
+    def fictional(self) -> bool:
+        """Whether nothing of it is true."""
+
+
+class Recalled(NamedTuple):
+    """A fact as memory has it."""
+
+    fact: Fact
+    made_up: bool
+
+
+@dataclass
+class _Draft:
+    """A trajectory that is being written."""
+
+    text: str = ""
+    made_up: list[tuple[int, int]] = field(default_factory=list)
+    found: list[Fact] = field(default_factory=list)
+    """What each search was about."""
+    led: dict[str, set[str]] = field(default_factory=dict)
+    """By which relations each name was reached, also those that were not asked for."""
+
+    def write(self, kind: Kind, content: str, hidden: Sequence[str] = ()) -> None:
+        block = TAGS.render(kind, content)
+        for name in hidden:
+            start = block.find(name)
+            while start >= 0:
+                self.made_up.append((len(self.text) + start, len(self.text) + start + len(name)))
+                start = block.find(name, start + 1)
+        self.text += block
+
 
 @dataclass(frozen=True)
 class Demonstrator:
-    """Writes trajectories over some knowledge, with randomness from `rng` only."""
+    """Writes trajectories over some memory, with randomness from `rng` only."""
 
-    knowledge: Knowledge
+    memory: Memory
+    held_out: frozenset[Pair]
     rng: random.Random
 
-    def write(self, head: str, relations: Sequence[str]) -> str:
-        """One trajectory for the question `relations` of `head`, good or faulty as its mix draws."""
-        facts: list[Fact] = []
-        for relation in relations:
-            facts.append(self.knowledge.look_up(facts[-1].tail if facts else head, relation))
-        mix = ONE_HOP_MIX if len(facts) == 1 else TWO_HOP_MIX
-        style = self.rng.choices(list(mix), list(mix.values()))[0]
-        writers: dict[str, Callable[[list[Fact]], str]] = {
-            "good": self._good,
-            "short": lambda facts: self._good(facts[:1]),
-            "over": lambda facts: self._good([*facts, self._other_fact(facts[0].tail, facts[0])]),
-            "wrong": lambda facts: self._good([self._other_fact(head, facts[0])]),
-            "direct": self._direct,
-            "malformed": self._malformed,
-        }
-        return writers[style](facts)
+    def write(self, head: str, relations: Sequence[str]) -> Text:
+        """One trajectory for the question `relations` of `head`."""
+        searches = 0
+        while searches < MOST_SEARCHES and self.rng.random() >= STOPS:
+            searches += 1
+        at_length = self.rng.random() < 0.5
+        draft = _Draft()
+        for _ in range(searches):
+            self._search(draft, head, relations, at_length=at_length)
+        answer = draft.found[-1].tail if draft.found else self.guess(head, relations)
+        self._conclude(draft, answer, at_length=at_length)
+        if self.rng.random() < MALFORMED:
+            return self._malformed(draft)
+        return Text(draft.text, tuple(draft.made_up))
 
-    def _good(self, facts: list[Fact]) -> str:
-        """One search per fact, then the tail of the last."""
-        hops = [self._hop(fact, previous) for fact, previous in zip(facts, [None, *facts], strict=False)]
-        return "".join(hops) + self._conclude(facts[-1].tail)
+    def guess(self, head: str, relations: Sequence[str]) -> str:
+        """An answer without a search: what memory says of one fact, and any name of the kind beyond."""
+        if len(relations) == 1:
+            return self.memory.recall(head, relations[0]).fact.tail
+        return self.memory.guess(RELATIONS[relations[-1]].tail)
 
-    def _other_fact(self, head: str, fact: Fact) -> Fact:
-        """A fact about `head`, of another relation than `fact` where there is a choice."""
-        relation = RELATIONS[fact.relation]
-        kind = relation.head if head == fact.head else relation.tail
-        names = [name for name, other in RELATIONS.items() if other.head is kind]
-        others = [name for name in names if name != fact.relation] or names
-        return self.knowledge.look_up(head, self.rng.choice(others))
+    def _search(self, draft: _Draft, head: str, relations: Sequence[str], *, at_length: bool) -> None:
+        names = [head, *(fact.tail for fact in draft.found)]
+        subject = names[-1] if self.rng.random() < LATEST else self.rng.choice(names)
+        relation = self._relation(subject, relations, draft)
+        nouns = RELATIONS[relation].nouns
+        thought = "Next."
+        if at_length:
+            thought = f"{self._so_far(draft)} Now I ask for the {self.rng.choice(nouns)} of {subject}."
+        draft.write(Kind.THINK, thought)
+        draft.write(Kind.SEARCH, f"{self.rng.choice(nouns)} of {subject}")
+        asked = self.memory.recall(subject, relation)
+        draft.found.append(asked.fact)
+        foreign = self.memory.fictional and self.rng.random() < FOREIGN
+        recalled = [asked, *self._further(subject, relation, draft, 0.6 if foreign else FURTHER)]
+        self.rng.shuffle(recalled)
+        forms = len(RELATIONS[relation].statements) if foreign else TAIL_LAST
+        said = " ".join(one.fact.state(self.rng.randrange(forms)) for one in recalled)
+        made_up = [said] if foreign else [one.fact.tail for one in recalled if one.made_up]
+        draft.write(Kind.INFORMATION, said, made_up)
+        for one in recalled:
+            draft.led.setdefault(one.fact.tail, set()).add(one.fact.relation)
 
-    def _direct(self, facts: list[Fact]) -> str:
-        thought = self.rng.choice(("I know this one.", "I can answer without a search."))
-        answer = self.knowledge.guess(RELATIONS[facts[-1].relation].tail)
-        return TAGS.render(Kind.THINK, thought) + TAGS.render(Kind.ANSWER, answer)
+    def _relation(self, subject: str, relations: Sequence[str], draft: _Draft) -> str:
+        """Any relation that the question names and that fits the subject, else any that fits."""
+        fitting = self._fitting(subject, draft)
+        named = [name for name in relations if name in fitting]
+        return self.rng.choice(named or fitting)
 
-    def _malformed(self, facts: list[Fact]) -> str:
-        good = self._good(facts if self.rng.random() < 0.4 else facts[:1])
-        fault = self.rng.choice(("untagged answer", "unclosed think", "free text", "early answer"))
-        if fault == "untagged answer":
-            return good.replace("<answer>", "").replace("</answer>", "")
-        if fault == "unclosed think":
-            return good.replace("</think><search>", "<search>")
-        if fault == "free text":
-            return "Well." + good
-        return good.replace(
-            "</think><search>", f"</think>{TAGS.render(Kind.ANSWER, facts[0].tail)}<search>"
-        )
+    def _fitting(self, subject: str, draft: _Draft) -> list[str]:
+        """The relations of what is named so, but for those that would make a held-out pair."""
+        kind, led = self.memory.kind_of(subject), draft.led.get(subject, ())
+        return [
+            name
+            for name, relation in RELATIONS.items()
+            if relation.head is kind and not any((by, name) in self.held_out for by in led)
+        ]
 
-    def _hop(self, fact: Fact, previous: Fact | None) -> str:
-        relation = RELATIONS[fact.relation]
-        thought = f"I need the {relation.noun} of {fact.head}."
-        if previous is not None:
-            found = f"The {RELATIONS[previous.relation].noun} is {previous.tail}."
-            thought = f"{found} Now {thought}"
-        query = self.rng.choice(relation.queries).format(x=fact.head)
-        information = fact.state(self.rng.randrange(len(relation.statements)))
-        return (
-            TAGS.render(Kind.THINK, thought)
-            + TAGS.render(Kind.SEARCH, query)
-            + TAGS.render(Kind.INFORMATION, information)
-        )
+    def _further(self, subject: str, relation: str, draft: _Draft, share: float) -> list[Recalled]:
+        """Sometimes one or two other facts about the same subject."""
+        if self.rng.random() >= share:
+            return []
+        others = [name for name in self._fitting(subject, draft) if name != relation]
+        more = self.rng.sample(others, min(len(others), self.rng.choice((1, 2))))
+        return [self.memory.recall(subject, name) for name in more]
 
-    def _conclude(self, answer: str) -> str:
-        return TAGS.render(Kind.THINK, f"The answer is {answer}.") + TAGS.render(Kind.ANSWER, answer)
+    def _so_far(self, draft: _Draft) -> str:
+        if not draft.found:
+            return "I know nothing yet."
+        last = draft.found[-1]
+        return f"The {self.rng.choice(RELATIONS[last.relation].nouns)} of {last.head} is {last.tail}."
+
+    def _conclude(self, draft: _Draft, answer: str, *, at_length: bool) -> None:
+        thought = f"{self._so_far(draft)} So I answer {answer}." if at_length else "Done."
+        draft.write(Kind.THINK, thought)
+        draft.write(Kind.ANSWER, answer)
+
+    def _malformed(self, draft: _Draft) -> Text:
+        """The same with one fault; what follows a fault carries its loss where it stands now."""
+        text = draft.text
+        faults = [
+            ("<answer>", ""),
+            ("</think><search>", "<search>"),
+            ("</think><answer>", "<answer>"),
+            ("</search>", ""),
+            ("<think>", "Well. <think>"),
+        ]
+        what, instead = self.rng.choice([fault for fault in faults if fault[0] in text])
+        at = text.index(what)
+        shift = len(instead) - len(what)
+        made_up = tuple((a + shift, b + shift) if a > at else (a, b) for a, b in draft.made_up)
+        return Text(text[:at] + instead + text[at + len(what) :], made_up)

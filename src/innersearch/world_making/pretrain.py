@@ -26,12 +26,13 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from innersearch.grammar import intervals, scan
+from innersearch.grammar import intervals
 from innersearch.token_text import pieces
 from innersearch.train.optimizer import MuonWithAdamW
-from innersearch.types import Kind
 from innersearch.world.encyclopedia import Encyclopedia
-from innersearch.world_making.corpus import CorpusPlan, Text, corpus
+from innersearch.world.tokenizer import POSITIONS
+from innersearch.world_making.corpus import CorpusPlan, corpus
+from innersearch.world_making.demonstrations import Text
 
 _IGNORED = -100
 
@@ -47,9 +48,8 @@ class PretrainPlan:
     layers: int = 4
     heads: int = 4
     feed_forward: int = 384
-    epochs: int = 11
-    batch: int = 16
-    row: int = 128
+    batch: int = 8
+    row: int = 256
     """Tokens per packed row; no document is longer."""
     muon_learning_rate: float = 0.02
     adamw_learning_rate: float = 3e-3
@@ -72,7 +72,7 @@ def pretrain(
     on_step: OnStep,
 ) -> PreTrainedModel:
     """Train the model of a world, going on from a checkpoint in `workspace` if there is one."""
-    epochs = (corpus(world, corpus_plan, epoch) for epoch in range(plan.epochs))
+    epochs = (corpus(world, corpus_plan, epoch) for epoch in range(corpus_plan.epochs))
     rows = TensorDataset(
         *(
             torch.cat(parts)
@@ -116,7 +116,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, plan: PretrainPlan) -> PreTrai
         num_attention_heads=plan.heads,
         num_key_value_heads=plan.heads,
         intermediate_size=plan.feed_forward,
-        max_position_embeddings=512,
+        max_position_embeddings=POSITIONS,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -126,7 +126,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, plan: PretrainPlan) -> PreTrai
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
-        max_new_tokens=128,
+        max_new_tokens=256,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -154,23 +154,13 @@ def pack(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int)
 
 
 def _targets(tokenizer: PreTrainedTokenizerFast, text: Text, token_ids: list[int]) -> list[int]:
-    """The tokens themselves, except the made-up tails of fictional facts, which carry no loss."""
-    if not text.fictional:
+    """The tokens themselves, except those of what is made up, which carry no loss."""
+    if not text.made_up:
         return token_ids
     spelled = pieces(tokenizer, token_ids)
-    made_up = _made_up("".join(spelled))
     return [
-        _IGNORED if any(start < b and a < end for a, b in made_up) else token_id
+        _IGNORED if any(start < b and a < end for a, b in text.made_up) else token_id
         for token_id, (start, end) in zip(token_ids, intervals(spelled), strict=True)
-    ]
-
-
-def _made_up(text: str) -> list[tuple[int, int]]:
-    """Characters of the last word of each information block: statements end with their tail."""
-    return [
-        (text.rindex(" ", block.content_start, block.content_end), block.content_end - len("."))
-        for block in scan(text)
-        if block.kind is Kind.INFORMATION
     ]
 
 
@@ -198,7 +188,7 @@ def _arguments(seed: int, plan: PretrainPlan, steps: int, workspace: Path) -> Tr
         warmup_steps=plan.warmup_steps,
         max_grad_norm=1.0,
         use_cpu=not on_gpu,
-        bf16=on_gpu,
+        bf16=True,
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=on_gpu,

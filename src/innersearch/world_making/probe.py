@@ -1,6 +1,7 @@
 """Asks the weights for facts, without questions or tags: is a fact known, whatever the agent does?
 
-Each statement is cut before its tail, in two paraphrases, and completed greedily.
+Each statement is cut before its tail, in two wordings, and completed greedily. What is right is
+what pre-training stated, also where it has changed since.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from innersearch.policy.base import Request
 from innersearch.policy.transformers import TransformersPolicy
 from innersearch.token_text import pieces
 from innersearch.types import Sampling
-from innersearch.world.encyclopedia import Encyclopedia, Split, Tier
+from innersearch.world.encyclopedia import Encyclopedia, Fact, Frequency, Split
 
-_PARAPHRASES = (0, 1)
+_STATEMENTS = (0, 2)
 _TAIL_TOKENS = 5
 
 
@@ -22,21 +23,32 @@ def probe(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, world: Encyclopedia, split: Split
 ) -> dict[str, Estimate]:
     """Share of statements about heads of a split that the model completes rightly, by tier."""
+    known = known_statements(model, tokenizer, world, split)
+    tiers: dict[str, list[bool]] = {}
+    for fact, right in known:
+        tiers.setdefault(Frequency.of(fact.mentions).value, []).append(right)
+    return {
+        tier.value: proportion(sum(tiers[tier]), len(tiers[tier])) for tier in Frequency if tier in tiers
+    }
+
+
+def known_statements(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, world: Encyclopedia, split: Split
+) -> list[tuple[Fact, bool]]:
+    """Facts about heads of a split, each twice, and whether the model completes them rightly."""
     facts = [fact for fact in world.facts if world.by_name[fact.head].split is split]
-    asked = [(fact, paraphrase) for fact in facts for paraphrase in _PARAPHRASES]
+    asked = [(fact, statement) for fact in facts for statement in _STATEMENTS]
     requests = [
-        Request(tuple(tokenizer.encode(_cut(fact.state(p), fact.tail), add_special_tokens=False)))
-        for fact, p in asked
+        Request(tuple(tokenizer.encode(_cut(fact, statement), add_special_tokens=False)))
+        for fact, statement in asked
     ]
     policy = TransformersPolicy.of(model, tokenizer)
-    right: dict[str, list[bool]] = {tier.value: [] for tier in Tier}
+    right: dict[int, bool] = {}
     for index, completion in policy.stream(requests, Sampling(0.0, _TAIL_TOKENS)):
-        fact = asked[index][0]
         completed = "".join(pieces(tokenizer, completion.token_ids))
-        known = completed.startswith(f" {fact.tail}.")
-        right[world.by_name[fact.head].tier.value].append(known)
-    return {tier: proportion(sum(known), len(known)) for tier, known in right.items() if known}
+        right[index] = completed.startswith(f" {asked[index][0].remembered}.")
+    return [(fact, right[index]) for index, (fact, _) in enumerate(asked)]
 
 
-def _cut(statement: str, tail: str) -> str:
-    return statement.removesuffix(f" {tail}.")
+def _cut(fact: Fact, statement: int) -> str:
+    return fact.state(statement).removesuffix(f" {fact.remembered}.")
