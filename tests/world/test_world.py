@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -111,7 +112,7 @@ def _form(statement: str) -> re.Pattern[str]:
 
 def _asked_pairs(question) -> tuple[tuple[str, str], ...]:
     relations = question.metadata["relations"]
-    return tuple(zip(relations, relations[1:], strict=False))
+    return tuple(pairwise(relations))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -306,5 +307,5 @@ def test_markup_of_every_grammar_and_all_words_of_the_pages_are_single_tokens() 
 def test_chains_go_from_tail_to_head() -> None:
     assert len(chains(2)) == len(PAIRS)
     for relations in chains(3):
-        for first, second in zip(relations, relations[1:], strict=False):
+        for first, second in pairwise(relations):
             assert RELATIONS[first].tail is RELATIONS[second].head

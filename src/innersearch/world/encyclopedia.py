@@ -1,4 +1,4 @@
-"""The synthetic encyclopedia: entities, how often pre-training states their facts, what has changed since.
+"""The synthetic encyclopedia: entities, how often their facts are stated, and what has changed since.
 
 Entities are partitioned by split before any fact is drawn, and a fact never joins two splits. A
 test entity therefore occurs in no training question, neither as head nor as bridge nor as answer:
@@ -95,7 +95,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Numbers of entities of one kind, per split: at most 122,000 in all, of people an even number."""
+    """Numbers of entities of one kind, per split: at most 122,000, of people an even number."""
 
     train: int
     validation: int
@@ -114,7 +114,7 @@ CHANGED = 0.4
 
 
 def popularity(rank: float) -> float:
-    """Statements of each fact of an entity at that rank, a share of its kind: 525 at 0, none from 7/8 on."""
+    """Statements of each fact of an entity of that rank, from 0 to 1: 525 at 0, none from 7/8 on."""
     return max(0.0, 600 / (1 + 8 * rank) - 75)
 
 

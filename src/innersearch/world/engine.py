@@ -10,6 +10,7 @@ from innersearch.search.base import Engine
 from innersearch.search.kinds import EngineKind, Opening
 from innersearch.world.bundled import BUNDLED_SEED, NAME, seed_of
 from innersearch.world.encyclopedia import Encyclopedia
+from innersearch.world.further import further_passages
 from innersearch.world.pages import leads, passages
 
 
@@ -21,7 +22,7 @@ def world_engine(seed: int = BUNDLED_SEED, *, leads_only: bool = False) -> Engin
     from innersearch.search.index.bm25 import BM25Engine, BM25Parameters
 
     world = Encyclopedia.generate(seed)
-    documents = leads(world) if leads_only else passages(world)
+    documents = leads(world) if leads_only else [*passages(world), *further_passages(world)]
     return BM25Engine.from_documents(documents, BM25Parameters(spelling=True))
 
 

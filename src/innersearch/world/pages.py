@@ -66,7 +66,7 @@ def pages(world: Encyclopedia) -> list[WorldPage]:
 
 
 def passages(world: Encyclopedia) -> list[Document]:
-    """Every lead and section as a document of its own, titled with its page and found by its fact's id."""
+    """Every lead and section as a document of its own, titled with its page, with the id of its fact."""
     return [document for page in pages(world) for document in _documents(page)]
 
 

@@ -16,6 +16,7 @@ from innersearch.random_draws import draw
 from innersearch.types import Question
 from innersearch.world.bundled import seed_of
 from innersearch.world.encyclopedia import Encyclopedia, Entity, Frequency, Split, least_stated
+from innersearch.world.further import FURTHER
 from innersearch.world.relations import PAIRS, RELATIONS, Wording, has_held_out
 from innersearch.world.wordings import phrase
 
@@ -43,8 +44,8 @@ def chains(depth: int) -> tuple[Chain, ...]:
 def questions(world: Encyclopedia, split: Split) -> list[Question]:
     """All questions of a split, the shallow ones first.
 
-    Training asks chains of depth 1 and 2 without held-out pairs, in seen wordings. Validation and test ask a sample
-    of all chains of depth 1 to 3, each in a seen and in an unseen wording.
+    Training asks chains of depth 1 and 2 without held-out pairs, in seen wordings. Validation and test
+    ask a sample of all chains of depth 1 to 3, each in a seen and in an unseen wording.
     """
     wordings = (Wording.SEEN,) if split is Split.TRAIN else tuple(Wording)
     return [
@@ -115,10 +116,13 @@ def _group(depth: int, pair: str, mentions: int, *, changed: bool) -> str:
 
 
 def _read(place: str) -> list[Question]:
-    seed, _, split = place.rpartition(":")
-    if split not in list(Split):
-        raise DataError(f"unknown split {split!r} of the world; {did_you_mean(split, Split)}")
-    return questions(Encyclopedia.generate(seed_of(seed)), Split(split))
+    seed, _, named = place.rpartition(":")
+    kind, _, split = named.rpartition("-")
+    known = [*Split, *(f"{kind}-{split}" for kind in FURTHER for split in Split)]
+    if named not in known:
+        raise DataError(f"unknown split {named!r} of the world; {did_you_mean(named, known)}")
+    return FURTHER.get(kind, questions)(Encyclopedia.generate(seed_of(seed)), Split(split))
 
 
 SOURCE = QuestionSource("world:train, world:validation or world:test", _read)
+"""Of another seed `world:2:test`; other kinds of questions `world:pairs-test`, see `FURTHER`."""

@@ -49,13 +49,14 @@ class Relation:
     states: str
     """A statement with the verb, tail last: "{x} was taught by {y}."."""
     page: str
-    """How pages of the encyclopedia put it, which is unlike what pre-training reads."""
+    """How pages of the encyclopedia put it, unlike what pre-training reads; it holds the second noun, and
+    its heading is the first."""
     volatile: bool = False
     """Whether its facts change with time."""
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """Sentences of pre-training; the tail comes last in all but one, so that a causal model recalls it."""
+        """Sentences of pre-training. All but one end with the tail: a causal model can recall it."""
         first, second = self.nouns
         return (
             f"The {first} of {{x}} is {{y}}.",
@@ -66,7 +67,7 @@ class Relation:
         )
 
     def phrases(self, wording: Wording, *, of_a_name: bool) -> tuple[str, ...]:
-        """Noun phrases for the tail. Only names take the possessive, which is ambiguous after a phrase."""
+        """Noun phrases for the tail. Only names take the possessive: phrases make it ambiguous."""
         of = [f"the {noun} of {{x}}" for noun in self.nouns]
         own = [f"{{x}}'s {noun}" for noun in self.nouns]
         turn = list(RELATIONS).index(self.name) % 2
@@ -98,7 +99,7 @@ RELATIONS: dict[str, Relation] = {
             "the person who married {x}",
             "Who married {x}?",
             "{x} is married to {y}.",
-            "For many years {x} has been the spouse of {y}.",
+            "For many years {x} has been the partner of {y}.",
         ),
         Relation(
             "employer",
@@ -108,7 +109,7 @@ RELATIONS: dict[str, Relation] = {
             "the company that hired {x}",
             "Which company hired {x}?",
             "{x} was hired by {y}.",
-            "After many years {y} became the employer of {x}.",
+            "After many years {y} became the company of {x}.",
             volatile=True,
         ),
         Relation(
@@ -139,7 +140,7 @@ RELATIONS: dict[str, Relation] = {
             "the person who founded {x}",
             "Who founded {x}?",
             "{x} was founded by {y}.",
-            "Early on {y} became known as the founder of {x}.",
+            "Early on {y} became known as the creator of {x}.",
         ),
         Relation(
             "director",
@@ -149,7 +150,7 @@ RELATIONS: dict[str, Relation] = {
             "the person who leads {x}",
             "Who leads {x}?",
             "{x} is led by {y}.",
-            "As director {x} has {y}.",
+            "As chief {x} has {y}.",
             volatile=True,
         ),
         Relation(
@@ -170,7 +171,7 @@ RELATIONS: dict[str, Relation] = {
             "the person who governs {x}",
             "Who governs {x}?",
             "{x} is governed by {y}.",
-            "As mayor {x} has had {y} in office.",
+            "As governor {x} has had {y} in office.",
             volatile=True,
         ),
         Relation(
@@ -191,7 +192,7 @@ RELATIONS: dict[str, Relation] = {
             "the city that {x} is ruled from",
             "Which city is {x} ruled from?",
             "{x} is ruled from {y}.",
-            "For long years {y} has been the capital of {x}.",
+            "For long years {y} has been the metropolis of {x}.",
         ),
         Relation(
             "ruler",

@@ -1,6 +1,6 @@
 """Builds the embedded world from a seed: encyclopedia, questions, tokenizer, pre-trained model.
 
-    <output>/encyclopedia.jsonl              passages of its pages, {"id", "title", "contents", "text", "url"}
+    <output>/encyclopedia.jsonl              passages: {"id", "title", "contents", "text", "url"}
     <output>/questions/{split}.jsonl         FlashRAG rows
     <output>/demonstrations.jsonl            one epoch of them, {"id", "prompt", "response"}
     <output>/model/                          Hugging Face model directory
@@ -31,6 +31,7 @@ from innersearch.runs import versions
 from innersearch.types import Document, Question
 from innersearch.world.bundled import VERSION
 from innersearch.world.encyclopedia import Encyclopedia, Population, Split
+from innersearch.world.further import VOCABULARY, further_passages
 from innersearch.world.pages import passages
 from innersearch.world.questions import questions
 from innersearch.world.relations import EntityKind
@@ -114,6 +115,7 @@ def _words(world: Encyclopedia, plan: CorpusPlan) -> Iterator[str]:
     """Texts that hold every word of the world, that of its pages too."""
     yield from (text.text for text in corpus(world, plan, 0))
     yield from (f"{document.title} {document.text}" for document in passages(world))
+    yield from VOCABULARY
 
 
 def _measure(
@@ -134,7 +136,9 @@ def _measure(
 
 def write_data(world: Encyclopedia, output: Path) -> None:
     """Write the encyclopedia as a search corpus and the questions of every split."""
-    _write_lines(output / "encyclopedia.jsonl", map(_corpus_row, passages(world)))
+    _write_lines(
+        output / "encyclopedia.jsonl", map(_corpus_row, [*passages(world), *further_passages(world)])
+    )
     for split in Split:
         rows = map(asdict, questions(world, split))
         _write_lines(output / "questions" / f"{split}.jsonl", rows)
@@ -149,7 +153,7 @@ def fingerprint(world: Encyclopedia, corpus_plan: CorpusPlan, plan: PretrainPlan
         "pretraining": asdict(plan),
         "corpus_sha256": [digest(corpus(world, corpus_plan, e)) for e in range(corpus_plan.epochs)],
         "questions_sha256": {split.value: _hash(questions(world, split)) for split in Split},
-        "encyclopedia_sha256": _hash(passages(world)),
+        "encyclopedia_sha256": _hash([*passages(world), *further_passages(world)]),
     }
 
 

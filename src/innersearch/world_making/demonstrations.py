@@ -34,8 +34,8 @@ LATEST = 0.75
 FURTHER = 0.2
 """The chance that information says more about its subject than was asked."""
 FOREIGN = 0.3
-"""Share of made-up information that somebody else writes: in any form, often saying more, all without loss. It teaches
-reading and nothing of what stands there."""
+"""Share of made-up information that somebody else writes: in any form, often saying more, all of it
+without loss. It teaches reading and nothing of what stands there."""
 
 
 class Text(NamedTuple):
