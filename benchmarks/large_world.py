@@ -24,19 +24,19 @@ import torch
 
 from innersearch.cli.progress import Display
 from innersearch.view.tables import markdown, percent
-from innersearch.world_1.encyclopedia import DEFAULT_POPULATION, Population
-from innersearch.world_1.relations import EntityKind
+from innersearch.world.encyclopedia import DEFAULT_POPULATION, Population
+from innersearch.world.relations import EntityKind
 from innersearch.world_making.build import MANIFEST, build
 from innersearch.world_making.corpus import CorpusPlan
 from innersearch.world_making.pretrain import PretrainPlan
 
-GROUPS = ("one_hop_common", "two_hop_common", "held_out_pair")
+GROUPS = ("depth_1", "depth_2", "held_out_pair", "depth_3")
 
 
 class Size(NamedTuple):
     """A world, its model, and what is done with it."""
 
-    train: dict[EntityKind, tuple[int, int, int]]
+    train: dict[EntityKind, int]
     corpus: CorpusPlan
     plan: PretrainPlan
     steps: int
@@ -45,16 +45,16 @@ class Size(NamedTuple):
 
 PERSON, COMPANY, CITY, COUNTRY = EntityKind
 FULL = Size(
-    {PERSON: (10_000, 800, 800), COMPANY: (1500, 100, 100), CITY: (1500, 100, 100), COUNTRY: (60, 0, 0)},
-    CorpusPlan(trajectories=120_000, direct_answers=20_000),
+    {PERSON: 12_000, COMPANY: 1700, CITY: 1700, COUNTRY: 60},
+    CorpusPlan(demonstrations=120_000, direct_answers=20_000),
     PretrainPlan(width=640, layers=10, heads=10, feed_forward=1728, batch=256, warmup_steps=200),
     steps=200,
     samples=1024,
 )
 SMALL = Size(
-    {PERSON: (200, 10, 10), COMPANY: (20, 2, 2), CITY: (20, 2, 2), COUNTRY: (7, 0, 0)},
-    CorpusPlan(trajectories=4000, direct_answers=500),
-    PretrainPlan(epochs=2),
+    {PERSON: 220, COMPANY: 24, CITY: 24, COUNTRY: 7},
+    CorpusPlan(epochs=2, demonstrations=4000, direct_answers=500),
+    PretrainPlan(),
     steps=2,
     samples=16,
 )
@@ -125,10 +125,10 @@ def main() -> None:
         )
     after = evaluate(trained / "model", test, folder / "after", size.samples)
     rows = [row(w, g, s) for g in GROUPS for w, s in (("before", before), ("after", after))]
-    facts = sum(1 for _ in (folder / "world" / "encyclopedia.jsonl").open()) // 4
+    facts = sum(1 for _ in (folder / "world" / "encyclopedia.jsonl").open())
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(
-        f"{facts:,} facts, {manifest['parameters']:,} parameters, {size.steps} steps of SSRL, {device}, "
+        f"{facts:,} passages, {manifest['parameters']:,} parameters, {size.steps} steps of SSRL, {device}, "
         f"{time.perf_counter() - started:.0f} s\n\n"
         + markdown(["group", "SSRL", "greedy EM", "pass@k"], rows)
     )

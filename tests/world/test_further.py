@@ -51,7 +51,7 @@ def test_sets_have_a_document_for_each_person_and_people_who_left_are_none_of_th
             assert "left" in FURTHER_PASSAGES[f"{person}:employer"].text
     for question in load_questions("world:sets-test"):
         for identity in question.metadata["documents"]:
-            assert " became the employer of " in FURTHER_PASSAGES[identity].text
+            assert " became the company of " in FURTHER_PASSAGES[identity].text
 
 
 def test_pairs_and_triples_join_the_answers_of_their_documents() -> None:

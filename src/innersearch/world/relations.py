@@ -49,8 +49,8 @@ class Relation:
     states: str
     """A statement with the verb, tail last: "{x} was taught by {y}."."""
     page: str
-    """How pages of the encyclopedia put it, unlike what pre-training reads; it holds the second noun, and
-    its heading is the first."""
+    """How pages of the encyclopedia put it, unlike what pre-training reads; it holds the second noun,
+    and its heading is the first."""
     volatile: bool = False
     """Whether its facts change with time."""
 
