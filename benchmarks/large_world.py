@@ -128,8 +128,8 @@ def main() -> None:
     facts = sum(1 for _ in (folder / "world" / "encyclopedia.jsonl").open())
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(
-        f"{facts:,} passages, {manifest['parameters']:,} parameters, {size.steps} steps of SSRL, {device}, "
-        f"{time.perf_counter() - started:.0f} s\n\n"
+        f"{facts:,} passages, {manifest['parameters']:,} parameters, {size.steps} steps of SSRL, "
+        f"{device}, {time.perf_counter() - started:.0f} s\n\n"
         + markdown(["group", "SSRL", "greedy EM", "pass@k"], rows)
     )
 

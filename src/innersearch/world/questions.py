@@ -32,8 +32,10 @@ _CHAINS: tuple[tuple[Chain, ...], ...] = (
 )
 """Chains of relations of depth 1, 2 and 3."""
 
-PER_HEAD = {Split.TRAIN: (99, 99, 0), Split.VALIDATION: (3, 4, 2), Split.TEST: (3, 4, 2)}
-"""Most chains of depth 1, 2 and 3 that are asked of one head."""
+PER_HEAD = {Split.TRAIN: (99, 99, 0), Split.VALIDATION: (3, 4, 2), Split.TEST: (2, 3, 2)}
+"""Most chains of depth 1, 2 and 3 that are asked of one head, besides those with a held-out pair."""
+HELD_OUT_PER_HEAD = (0, 2, 0)
+"""Most of those with one."""
 
 
 def chains(depth: int) -> tuple[Chain, ...]:
@@ -64,15 +66,14 @@ def _asked(world: Encyclopedia, head: Entity, depth: int) -> Iterator[Chain]:
     fitting = [chain for chain in chains(depth) if RELATIONS[chain[0]].head is head.kind]
     if head.split is Split.TRAIN:
         fitting = [chain for chain in fitting if not has_held_out(chain, world.seed)]
-    most = PER_HEAD[head.split][depth - 1]
     held = [chain for chain in fitting if has_held_out(chain, world.seed)]
     trained = [chain for chain in fitting if chain not in held]
 
     def drawn(options: list[Chain], most: int) -> list[Chain]:
         return sorted(options, key=lambda chain: draw("asked", world.seed, head.name, *chain))[:most]
 
-    yield from drawn(trained, most)
-    yield from drawn(held, most // 2)
+    yield from drawn(trained, PER_HEAD[head.split][depth - 1])
+    yield from drawn(held, HELD_OUT_PER_HEAD[depth - 1])
 
 
 def _question(world: Encyclopedia, head: Entity, relations: Chain, wording: Wording) -> Question | None:

@@ -120,8 +120,9 @@ class _Exercises:
     def direct_answer(self) -> Text:
         """A question and an answer without a search."""
         head, relations, question = self._ask(self.known)
-        answer = Demonstrator(self.known, self.held_out, self.rng).guess(head, relations)
-        return Text(f"{DIRECT_PROMPT.format(question=question)} {answer}")
+        text, made_up = Demonstrator(self.known, self.held_out, self.rng).guess(head, relations)
+        prompt = f"{DIRECT_PROMPT.format(question=question)} "
+        return Text(prompt + text, tuple((len(prompt) + a, len(prompt) + b) for a, b in made_up))
 
     def _ask(self, memory: Memory) -> tuple[str, Chain, str]:
         options = self.rng.choices(self.chains, self.plan.depths)[0]

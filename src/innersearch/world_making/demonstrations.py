@@ -7,7 +7,9 @@ tenth of what it writes is wrong. What a question needs (as many searches as it 
 order of its phrases) is therefore in some of them by chance, and in none by design: that is left to
 reinforcement.
 
-Where information is made up or wrong, its names carry no loss.
+Names that are made up or wrong carry no loss where they are first written, in information or in an
+answer without a search: with it, the model learns to make facts up for every name that it has not seen in
+a trajectory.
 """
 
 from __future__ import annotations
@@ -108,17 +110,22 @@ class Demonstrator:
         draft = _Draft()
         for _ in range(searches):
             self._search(draft, head, relations, at_length=at_length)
-        answer = draft.found[-1].tail if draft.found else self.guess(head, relations)
-        self._conclude(draft, answer, at_length=at_length)
+        guessed = self.guess(head, relations)
+        answer = draft.found[-1].tail if draft.found else guessed.text
+        hidden = [] if draft.found or not guessed.made_up else [answer]
+        self._conclude(draft, answer, hidden, at_length=at_length)
         if self.rng.random() < MALFORMED:
             return self._malformed(draft)
         return Text(draft.text, tuple(draft.made_up))
 
-    def guess(self, head: str, relations: Sequence[str]) -> str:
+    def guess(self, head: str, relations: Sequence[str]) -> Text:
         """An answer without a search: what memory says of one fact, and any name of the kind beyond."""
         if len(relations) == 1:
-            return self.memory.recall(head, relations[0]).fact.tail
-        return self.memory.guess(RELATIONS[relations[-1]].tail)
+            recalled = self.memory.recall(head, relations[0])
+            answer, made_up = recalled.fact.tail, recalled.made_up
+        else:
+            answer, made_up = self.memory.guess(RELATIONS[relations[-1]].tail), True
+        return Text(answer, ((0, len(answer)),) if made_up else ())
 
     def _search(self, draft: _Draft, head: str, relations: Sequence[str], *, at_length: bool) -> None:
         names = [head, *(fact.tail for fact in draft.found)]
@@ -171,10 +178,10 @@ class Demonstrator:
         last = draft.found[-1]
         return f"The {self.rng.choice(RELATIONS[last.relation].nouns)} of {last.head} is {last.tail}."
 
-    def _conclude(self, draft: _Draft, answer: str, *, at_length: bool) -> None:
+    def _conclude(self, draft: _Draft, answer: str, hidden: Sequence[str], *, at_length: bool) -> None:
         thought = f"{self._so_far(draft)} So I answer {answer}." if at_length else "Done."
-        draft.write(Kind.THINK, thought)
-        draft.write(Kind.ANSWER, answer)
+        draft.write(Kind.THINK, thought, hidden)
+        draft.write(Kind.ANSWER, answer, hidden)
 
     def _malformed(self, draft: _Draft) -> Text:
         """The same with one fault; what follows a fault carries its loss where it stands now."""

@@ -188,7 +188,7 @@ def _arguments(seed: int, plan: PretrainPlan, steps: int, workspace: Path) -> Tr
         warmup_steps=plan.warmup_steps,
         max_grad_norm=1.0,
         use_cpu=not on_gpu,
-        bf16=True,
+        bf16=on_gpu or _has_bfloat16(),
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=on_gpu,
@@ -199,6 +199,15 @@ def _arguments(seed: int, plan: PretrainPlan, steps: int, workspace: Path) -> Tr
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+
+
+def _has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16; where it does not, that type is slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class _Report(TrainerCallback):
