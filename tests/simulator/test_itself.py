@@ -15,7 +15,7 @@ from innersearch.search.base import SearchRequest, SearchResult, ask
 from innersearch.simulator.itself import SelfSearchEngine
 from innersearch.testing import ScriptedPolicy
 from innersearch.types import Question, Source
-from innersearch.world.bundled import BUNDLED
+from innersearch.world_1.bundled import BUNDLED
 
 GREEDY = SimulatorSettings(temperature=0.0, max_new_tokens=64)
 
@@ -23,7 +23,7 @@ GREEDY = SimulatorSettings(temperature=0.0, max_new_tokens=64)
 def test_the_bundled_model_says_what_it_knows_the_same_each_time() -> None:
     engine = open_engine(SearchSettings(engine="self:world", simulator=GREEDY))
     assert engine.source is Source.SELF_SEARCH
-    question = load_questions("world:train")[0]
+    question = load_questions("world-1:train")[0]
 
     async def run() -> list[SearchResult]:
         asked = [SearchRequest(question.question, question), SearchRequest(question.question)]

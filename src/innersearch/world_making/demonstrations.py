@@ -8,8 +8,8 @@ order of its phrases) is therefore in some of them by chance, and in none by des
 reinforcement.
 
 Names that are made up or wrong carry no loss where they are first written, in information or in an
-answer without a search: with it, the model learns to make facts up for every name that it has not seen in
-a trajectory.
+answer without a search: with it, the model learns to make facts up for every name that it has not
+seen in a trajectory.
 """
 
 from __future__ import annotations
