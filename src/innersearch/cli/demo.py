@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cyclopts.types import NonNegativeFloat
 from typing_extensions import TypedDict
 
 from innersearch.assemble.models import conventions_named
-from innersearch.assemble.recipes import recipe_path, toml_of
+from innersearch.assemble.recipes import read_recipe, recipe_path
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display, describe
@@ -25,21 +26,35 @@ from innersearch.locks import held
 from innersearch.records import write_json
 from innersearch.runs import Run, versions
 from innersearch.stored import read_object, read_records
+from innersearch.types import Question
 from innersearch.view.tables import comparison_table
 from innersearch.world.bundled import BUNDLED, NAME
 from innersearch.world.questions import GROUPS
+from innersearch.world.relations import Wording
 
 app = App(name="demo", help_format="plaintext")
 
-_RECIPE = "ssrl-world.toml"
-_KS = ("1", "4", "16", "64")
-_QUESTIONS, _SMALL_QUESTIONS = 12, 4
-"""Questions per group that are sampled 64 times."""
-_SMALL_STEPS = 20
-_VALIDATION_STRIDE = 4
-"""Every fourth question of the validation split calibrates the gate."""
+_RECIPE, _REJECTION = "ssrl-world.toml", "rft.toml"
+_KS = ("1", "4", "16")
+_SAMPLES = 16
+_QUESTIONS, _SMALL_QUESTIONS = 24, 4
+"""Questions per group that are sampled so often."""
+_STEPS, _SMALL_STEPS = 60, 15
+"""Of reinforcement; rejection sampling takes as many trajectories."""
+_STRIDE, _SMALL_STRIDE = 3, 9
+"""Every third question of the test split is asked, in both wordings alike."""
+_VALIDATION_STRIDE = 3
+"""Every third question of the validation split calibrates the gate."""
 _SIGNAL, _EM_LOSS = "entropy", 0.01
 """What opens the gate, and the exact match it may lose."""
+_REWORDED = " in other words"
+_REWORDED_GROUPS = ("depth_1", "depth_2")
+_GROUPS = tuple(
+    name
+    for group in GROUPS
+    for name in ((group, group + _REWORDED) if group in _REWORDED_GROUPS else (group,))
+)
+"""What the rows are told apart by; the wordings of the second kind occur in no training."""
 
 
 @app.default
@@ -53,9 +68,11 @@ def demo(
 ) -> None:
     """Train the bundled model to search its own memory, and measure it before and after.
 
-    Evaluates direct answers and self-search, trains with the recipe ssrl-world, and evaluates again:
-    searching its memory, searching the encyclopedia with BM25, and searching it only where a calibrated
-    gate finds its memory doubtful. Writes summary.json and report.html. Examples:
+    Evaluates the start, trains it once by rejection sampling and once by reinforcement (the recipe
+    ssrl-world), at the same number of trajectories, and evaluates both; the latter also searching the
+    encyclopedia with BM25, always and only where a calibrated gate finds its memory doubtful. Questions
+    of one to three hops, in wordings of training and in others, of relation pairs that no training
+    asks for, and of facts that have changed since. Writes summary.json and report.html. Examples:
 
         innersearch demo
         innersearch demo runs/demo-seed-1 --seed 1
@@ -83,14 +100,17 @@ def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resum
     clock = _Clock(run.path / "seconds.json", install_seconds)
     rows = {}
     with Display() as display:
-        for name in ("direct", "before"):
-            with clock.count("eval"):
-                rows[name] = _evaluate(run, name, recipe, display, small=small)
+        with clock.count("eval"):
+            rows["before"] = _evaluate(run, "before", recipe.model, display, small=small)
+        with clock.count("rejection"):
+            rejected = _reject(run, recipe, display)
+        with clock.count("eval"):
+            rows["rft"] = _evaluate(run, "rft", str(rejected), display, small=small)
         with clock.count("train"):
             _train(run, recipe, display)
         with clock.count("eval"):
-            rows["after"] = _evaluate(run, "after", recipe, display, small=small)
-            rows |= _evaluate_real_search(run, recipe, display)
+            rows["after"] = _evaluate(run, "after", str(run.model), display, small=small)
+            rows |= _evaluate_real_search(run, display, small=small)
     with clock.count("other"):
         report = write_report(run.path)
     seconds = clock.seconds
@@ -103,15 +123,15 @@ def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resum
 
 def demo_recipe(*, small: bool, seed: int) -> Recipe:
     """The recipe of the demo; the small form trains for fewer steps."""
-    path = recipe_path(f"recipes/{_RECIPE}")
+    return _recipe(f"recipes/{_RECIPE}", seed, {"steps": _SMALL_STEPS if small else _STEPS})
+
+
+def _recipe(name: str, seed: int, trainer: dict[str, Any]) -> Recipe:
+    path = recipe_path(name)
     if path is None:
-        raise ConfigError(f"recipes/{_RECIPE} is missing from this installation: install it anew")
-    settings = toml_of(path) | {
-        "model": str(BUNDLED),
-        "seed": seed,
-    }
-    if small:
-        settings["trainer"]["steps"] = _SMALL_STEPS
+        raise ConfigError(f"{name} is missing from this installation: install it anew")
+    settings = read_recipe(str(path))[1] | {"model": str(BUNDLED), "seed": seed}
+    settings["trainer"] = settings.get("trainer", {}) | trainer
     return Recipe.model_validate(settings)
 
 
@@ -119,37 +139,69 @@ def _train(run: Run, recipe: Recipe, display: Display) -> None:
     from innersearch.train.run import train
 
     steps = recipe.trainer.steps
-    display.update("training", 0, steps)
+    display.update("reinforcement", 0, steps)
     train(
         recipe,
         load_questions(recipe.data, recipe.groups),
         run.path,
         resume=True,
-        observer=lambda step, metrics: display.update("training", step, steps, describe(metrics)),
+        observer=lambda step, metrics: display.update("reinforcement", step, steps, describe(metrics)),
     )
 
 
-def _evaluate(run: Run, name: str, recipe: Recipe, display: Display, *, small: bool) -> dict[str, Any]:
+def _reject(run: Run, recipe: Recipe, display: Display) -> Path:
+    """Rejection sampling with as many trajectories as reinforcement has; the model that comes of it."""
+    from innersearch.train.start import Training
+
+    budget = recipe.trainer.steps * recipe.trainer.prompts_per_step
+    rejection = _recipe(f"recipes/controls/{_REJECTION}", recipe.seed, {})
+    stages = tuple(stage.model_copy(update={"questions": budget}) for stage in rejection.stage)
+    rejection = rejection.model_copy(update={"stage": stages})
+    training = Training(rejection, watcher=_Shown(display, "rejection sampling"))
+    return training.start(run.path / "rft", resume=True).model
+
+
+class _Shown:
+    """Shows how a training goes as a line of the demo."""
+
+    def __init__(self, display: Display, name: str) -> None:
+        self.display, self.name = display, name
+
+    def notice(self, text: str) -> None:
+        """See `Watcher`."""
+
+    def begins(self, recipe: Recipe, what: str, steps: int) -> None:
+        """See `Watcher`."""
+
+    def ends(self, run: Run, what: str) -> None:
+        """See `Watcher`."""
+
+    def step(self, what: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """See `Watcher`."""
+        self.display.update(self.name, step, steps, describe(metrics))
+
+
+def _test_questions(*, small: bool) -> list[Question]:
+    """A part of the test split, with the wordings told apart."""
+    questions = load_questions("world:test")[:: _SMALL_STRIDE if small else _STRIDE]
+    return [replace(q, metadata=q.metadata | {"group": _group(q)}) for q in questions]
+
+
+def _group(question: Question) -> str:
+    group = question.group
+    reworded = group in _REWORDED_GROUPS and question.metadata["wording"] == Wording.UNSEEN
+    return group + _REWORDED if reworded else group
+
+
+def _evaluate(run: Run, name: str, model: str, display: Display, *, small: bool) -> dict[str, Any]:
     from innersearch.evaluate.evaluation import Evaluation
 
-    direct = name == "direct"
-    evaluation = Evaluation(
-        str(run.model) if name == "after" else recipe.model,
-        load_questions("world:test"),
-        None,
-        {
-            "direct": direct,
-            "samples": 64,
-            "sample_questions": _SMALL_QUESTIONS if small else _QUESTIONS,
-            "max_new_tokens": recipe.sampling.max_new_tokens,
-            "seed": recipe.seed,
-        },
-        resume=True,
-    )
+    sampled = {"samples": _SAMPLES, "sample_questions": _SMALL_QUESTIONS if small else _QUESTIONS}
+    evaluation = Evaluation(model, _test_questions(small=small), None, sampled, resume=True)
     return evaluation.run(run.path / "eval" / name, None, display.update, name)
 
 
-def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[str, dict[str, Any]]:
+def _evaluate_real_search(run: Run, display: Display, *, small: bool) -> dict[str, dict[str, Any]]:
     """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
     from innersearch.evaluate.calibrate import Wanted, calibrate_model
     from innersearch.evaluate.evaluation import Evaluation
@@ -157,13 +209,11 @@ def _evaluate_real_search(run: Run, recipe: Recipe, display: Display) -> dict[st
 
     world = conventions_named(NAME)
     settings = SearchSettings(engine=world.engine, **world.search)
-    choices = {"max_new_tokens": recipe.sampling.max_new_tokens, "seed": recipe.seed}
     validation = load_questions("world:validation")[::_VALIDATION_STRIDE]
-    calibration = Evaluation(str(run.model), validation, None, choices, resume=True)
+    calibration = Evaluation(str(run.model), validation, None, {}, resume=True)
     name, wanted = "calibration", Wanted(em_loss=_EM_LOSS)
     gate = calibrate_model(calibration, settings, _SIGNAL, wanted, run.path / name, display.update, name)
-    sampled = {"samples": 64, "sample_questions": _SMALL_QUESTIONS}
-    test = Evaluation(str(run.model), load_questions("world:test"), None, choices | sampled, resume=True)
+    test = Evaluation(str(run.model), _test_questions(small=small), None, {}, resume=True)
     return {
         name: test.run(
             run.path / "eval" / name,
@@ -184,7 +234,8 @@ class _Clock:
 
     def __init__(self, path: Path, install_seconds: float) -> None:
         self.path = path
-        self.seconds: dict[str, float] = {"install": 0.0, "train": 0.0, "eval": 0.0, "other": 0.0}
+        parts = ("install", "rejection", "train", "eval", "other")
+        self.seconds = dict.fromkeys(parts, 0.0)
         if path.is_file():
             self.seconds |= read_object(path, dict[str, float])
         self.seconds["install"] = install_seconds or self.seconds["install"]
@@ -216,9 +267,11 @@ def _summary(
 
 def _row(summary: dict[str, Any]) -> dict[str, Any]:
     return {
-        "em": {group: summary["em"][group] for group in GROUPS},
+        "em": {group: summary["em"][group] for group in _GROUPS},
         "pass_at_k": {
-            group: {k: summary["pass_at_k"][group][k]["value"] for k in _KS} for group in GROUPS
+            group: {k: found[k]["value"] for k in _KS}
+            for group, found in summary.get("pass_at_k", {}).items()
+            if group in _GROUPS
         },
         "format_rate": summary["format_rate"],
         "searches": summary["searches"],
