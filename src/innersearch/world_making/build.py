@@ -88,7 +88,7 @@ def _build(
     )
     world = Encyclopedia.generate(settings["seed"], population)
     write_data(world, output)
-    tokenizer = make_tokenizer(_words(world, corpus_plan))
+    tokenizer = make_tokenizer(vocabulary(world, corpus_plan))
     model = pretrain(
         world,
         tokenizer,
@@ -111,7 +111,7 @@ def _build(
     return manifest
 
 
-def _words(world: Encyclopedia, plan: CorpusPlan) -> Iterator[str]:
+def vocabulary(world: Encyclopedia, plan: CorpusPlan) -> Iterator[str]:
     """Texts that hold every word of the world, that of its pages too."""
     yield from (text.text for text in corpus(world, plan, 0))
     yield from (f"{document.title} {document.text}" for document in passages(world))
