@@ -15,8 +15,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from innersearch.world.corpus import CorpusPlan, corpus
 from innersearch.world_1.encyclopedia import Encyclopedia
-from innersearch.world_making.corpus import CorpusPlan, corpus
 
 _EXTRA = (
     "<think>Über 漢字 🎉 naïve</think>\n\n<search>x < 3\r\n</search> <information>\nDoc 1: a\n"

@@ -12,11 +12,11 @@ from innersearch.policy.loading import load_tokenizer
 from innersearch.stored import read_json
 from innersearch.view.tables import evaluation_table
 from innersearch.world.bundled import BUNDLED, BUNDLED_SEED
+from innersearch.world.corpus import CorpusPlan, corpus
 from innersearch.world.encyclopedia import Encyclopedia, Split
 from innersearch.world.questions import GROUPS, questions
 from innersearch.world.tokenizer import make_tokenizer
 from innersearch.world_making.build import MANIFEST, fingerprint, vocabulary, write_data
-from innersearch.world_making.corpus import CorpusPlan, corpus
 from innersearch.world_making.pretrain import PretrainPlan
 from tests.intervals import overlap
 

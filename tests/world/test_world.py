@@ -6,10 +6,13 @@ from itertools import pairwise
 
 import pytest
 
+from innersearch.assemble.sources import load_questions
 from innersearch.grammar import GRAMMARS, last_answer, scan
 from innersearch.rewards import strict_format
 from innersearch.types import Kind
 from innersearch.world.bundled import FROZEN_SEEDS, SCRATCH_SEED
+from innersearch.world.corpus import CorpusPlan, corpus, digest, mentions_in
+from innersearch.world.demonstrations import MALFORMED, STOPS, WRONG
 from innersearch.world.encyclopedia import CHANGED, Encyclopedia, Frequency, Split
 from innersearch.world.pages import leads, pages, passages
 from innersearch.world.questions import GROUPS, chains, questions
@@ -23,8 +26,6 @@ from innersearch.world.relations import (
     held_out_pairs,
 )
 from innersearch.world.tokenizer import make_tokenizer
-from innersearch.world_making.corpus import CorpusPlan, corpus, digest, mentions_in
-from innersearch.world_making.demonstrations import MALFORMED, STOPS, WRONG
 
 SEEDS = (SCRATCH_SEED, *FROZEN_SEEDS)
 WORLD = Encyclopedia.generate(FROZEN_SEEDS[0])
@@ -309,3 +310,11 @@ def test_chains_go_from_tail_to_head() -> None:
     for relations in chains(3):
         for first, second in pairwise(relations):
             assert RELATIONS[first].tail is RELATIONS[second].head
+
+
+def test_demonstrations_can_be_learnt_again() -> None:
+    found = load_questions("world:demonstrations")
+    assert len(found) > 10_000
+    for question in found[:200]:
+        assert question.metadata["response"].count("<") >= 3
+        assert not question.question.startswith("Question")

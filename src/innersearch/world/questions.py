@@ -116,10 +116,19 @@ def _group(depth: int, pair: str, mentions: int, *, changed: bool) -> str:
     return "held_out_pair" if pair == "held_out" else f"depth_{depth}"
 
 
+DEMONSTRATIONS = "demonstrations"
+"""What the demonstrations of the corpus are asked for by."""
+
+
 def _read(place: str) -> list[Question]:
     seed, _, named = place.rpartition(":")
+    if named == DEMONSTRATIONS:
+        # Imported late: the corpus asks questions itself.
+        from innersearch.world.corpus import demonstrations
+
+        return demonstrations(Encyclopedia.generate(seed_of(seed)))
     kind, _, split = named.rpartition("-")
-    known = [*Split, *(f"{kind}-{split}" for kind in FURTHER for split in Split)]
+    known = [*Split, DEMONSTRATIONS, *(f"{kind}-{split}" for kind in FURTHER for split in Split)]
     if named not in known:
         raise DataError(f"unknown split {named!r} of the world; {did_you_mean(named, known)}")
     return FURTHER.get(kind, questions)(Encyclopedia.generate(seed_of(seed)), Split(split))

@@ -30,13 +30,13 @@ from innersearch.records import claim, write_json
 from innersearch.runs import versions
 from innersearch.types import Document, Question
 from innersearch.world.bundled import VERSION
+from innersearch.world.corpus import CorpusPlan, corpus, digest
 from innersearch.world.encyclopedia import Encyclopedia, Population, Split
 from innersearch.world.further import VOCABULARY, further_passages
 from innersearch.world.pages import passages
 from innersearch.world.questions import questions
 from innersearch.world.relations import EntityKind
 from innersearch.world.tokenizer import make_tokenizer
-from innersearch.world_making.corpus import CorpusPlan, corpus, digest
 from innersearch.world_making.pretrain import PretrainPlan, pretrain
 
 MANIFEST = "manifest.json"

@@ -29,10 +29,10 @@ from transformers.utils import logging as transformers_logging
 from innersearch.grammar import intervals
 from innersearch.token_text import pieces
 from innersearch.train.optimizer import MuonWithAdamW
+from innersearch.world.corpus import CorpusPlan, corpus
+from innersearch.world.demonstrations import Text
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.tokenizer import POSITIONS
-from innersearch.world_making.corpus import CorpusPlan, corpus
-from innersearch.world_making.demonstrations import Text
 
 _IGNORED = -100
 

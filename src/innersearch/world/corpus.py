@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from innersearch.random_draws import number
+from innersearch.random_draws import number as number_of
+from innersearch.types import Question
+from innersearch.world.demonstrations import WRONG, Demonstrator, Memory, Recalled, Text
 from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
 from innersearch.world.questions import Chain, chains
 from innersearch.world.relations import RELATIONS, EntityKind, Wording, has_held_out, held_out_pairs
 from innersearch.world.wordings import phrase
-from innersearch.world_making.demonstrations import WRONG, Demonstrator, Memory, Recalled, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,23 @@ def corpus(world: Encyclopedia, plan: CorpusPlan, epoch: int) -> list[Text]:
     return documents
 
 
+def demonstrations(world: Encyclopedia, epochs: Sequence[int] = range(4)) -> list[Question]:
+    """Demonstrations as questions that have the response in their metadata, to be learnt again.
+
+    Those whose answer is a mere guess are left out: nothing of them was learnt in pre-training either.
+    """
+    plan, found = CorpusPlan(), []
+    for epoch in epochs:
+        for number, document in enumerate(corpus(world, plan, epoch)):
+            prompt, _, response = document.text.partition("\n")
+            if "<think>" not in response or (document.made_up and "<search>" not in response):
+                continue
+            asked = prompt.removeprefix("Question: ")
+            metadata = {"response": response, "group": "demonstration"}
+            found.append(Question(f"demonstration-{epoch}-{number}", asked, (), metadata))
+    return found
+
+
 def _pages(world: Encyclopedia, plan: CorpusPlan, epoch: int, rng: random.Random) -> Iterator[str]:
     """Statements of each fact, its share of this epoch: alone, or with others about the same head."""
     about: dict[str, list[str]] = {}
@@ -159,7 +177,7 @@ def _pages(world: Encyclopedia, plan: CorpusPlan, epoch: int, rng: random.Random
 
 def mentions_in(fact: Fact, plan: CorpusPlan, epoch: int) -> int:
     """How many of a fact's statements an epoch holds; over all epochs they are `fact.mentions`."""
-    turn = (epoch + number("epoch", fact.id)) % plan.epochs
+    turn = (epoch + number_of("epoch", fact.id)) % plan.epochs
     return fact.mentions // plan.epochs + (turn < fact.mentions % plan.epochs)
 
 
