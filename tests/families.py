@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from innersearch.world.corpus import CorpusPlan, corpus
-from innersearch.world_1.encyclopedia import Encyclopedia
+from innersearch.world.encyclopedia import Encyclopedia
 
 _EXTRA = (
     "<think>Über 漢字 🎉 naïve</think>\n\n<search>x < 3\r\n</search> <information>\nDoc 1: a\n"
@@ -27,7 +27,7 @@ _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 @cache
 def _text() -> list[str]:
-    plan = CorpusPlan(common_mentions=1, trajectories=200, direct_answers=20)
+    plan = CorpusPlan(demonstrations=200, direct_answers=20)
     texts = [document.text for document in corpus(Encyclopedia.generate(1), plan, 0)]
     return [*texts, *[_EXTRA] * 30]
 
