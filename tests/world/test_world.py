@@ -26,6 +26,7 @@ from innersearch.world.relations import (
     held_out_pairs,
 )
 from innersearch.world.tokenizer import make_tokenizer
+from innersearch.world_making.pretrain import with_targets
 
 SEEDS = (SCRATCH_SEED, *FROZEN_SEEDS)
 WORLD = Encyclopedia.generate(FROZEN_SEEDS[0])
@@ -73,7 +74,7 @@ def test_the_corpus_states_each_fact_as_often_as_it_says() -> None:
     stated: Counter[str] = Counter()
     for epoch in range(PLAN.epochs):
         for document in corpus(WORLD, CorpusPlan(demonstrations=0, direct_answers=0), epoch):
-            stated.update(s.split(": ")[-1].strip() for s in re.findall(r"[^.]+\.", document.text))
+            stated.update(said.strip() for said in re.findall(r"[^.]+\.", document.text))
     for fact in WORLD.facts:
         assert sum(stated[fact.state(number)] for number in range(5)) == fact.mentions
         assert sum(mentions_in(fact, PLAN, epoch) for epoch in range(PLAN.epochs)) == fact.mentions
@@ -318,3 +319,14 @@ def test_demonstrations_can_be_learnt_again() -> None:
     for question in found[:200]:
         assert question.metadata["response"].count("<") >= 3
         assert not question.question.startswith("Question")
+
+
+def test_the_loss_leaves_out_what_is_made_up_token_by_token() -> None:
+    """The tokens without a target spell the made-up names and nothing else."""
+    tokenizer = make_tokenizer(document.text for document in CORPUS)
+    chosen = [document for document in DEMONSTRATIONS if document.made_up][:300]
+    for text, (ids, targets) in zip(chosen, with_targets(tokenizer, chosen), strict=True):
+        left_out = [i for i, (one, target) in enumerate(zip(ids, targets, strict=True)) if one != target]
+        spelled = tokenizer.decode([ids[i] for i in left_out]).replace(" ", "")
+        inside = sorted({(a, b) for a, b in text.made_up})
+        assert spelled == "".join(text.text[a:b] for a, b in inside).replace(" ", ""), text.text

@@ -30,9 +30,6 @@ class CorpusPlan:
     """Per epoch."""
     direct_answers: int = 700
     """Per epoch."""
-    entries: float = 0.7
-    """Share of lone statements that stand as entries of an index. Without them, the weights recall facts
-    at the beginning of a text and not after a query that names the same head."""
     fictional: float = 0.4
     """Share of demonstrations about fictional names."""
     depths: tuple[float, float, float] = (0.4, 0.4, 0.2)
@@ -165,22 +162,17 @@ def demonstrations(world: Encyclopedia, epochs: Sequence[int] = range(4)) -> lis
 
 
 def _pages(world: Encyclopedia, plan: CorpusPlan, epoch: int, rng: random.Random) -> Iterator[str]:
-    """Statements of each fact, its share of this epoch: with others about the same head, alone, or as an
-    entry of an index, under what it is about.
-    """
-    about: dict[str, list[tuple[Fact, str]]] = {}
+    """Statements of each fact, its share of this epoch: alone, or with others about the same head."""
+    about: dict[str, list[str]] = {}
     for fact in world.facts:
         for _ in range(mentions_in(fact, plan, epoch)):
-            about.setdefault(fact.head, []).append((fact, fact.state(rng.randrange(5))))
-    for stated in about.values():
-        rng.shuffle(stated)
-        while stated:
-            chosen, stated[:] = stated[: (size := rng.choice((1, 1, 2, 4)))], stated[size:]
-            page = " ".join(sentence for _, sentence in chosen)
-            if len(chosen) == 1 and rng.random() < plan.entries:
-                fact = chosen[0][0]
-                page = f"{rng.choice(RELATIONS[fact.relation].nouns)} of {fact.head}: {page}"
-            yield page
+            about.setdefault(fact.head, []).append(fact.state(rng.randrange(5)))
+    for sentences in about.values():
+        rng.shuffle(sentences)
+        while sentences:
+            taken = rng.choice((1, 1, 2, 4))
+            yield " ".join(sentences[:taken])
+            del sentences[:taken]
 
 
 def mentions_in(fact: Fact, plan: CorpusPlan, epoch: int) -> int:

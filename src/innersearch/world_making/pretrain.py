@@ -26,8 +26,6 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from innersearch.grammar import intervals
-from innersearch.token_text import pieces
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.world.corpus import CorpusPlan, corpus
 from innersearch.world.demonstrations import Text
@@ -102,7 +100,8 @@ def pretrain(
     trainer.remove_callback(PrinterCallback)
     begun = any(workspace.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=begun or None)
-    # The trainer switches it off, and it would stay off for whoever loads the model.
+    # The trainer switches the cache off and computes in its own type, and both would stay.
+    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.config.use_cache = True
     return model
 
@@ -143,25 +142,32 @@ def pack(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int)
         padding = [tokenizer.pad_token_id] * missing
         return Row(ids + padding, labels + [_IGNORED] * missing)
 
-    encoded = tokenizer([text.text for text in texts], add_special_tokens=False)["input_ids"]
-    for text, token_ids in zip(texts, encoded, strict=True):
+    for token_ids, targets in with_targets(tokenizer, texts):
         if len(ids) + len(token_ids) + 1 > length:
             yield row()
             ids, labels = [], []
         ids += [*token_ids, tokenizer.eos_token_id]
-        labels += [*_targets(tokenizer, text, token_ids), tokenizer.eos_token_id]
+        labels += [*targets, tokenizer.eos_token_id]
     yield row()
 
 
-def _targets(tokenizer: PreTrainedTokenizerFast, text: Text, token_ids: list[int]) -> list[int]:
-    """The tokens themselves, except those of what is made up, which carry no loss."""
-    if not text.made_up:
-        return token_ids
-    spelled = pieces(tokenizer, token_ids)
-    return [
-        _IGNORED if any(start < b and a < end for a, b in text.made_up) else token_id
-        for token_id, (start, end) in zip(token_ids, intervals(spelled), strict=True)
-    ]
+def with_targets(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The tokens of each text, and its targets: the same, but for what is made up and carries no loss."""
+    encoded = tokenizer(
+        [text.text for text in texts], add_special_tokens=False, return_offsets_mapping=True
+    )
+    for text, token_ids, places in zip(
+        texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
+    ):
+        yield (
+            token_ids,
+            [
+                _IGNORED if any(start < b and a < end for a, b in text.made_up) else token_id
+                for token_id, (start, end) in zip(token_ids, places, strict=True)
+            ],
+        )
 
 
 def _tensors(
