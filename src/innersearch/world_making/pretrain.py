@@ -154,7 +154,7 @@ def pack(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int)
 def with_targets(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The tokens of each text, and its targets: the same, but for what is made up and carries no loss."""
+    """The tokens of each text, and its targets: the same, but for what is made up: that has no loss."""
     encoded = tokenizer(
         [text.text for text in texts], add_special_tokens=False, return_offsets_mapping=True
     )
