@@ -128,7 +128,11 @@ class Demonstrator:
         return Text(answer, ((0, len(answer)),) if made_up else ())
 
     def _search(self, draft: _Draft, head: str, relations: Sequence[str], *, at_length: bool) -> None:
-        names = [head, *(fact.tail for fact in draft.found)]
+        reached = [head, *(fact.tail for fact in draft.found)]
+        # About a name that was reached in several ways there may be nothing left to ask.
+        names = [name for name in reached if self._fitting(name, draft)]
+        if not names:
+            return
         subject = names[-1] if self.rng.random() < LATEST else self.rng.choice(names)
         relation = self._relation(subject, relations, draft)
         nouns = RELATIONS[relation].nouns
