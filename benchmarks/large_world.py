@@ -24,10 +24,10 @@ import torch
 
 from innersearch.cli.progress import Display
 from innersearch.view.tables import markdown, percent
+from innersearch.world.corpus import CorpusPlan
 from innersearch.world.encyclopedia import DEFAULT_POPULATION, Population
 from innersearch.world.relations import EntityKind
 from innersearch.world_making.build import MANIFEST, build
-from innersearch.world.corpus import CorpusPlan
 from innersearch.world_making.pretrain import PretrainPlan
 
 GROUPS = ("depth_1", "depth_2", "held_out_pair", "depth_3")
