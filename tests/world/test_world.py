@@ -12,7 +12,7 @@ from innersearch.rewards import strict_format
 from innersearch.types import Kind
 from innersearch.world.bundled import FROZEN_SEEDS, SCRATCH_SEED
 from innersearch.world.corpus import CorpusPlan, corpus, digest, mentions_in
-from innersearch.world.demonstrations import MALFORMED, STOPS, WRONG
+from innersearch.world.demonstrations import MALFORMED, SEARCHES, WRONG
 from innersearch.world.encyclopedia import CHANGED, Encyclopedia, Frequency, Split
 from innersearch.world.pages import leads, pages, passages
 from innersearch.world.questions import GROUPS, chains, questions
@@ -194,10 +194,9 @@ def test_demonstrations_draw_searches_and_thoughts_independently_of_the_question
             depth = min(3, max(1, _depth(question)))
             counts[depth].append(answer.count("<search>"))
             lengths[depth].append("I know nothing yet" in answer)
-    expected = [STOPS, STOPS * (1 - STOPS), STOPS * (1 - STOPS) ** 2, (1 - STOPS) ** 3]
     for depth in counts:
         n = len(counts[depth])
-        for searches, share in enumerate(expected):
+        for searches, share in enumerate(SEARCHES):
             # Four standard errors: 24 comparisons, all of which hold by chance in 999 of 1000 worlds.
             assert abs(counts[depth].count(searches) / n - share) < 4 * (share * (1 - share) / n) ** 0.5
         assert abs(sum(lengths[depth]) / n - 0.5) < 4 * 0.5 / n**0.5

@@ -147,13 +147,13 @@ def corpus(world: Encyclopedia, plan: CorpusPlan, epoch: int) -> list[Text]:
 def demonstrations(world: Encyclopedia, epochs: Sequence[int] = range(4)) -> list[Question]:
     """Demonstrations as questions that have the response in their metadata, to be learnt again.
 
-    Those whose answer is a mere guess are left out: nothing of them was learnt in pre-training either.
+    Those without a search are left out: their answers were not learnt in pre-training either.
     """
     plan, found = CorpusPlan(), []
     for epoch in epochs:
         for number, document in enumerate(corpus(world, plan, epoch)):
             prompt, _, response = document.text.partition("\n")
-            if "<think>" not in response or (document.made_up and "<search>" not in response):
+            if "<think>" not in response or "<search>" not in response:
                 continue
             asked = prompt.removeprefix("Question: ")
             metadata = {"response": response, "group": "demonstration"}

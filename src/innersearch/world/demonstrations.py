@@ -1,15 +1,15 @@
 """Trajectories that show how searching is written and nothing of when or for what.
 
-Whoever writes them stops after each search with the same chance, whatever the question; thinks at
-length or briefly, whatever the question; asks for any relation that the question names and that
-fits what it asks about, in any order; and answers with what was found last. Memory is noisy: a
-tenth of what it writes is wrong. What a question needs (as many searches as it is deep, in the
-order of its phrases) is therefore in some of them by chance, and in none by design: that is left to
-reinforcement.
+Whoever writes them draws the number of searches without a look at the question; thinks at length or
+briefly, whatever the question; asks for any relation that the question names and that fits what it
+asks about, in any order; and answers with what was found last. Memory is noisy: a tenth of what it
+writes is wrong. What a question needs (as many searches as it is deep, in the order of its phrases) is
+therefore in some of them by chance, and in none by design: that is left to reinforcement.
 
-Names that are made up or wrong carry no loss where they are first written, in information or in an
-answer without a search: with it, the model learns to make facts up for every name that it has not
-seen in a trajectory.
+Names that are made up or wrong carry no loss where they are first written: with it, the model learns to
+make facts up for every name that it has not seen in a trajectory. Nor do answers without a search,
+which are guesses: with it, the answers about training heads are learnt by heart, and reinforcement
+finds nothing better.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from innersearch.types import Kind
 from innersearch.world.encyclopedia import Fact
 from innersearch.world.relations import RELATIONS, TAIL_LAST, EntityKind, Pair
 
-STOPS = 1 / 3
-"""The chance to stop before each search."""
-MOST_SEARCHES = 3
+SEARCHES = (0.15, 0.35, 0.2, 0.3)
+"""The chances of 0, 1, 2 and 3 searches. The chance to stop is the same after one and after two, so that no
+constant turns the model into one that stops after two."""
 MALFORMED = 0.1
 """Share of trajectories whose form is broken."""
 WRONG = 0.1
@@ -103,17 +103,13 @@ class Demonstrator:
 
     def write(self, head: str, relations: Sequence[str]) -> Text:
         """One trajectory for the question `relations` of `head`."""
-        searches = 0
-        while searches < MOST_SEARCHES and self.rng.random() >= STOPS:
-            searches += 1
+        searches = self.rng.choices(range(len(SEARCHES)), SEARCHES)[0]
         at_length = self.rng.random() < 0.5
         draft = _Draft()
         for _ in range(searches):
             self._search(draft, head, relations, at_length=at_length)
-        guessed = self.guess(head, relations)
-        answer = draft.found[-1].tail if draft.found else guessed.text
-        hidden = [] if draft.found or not guessed.made_up else [answer]
-        self._conclude(draft, answer, hidden, at_length=at_length)
+        answer = draft.found[-1].tail if draft.found else self.guess(head, relations).text
+        self._conclude(draft, answer, [] if draft.found else [answer], at_length=at_length)
         if self.rng.random() < MALFORMED:
             return self._malformed(draft)
         return Text(draft.text, tuple(draft.made_up))
