@@ -25,8 +25,8 @@ from innersearch.world.encyclopedia import Fact
 from innersearch.world.relations import RELATIONS, TAIL_LAST, EntityKind, Pair
 
 SEARCHES = (0.15, 0.35, 0.2, 0.3)
-"""The chances of 0, 1, 2 and 3 searches. The chance to stop is the same after one and after two, so that no
-constant turns the model into one that stops after two."""
+"""The chances of 0, 1, 2 and 3 searches. The chance to stop is the same after one and after two, so that
+no constant turns the model into one that stops after two."""
 MALFORMED = 0.1
 """Share of trajectories whose form is broken."""
 WRONG = 0.1
