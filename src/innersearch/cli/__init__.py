@@ -4,7 +4,7 @@
     innersearch train recipes/ssrl-world.toml           train by self-search
     innersearch eval runs/ssrl-world/model --data world:test -n 16
     innersearch compare runs/before runs/after          whether one evaluation is better than another
-    innersearch ask runs/ssrl-world/model "Who taught the spouse of Nemie?"
+    innersearch ask runs/ssrl-world/model "Who taught the spouse of Zerorn?"
     innersearch index wiki.jsonl runs/wiki              make a BM25 or dense index of a corpus
     innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
     innersearch serve bm25:runs/wiki                    answer as Serper, Tavily, SearXNG and others do

@@ -41,9 +41,9 @@ def ask(
     Colours say what a part is for; information the model wrote for itself is dimmed, because training
     masks it. Examples:
 
-        innersearch ask world "Who taught the spouse of Nemie?"
+        innersearch ask world "Who taught the spouse of Zerorn?"
         innersearch ask runs/demo/model "Who employs the person who taught Jirara?"
-        innersearch ask runs/demo/model "Who taught the spouse of Bulak?" --search hybrid
+        innersearch ask runs/demo/model "Who leads Lascorp?" --search hybrid
         innersearch ask ~/models/Qwen2.5-1.5B-Instruct "Who wrote Dune?" --search serper
         innersearch ask ~/models/agent "Who wrote Dune?" --policy http:http://127.0.0.1:8000
 

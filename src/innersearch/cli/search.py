@@ -37,7 +37,7 @@ def search(
 
     Scores are the engine's own. Examples:
 
-        innersearch search world "employer of Nemie"
+        innersearch search world "employer of Zerorn"
         innersearch search bm25:runs/wiki "Nobel Prize in Physics 1921" -k 5
         innersearch search remote:http://127.0.0.1:8000 "capital of Peru"
         innersearch search serper "capital of Peru" --cache searches.sqlite

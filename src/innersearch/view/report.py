@@ -32,14 +32,15 @@ from innersearch.view.costs import RUN_HEADS, report_rows
 from innersearch.view.tables import percent
 from innersearch.view.terminal import CUTS
 
-ROWS = ("direct", "before", "after", "after_bm25", "after_hybrid")
+ROWS = ("direct", "before", "rft", "after", "after_bm25", "after_hybrid")
 """Evaluations in the order of every table, where a run has them."""
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 """Characters that no page may hold; they come in with names."""
 _PER_GROUP = 12
 _PER_STEP = 8
-_MAIN_GROUP = "two_hop_common"
+_MAIN_GROUPS = ("depth_2", "two_hop_common")
+"""Whose pass@k is drawn: of the world, and of its first version."""
 
 
 class _Sizes(TypedDict):
@@ -176,7 +177,8 @@ def _figures(metrics: Sequence[Mapping[str, float]], rows: Mapping[str, Any]) ->
         first, *others = (summary["pass_at_k"] for summary in sampled.values())
         # Of one group, or of files with none in common, nothing stands under "all".
         if common := [group for group in first if all(group in passes for passes in others)]:
-            yield plots.pass_curve(sampled, _MAIN_GROUP if _MAIN_GROUP in common else common[-1])
+            main = next((group for group in _MAIN_GROUPS if group in common), common[-1])
+            yield plots.pass_curve(sampled, main)
     if rows:
         yield plots.group_bars(rows)
 
