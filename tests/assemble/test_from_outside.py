@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -243,13 +244,14 @@ def test_a_policy_is_evaluated_and_trained(install: Install) -> None:
     install("mineral", POLICY, policies="mine = KIND")
     from innersearch.policy.loading import load_model, load_tokenizer
     from innersearch.train.run import _rollout
-    from innersearch.train.tasks import rubric_of
+    from innersearch.train.tasks import rollout_of, rubric_of
 
     tokenizer = load_tokenizer(str(BUNDLED))
     policy = parse_policy("mine").open(str(BUNDLED), tokenizer, max_batch=4)
     assert type(policy).__name__ == "Mine"
     recipe = Recipe.model_validate({"sampling": {"policy": "mine"}})
-    with _rollout(recipe, load_model(str(BUNDLED)), tokenizer, None, rubric_of(recipe)) as rollout:
+    makes = partial(rollout_of, rubric=rubric_of(recipe))
+    with _rollout(recipe, load_model(str(BUNDLED)), tokenizer, None, makes) as rollout:
         assert type(rollout.policy).__name__ == "Mine"
     with pytest.raises(ConfigError, match="or mine"):
         parse_policy("mine:http://x")

@@ -99,7 +99,7 @@ def test_zerosearch_reports_containment_under_its_own_name_and_first(capsys) -> 
     assert summary["search"]["max_searches"] == 5
     assert summary["search"]["max_tokens"] == 2048
     assert summary["settings"]["departures"] == (
-        "data nq,popqa, prompt world, max_new_tokens 24, subset 1, k 2, engine world"
+        "data nq,popqa, prompt world, max_new_tokens 24, subset 1, k 2, engine world-1"
     )
     assert len(list(read_lines(Path("out/greedy.jsonl")))) == 2
 

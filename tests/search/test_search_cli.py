@@ -47,7 +47,7 @@ def test_an_index_is_made_searched_and_used_by_an_evaluation(capsys) -> None:
     works("search", "bm25:index", fact.state(0), "-k", "1")
     assert fact.tail in capsys.readouterr().out
     works("eval", "world-1", *QUESTIONS, "--search", "bm25:index", "--cache", "searches.sqlite")
-    first = "runs/eval-world-world-validation-bm25-index"
+    first = "runs/eval-world-1-world-1-validation-bm25-index"
     summary = read_json(Path(first) / "summary.json")
     assert summary["calls"] == summary["searches"] >= 1
     assert summary["em"]["one_hop_unseen"]["value"] > 0.3
@@ -85,7 +85,7 @@ def test_the_gate_is_calibrated_kept_and_used(capsys) -> None:
 
 def test_sim2real_counts_real_searches(capsys) -> None:
     works("sim2real", "world-1", "--data", "world-1:validation", "--groups", "two_hop_rare")
-    rows = read_json(Path("runs/sim2real-world/summary.json"))
+    rows = read_json(Path("runs/sim2real-world-1/summary.json"))
     calls = [rows[name]["calls"] for name in ("self", "K = 1", "K = 3", "all")]
     assert calls[0] == 0 < calls[1] <= 1 <= calls[2] <= calls[3]
     assert "real searches per question" in capsys.readouterr().out
