@@ -60,8 +60,8 @@ def build(
     settings: dict[str, Any] = {
         "world": VERSION,
         "seed": seed,
-        "corpus": asdict(corpus_plan),
-        "pretraining": asdict(plan),
+        "corpus": _as_stored(corpus_plan),
+        "pretraining": _as_stored(plan),
     }
     if population:
         settings["population"] = {kind.value: asdict(counts) for kind, counts in population.items()}
@@ -149,12 +149,17 @@ def fingerprint(world: Encyclopedia, corpus_plan: CorpusPlan, plan: PretrainPlan
     return {
         "world": VERSION,
         "seed": world.seed,
-        "corpus": asdict(corpus_plan),
-        "pretraining": asdict(plan),
+        "corpus": _as_stored(corpus_plan),
+        "pretraining": _as_stored(plan),
         "corpus_sha256": [digest(corpus(world, corpus_plan, e)) for e in range(corpus_plan.epochs)],
         "questions_sha256": {split.value: _hash(questions(world, split)) for split in Split},
         "encyclopedia_sha256": _hash([*passages(world), *further_passages(world)]),
     }
+
+
+def _as_stored(plan: CorpusPlan | PretrainPlan) -> dict[str, Any]:
+    """A plan as it reads back from JSON."""
+    return dict(json.loads(json.dumps(asdict(plan))))
 
 
 def _hash(found: Iterable[Question | Document]) -> str:
