@@ -41,7 +41,7 @@ _QUESTIONS, _SMALL_QUESTIONS = 24, 4
 """Questions per group that are sampled so often."""
 _STEPS, _SMALL_STEPS = 60, 15
 """Of reinforcement; rejection sampling takes as many trajectories."""
-_STRIDE, _SMALL_STRIDE = 3, 9
+_STRIDE = 3
 """Every third question of the test split is asked, in both wordings alike."""
 _VALIDATION_STRIDE = 3
 """Every third question of the validation split calibrates the gate."""
@@ -110,7 +110,7 @@ def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resum
             _train(run, recipe, display)
         with clock.count("eval"):
             rows["after"] = _evaluate(run, "after", str(run.model), display, small=small)
-            rows |= _evaluate_real_search(run, display, small=small)
+            rows |= _evaluate_real_search(run, display)
     with clock.count("other"):
         report = write_report(run.path)
     seconds = clock.seconds
@@ -181,9 +181,9 @@ class _Shown:
         self.display.update(self.name, step, steps, describe(metrics))
 
 
-def _test_questions(*, small: bool) -> list[Question]:
+def _test_questions() -> list[Question]:
     """A part of the test split, with the wordings told apart."""
-    questions = load_questions("world:test")[:: _SMALL_STRIDE if small else _STRIDE]
+    questions = load_questions("world:test")[::_STRIDE]
     return [replace(q, metadata=q.metadata | {"group": _group(q)}) for q in questions]
 
 
@@ -197,11 +197,11 @@ def _evaluate(run: Run, name: str, model: str, display: Display, *, small: bool)
     from innersearch.evaluate.evaluation import Evaluation
 
     sampled = {"samples": _SAMPLES, "sample_questions": _SMALL_QUESTIONS if small else _QUESTIONS}
-    evaluation = Evaluation(model, _test_questions(small=small), None, sampled, resume=True)
+    evaluation = Evaluation(model, _test_questions(), None, sampled, resume=True)
     return evaluation.run(run.path / "eval" / name, None, display.update, name)
 
 
-def _evaluate_real_search(run: Run, display: Display, *, small: bool) -> dict[str, dict[str, Any]]:
+def _evaluate_real_search(run: Run, display: Display) -> dict[str, dict[str, Any]]:
     """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
     from innersearch.evaluate.calibrate import Wanted, calibrate_model
     from innersearch.evaluate.evaluation import Evaluation
@@ -213,7 +213,7 @@ def _evaluate_real_search(run: Run, display: Display, *, small: bool) -> dict[st
     calibration = Evaluation(str(run.model), validation, None, {}, resume=True)
     name, wanted = "calibration", Wanted(em_loss=_EM_LOSS)
     gate = calibrate_model(calibration, settings, _SIGNAL, wanted, run.path / name, display.update, name)
-    test = Evaluation(str(run.model), _test_questions(small=small), None, {}, resume=True)
+    test = Evaluation(str(run.model), _test_questions(), None, {}, resume=True)
     return {
         name: test.run(
             run.path / "eval" / name,
