@@ -149,8 +149,8 @@ def test_unknown_settings_get_a_hint(capsys) -> None:
     assert "Did you mean --trainer.learning-rate?" in message
     message = fails(capsys, "train", RECIPE, "--prompt.name", "wrold")
     assert "did you mean 'world'?" in message
-    message = fails(capsys, "train", RECIPE, "--groups", "two_hop_comon")
-    assert "did you mean 'two_hop_common'?" in message
+    message = fails(capsys, "train", RECIPE, "--groups", "never_statd")
+    assert "did you mean 'never_stated'?" in message
 
 
 @pytest.mark.parametrize("name", ["../../evil", "", ".", "..", "/tmp/evil", "a\\b"])
@@ -199,7 +199,7 @@ def test_a_question_longer_than_the_context_is_named_before_anything_is_written(
     arguments = ["eval", "world-1", "--data", data, "--output", "out"]
     assert "the prompt of question 'long' has" in fails(capsys, *arguments)
     assert not Path("out").exists()
-    small = "--empty-groups --trainer.prompts-per-step 2 --trainer.micro-batch 8"
+    small = "--empty-groups --trainer.prompts-per-step 2 --trainer.micro-batch 8 --model world-1"
     arguments = ["train", RECIPE, "--data", data, "--prompt.max-tokens", "2000", *small.split()]
     assert "tokens, and the context of" in fails(capsys, *arguments)
 
@@ -215,7 +215,7 @@ def test_questions_that_are_too_long_are_left_out_on_demand_and_counted(capsys) 
     assert summary["left_out"] == {"ids": ["long", "longer"], "of": 3}
     assert summary["em"]["data"]["n"] == 1
     small = "--empty-groups --trainer.prompts-per-step 1 --trainer.micro-batch 8 --dry-run"
-    arguments = ["train", RECIPE, "--data", data, *small.split()]
+    arguments = ["train", RECIPE, "--model", "world-1", "--data", data, *small.split()]
     assert "leave such questions out" in fails(capsys, *arguments)
     assert main([*arguments, "--prompt.skip-long"]) == 0
     captured = capsys.readouterr()

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from innersearch.policy.bias import biased_tokens
-from innersearch.world.questions import SOURCE
+from innersearch.world_1.questions import SOURCE
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "logit_bias.py"
 QUESTIONS = [q for q in SOURCE.read("validation") if q.group == "two_hop_common"][:10]
@@ -26,7 +26,7 @@ def script() -> ModuleType:
 
 
 def test_the_recorded_logits_tell_what_a_constant_changes(script, monkeypatch) -> None:
-    model = script.Model("world")
+    model = script.Model("world-1")
     greedy = model.answers(QUESTIONS, {})
     candidates = script.structural(greedy, len(QUESTIONS))
     spelled = {str(model.tokenizer.decode([token])).strip(): token for token in candidates}

@@ -123,7 +123,10 @@ def test_as_4_and_as_5_pages_close_no_gate_and_refuse_no_question() -> None:
     alike(ASEARCH, ASEARCHER)
 
 
-@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=lambda grammar: grammar.name)
+SEARCHING = [grammar for grammar in GRAMMARS.values() if {Kind.SEARCH, Kind.CALL} & set(grammar.tags)]
+
+
+@pytest.mark.parametrize("grammar", SEARCHING, ids=lambda grammar: grammar.name)
 def test_no_measure_reads_documents(grammar: Grammar) -> None:
     names = (
         "em f1 f1_set cover_em cover_sign answered searched retrieved balanced one_action not_refused"

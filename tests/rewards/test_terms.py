@@ -48,6 +48,7 @@ def test_rewards_are_to_the_last_bit_what_they_were(name: str) -> None:
 
 
 RECIPES = {
+    "agent-world": "em",
     "ssrl": "0.9*em + 0.1*format:strict",
     "ssrl-world": "0.9*em + 0.1*format:strict",
     "rejection-world": "0.9*em + 0.1*format:strict",

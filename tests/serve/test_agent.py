@@ -41,7 +41,7 @@ def found(query: str) -> SearchResult:
 def url() -> Iterator[str]:
     """The bundled model over an engine that always finds the same."""
     serving = Serving(ScriptedEngine(found))
-    serve_agent(serving, open_agent("world"))
+    serve_agent(serving, open_agent("world-1"))
     with serving_at(build_app(serving)) as address:
         yield address
 
@@ -49,7 +49,7 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[str]:
     """A model that writes what its question says after `write:`, reply after reply at `||`."""
-    tokenizer = open_agent("world").tokenizer
+    tokenizer = open_agent("world-1").tokenizer
 
     def reply(request: Request) -> str:
         asked = request.messages[0][1].rpartition("write:")[2]

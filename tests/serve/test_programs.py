@@ -39,13 +39,13 @@ QUESTION = Question("q", "Who taught the spouse of Nemie?", ("Zisara",))
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    return open_agent("world")
+    return open_agent("world-1")
 
 
 @contextmanager
 def rolling(agent: Agent, command: str, **given: object) -> Iterator[ProgramRollout]:
     settings = AgentSettings(command=command, **{"timeout_s": 60.0, **given})
-    recipe = Recipe(agent=settings, sampling={"max_new_tokens": 96}, model="world")
+    recipe = Recipe(agent=settings, sampling={"max_new_tokens": 96}, model="world-1")
     made = program_rollout(recipe, agent.policy, agent.tokenizer, SearchTool.itself(), Rubric.read("em"))
     with made as rollout:
         yield rollout

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from innersearch.cli import main
 from innersearch.policy.loading import load_model
 from innersearch.stored import read_lines
-from innersearch.world_1.bundled import BUNDLED
+from innersearch.world.bundled import BUNDLED
 
 TRAIN = [
     *("train", "recipes/ssrl-world.toml", "--trainer.optimizer", "adamw"),

@@ -28,6 +28,7 @@ from innersearch.train.memory import Shape, estimate, kept_bytes
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.trl.trainer import precision
 from innersearch.types import Sampling
+from innersearch.world.tokenizer import POSITIONS
 
 SIZES = {
     "vocab_size": 512,
@@ -39,8 +40,6 @@ SIZES = {
     "max_position_embeddings": 256,
 }
 BATCH, LENGTH = 4, 64
-CONTEXT = 512
-"""Of the bundled model."""
 TOKENS = BATCH * LENGTH
 
 
@@ -177,8 +176,8 @@ def test_dry_run_shows_everything_and_leaves_nothing(capsys) -> None:
     assert rows["trainer.steps"] == ["100", "recipe"]
     assert rows["trainer.clip"] == ["0.2", "default"]
     assert "100 steps of 16 questions × 8 trajectories = 12,800 trajectories" in shown
-    assert "at most 12,288 sampled" in shown
-    assert "947,840 parameters, " in shown
+    assert "at most 25,600 sampled" in shown
+    assert "958,720 parameters, " in shown
     assert "25,600 searches" in shown
     assert "peak of a training step" in shown
     assert not list(Path().iterdir())
@@ -195,7 +194,7 @@ def test_dry_run_counts_no_tokens_beyond_the_context(capsys) -> None:
         return int(sampled[1].replace(",", "")), out[out.index("estimated memory") :]
 
     most, memory = shown(4096)
-    assert most < CONTEXT
+    assert most < POSITIONS
     assert shown(100_000) == (most, memory)
 
 

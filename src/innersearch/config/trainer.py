@@ -63,8 +63,8 @@ class TrainerSettings(Settings):
     which is the leave-one-out baseline of RLOO times (G − 1)/G. reward: the reward itself, without a
     baseline (REINFORCE; not with verl). With verl also reinforce++, and gae: PPO with a critic."""
     groups: Literal["all", "mixed"] = "all"
-    """Whose trajectories are trained on. mixed: groups whose rewards are all equal are left out of the
-    loss and of what it is divided by; not with verl."""
+    """Groups of rollouts that are trained on. mixed: those whose rewards are all equal are left out of
+    the loss and of what it is divided by; not with verl."""
     whiten: bool = False
     """Bring advantages to mean 0 and deviation 1 over all trained tokens of the batch."""
     loss: Literal["ppo", "cispo"] = "ppo"
