@@ -1,8 +1,8 @@
 """Trained agents with real search, on the embedded world's test split: the figures of docs/world-1.md.
 
 For each run of SSRL: its own memory, the first K searches real, a gate of each signal over its
-thresholds, and random gates; for each run of Search-R1: its own memory and BM25. The gate's threshold
-is calibrated on the validation split. Evaluations that are there already are not repeated.
+thresholds, and random gates; for each run of Search-R1: its own memory and BM25. The gate's signal and
+threshold are chosen on the validation split. Evaluations that are there already are not repeated.
 
     python benchmarks/real_search.py --ssrl runs/seed-0 runs/seed-1 runs/seed-2 \
         --search-r1 runs/r1-0 runs/r1-1 runs/r1-2 --figure docs/real-search.svg
@@ -21,7 +21,7 @@ import numpy as np
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.progress import Display
 from innersearch.config import SearchSettings
-from innersearch.evaluate.calibrate import Wanted, calibrate, em, signal_values
+from innersearch.evaluate.calibrate import BEST, Wanted, calibrate, em, signal_values
 from innersearch.evaluate.evaluation import Evaluation
 from innersearch.intervals import DRAWS, Scores, difference, generator, proportion
 from innersearch.metrics import auroc
@@ -118,13 +118,13 @@ def sweep(agent: Agent, signal: str) -> list[dict[str, Any]]:
 def measure(agent: Agent, truths: dict[str, str], signals: Iterable[str]) -> dict[str, Any]:
     """Everything about one SSRL run with real search."""
     quality = signal_quality(agent, truths, signals)
-    best = max((s for s in quality if s not in SAMPLED), key=quality.__getitem__)
 
     def on_validation(router: str, path: Path) -> dict[str, Any]:
         search = SearchSettings(**SETTINGS | {"router": router})
         return agent.sets["validation"].run(path, search, agent.display.update, path.name)
 
-    gate = calibrate(on_validation, best, Wanted(em_loss=0.01), agent.folder / "calibration")
+    gate = calibrate(on_validation, BEST, Wanted(em_loss=0.01), agent.folder / "calibration")
+    best = gate["signal"]
     always, hybrid = agent.run("always"), agent.run(gate_router(gate))
     rate = hybrid["calls"] / always["calls"]
     chance = f"random:{rate:.3f}"

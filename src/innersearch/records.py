@@ -284,13 +284,15 @@ def _cut_torn_line(path: Path) -> None:
     if not path.is_file():
         return
     with path.open("r+b") as file:
-        end = start = file.seek(0, os.SEEK_END)
+        size = end = start = file.seek(0, os.SEEK_END)
         while start > 0:
             start = max(0, start - _CHUNK)
             file.seek(start)
             newline = file.read(min(_CHUNK, end - start)).rfind(b"\n")
             if newline >= 0:
-                file.truncate(start + newline + 1)
+                # What is whole is not written to, so that its time is that of its last line.
+                if (whole := start + newline + 1) < size:
+                    file.truncate(whole)
                 return
         file.truncate(0)
 

@@ -301,5 +301,8 @@ class Trajectory:
     """Actions that could not be read."""
     agent: AgentRun | None = None
     """Where a program of others asked the model; its answer need not stand in what the model wrote."""
+    rolled_back: int | None = None
+    """Tokens of replies that could not be read and were written anew; those of drafts stand in the
+    decisions of calls. None where there were none."""
     schema: int = SCHEMA
     """How the record is written; `innersearch.trajectories` reads all there have been."""

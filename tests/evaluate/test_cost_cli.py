@@ -175,6 +175,17 @@ def test_real_figures_of_each_tier() -> None:
     assert (web.cost.calls, web.cost.usd, web.cost.seconds) == (4, pytest.approx(0.004), 36.0)
 
 
+def test_tokens_that_were_rolled_back_are_the_policy_s() -> None:
+    drafted = call("one two", decision={"rule": "gate", "real": True, "own_tokens": 12})
+    kept = call("five six", engine="", source="self_search", decision={"rule": "gate", "own_tokens": 0})
+    found = {row.cost.tier: row for row in counted_searches(write_run("run", [drafted], [kept]))}
+    assert found["self"].cost.tokens == 12 + round(2 * 1.35)
+    assert (found["self"].cost.searches, found["serper"].cost.searches) == (1, 1)
+    assert found["serper"].cost.tokens == 0
+    [only] = [row for row in counted_searches(write_run("all", [drafted])) if row.cost.tier == "self"]
+    assert (only.cost.searches, only.cost.tokens, only.latency_s) == (0, 12, None)
+
+
 def test_money_that_nobody_counted_is_unknown(capsys) -> None:
     run = write_run("local", [call("a", engine="bm25", source="retriever")])
     assert table(prints(capsys, ZEROSEARCH, "--run", str(run)))[1] == [

@@ -19,6 +19,8 @@ class SearchChoice:
 
     rule: Router | None
     """None for the gate that was calibrated for the model."""
+    learning: bool = False
+    """Whether that gate learns in use."""
     engine: str = ""
     """As in `SearchSettings`; what the model expects where none is given."""
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class SearchChoice:
             RunError: It has no gate, and that was asked for.
             SearchError: The address of the engine cannot be one.
         """
-        router = self.rule or _calibrated(model)
+        router = self.rule or _calibrated(model, learning=self.learning)
         chosen: dict[str, Any] = {"router": str(router), "engine": self.engine or conventions.engine}
         chosen |= {**conventions.search, **self.given}
         if conventions.simulator:
@@ -46,10 +48,10 @@ class SearchChoice:
         return settings
 
 
-def _calibrated(model: str) -> Router:
+def _calibrated(model: str, *, learning: bool) -> Router:
     from innersearch.routing.gate import gate_router, load_gate
 
-    return parse_router(gate_router(load_gate(Path(model))))
+    return parse_router(gate_router(load_gate(Path(model)), learning=learning))
 
 
 def cached_in(settings: SearchSettings | None, folder: Path) -> SearchSettings | None:

@@ -11,6 +11,7 @@
     innersearch mcp bm25:runs/wiki                      its tools search and fetch for MCP clients
     innersearch sim2real runs/ssrl-world/model --data world:test
     innersearch calibrate runs/ssrl-world/model --data world:validation
+    innersearch hybrid runs/ssrl-world/model --data world:test
     innersearch data ls                                 benchmarks by name; get, check and coverage
     innersearch report runs/ssrl-world                  write its report.html
     innersearch world build                             make the embedded world and its model
@@ -47,6 +48,7 @@ from innersearch.cli import (
     data,
     demo,
     evaluate,
+    hybrid,
     index,
     mcp,
     real,
@@ -81,6 +83,7 @@ for verb in (
     mcp,
     sim2real,
     calibrate,
+    hybrid,
     simulator,
     cost,
     data,

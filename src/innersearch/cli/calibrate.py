@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +19,8 @@ from innersearch.cli.evaluate import default_folder
 from innersearch.cli.options import SearchOptions, announce_cost
 from innersearch.cli.progress import Display
 from innersearch.errors import ConfigError
+from innersearch.types import Question
+from innersearch.view.calibration import calibration_text
 
 if TYPE_CHECKING:
     from innersearch.evaluate.calibrate import Wanted
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
 app = App(name="calibrate", help_format="plaintext")
 
-Signal = Literal["entropy", "max-entropy", "min-prob", "consistency"]
+Signal = Literal["entropy", "max-entropy", "min-prob", "consistency", "query-entropy", "best"]
 
 
 @app.default
@@ -34,6 +39,8 @@ def calibrate_command(
     signal: Signal = "entropy",
     call_rate: float | None = None,
     em_loss: float | None = None,
+    questions: NonNegativeInt = 0,
+    cluster: str = "",
     prompt: str | None = None,
     groups: tuple[str, ...] = (),
     max_new_tokens: NonNegativeInt = 0,
@@ -46,16 +53,17 @@ def calibrate_command(
 
     Evaluates with real searches only, then with gates; `--search hybrid` uses the result. Examples:
 
-        innersearch calibrate runs/demo/model --data world:validation
-        innersearch calibrate runs/demo/model --data world:validation --call-rate 0.3
+        innersearch calibrate runs/demo/model --data world:validation --signal best --cluster chain.0
         innersearch calibrate ~/models/agent --data nq-dev.jsonl --engine bm25:wiki --em-loss 0.01
 
     Args:
         model: Model directory.
         data: Questions to calibrate on: a file or directory, a fetched benchmark, or world:validation.
-        signal: Signal that tells when the model is unsure of its own information.
+        signal: Signal that tells when the model is unsure; best tries all but consistency.
         call_rate: Wanted share of searches that are real.
         em_loss: Exact match that may be lost for fewer searches; 0.01 where no call rate is given.
+        questions: Number of questions that are asked, drawn with the seed; 0 takes all.
+        cluster: Field of the questions; those in which it is the same err together, see compare.
         prompt: Name of the prompt text; what the model expects by default.
         groups: Groups of questions that are asked; all by default.
         max_new_tokens: Longest response in tokens; by default 128 for the world's model, else 4096.
@@ -77,27 +85,37 @@ def calibrate_command(
             f"{model} is no directory that can be written to: a gate is kept beside its model"
         )
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
-    evaluation = Evaluation(model, load_questions(data, groups), prompt, choices, resume=True)
+    rows = _drawn(load_questions(data, groups), questions, seed)
+    evaluation = Evaluation(model, rows, prompt, choices, resume=True)
     replaced = ", instead of the one before" if (Path(model) / GATE).is_file() else ""
     with held(folder, "calibration"):
         begun(folder, resume=resume, what="calibration")
-        gate = _calibrate(evaluation, signal, wanted, options, folder)
-    measured, always = gate["measured"], gate["always"]
-    stdout.print(f"gate     {signal} above {gate['threshold']:.4g}, kept in {evaluation.path}{replaced}")
-    for name, found in (("always", always), ("hybrid", measured)):
-        calls = f"{found['calls']:.2f} real searches per question"
-        stdout.print(f"{name:8s} EM {found['em']:.1%}, {calls} (n = {gate['n']})")
+        gate = _calibrate(evaluation, signal, wanted, options, folder, cluster)
+    stdout.print(calibration_text(gate, f"kept in {evaluation.path}{replaced}"))
+
+
+def _drawn(rows: Sequence[Question], number: int, seed: int) -> Sequence[Question]:
+    if not number or number >= len(rows):
+        return rows
+    return random.Random(f"calibrate-{seed}").sample(rows, number)
 
 
 def _calibrate(
-    evaluation: Evaluation, signal: Signal, wanted: Wanted, options: SearchOptions, folder: Path
+    evaluation: Evaluation,
+    signal: Signal,
+    wanted: Wanted,
+    options: SearchOptions,
+    folder: Path,
+    cluster: str,
 ) -> dict[str, Any]:
-    from innersearch.evaluate.calibrate import RATES, calibrate_model
+    from innersearch.evaluate.calibrate import BEST, CHEAP, STEPS, calibrate_model
 
     settings = cached_in(evaluation.search_settings(options.for_rule("always").choice()), folder)
     assert settings  # noqa: S101
-    announce_cost(settings, (2 + len(RATES)) * len(evaluation.questions))
+    tries = (2 + math.ceil(math.log2(STEPS))) * (len(CHEAP) if signal == BEST else 1)
+    announce_cost(settings, (1 + tries) * len(evaluation.questions))
     budget = folder / "budget.json"
     with Display() as display:
         show = display.update
-        return calibrate_model(evaluation, settings, signal, wanted, folder, show, budget_file=budget)
+        work = evaluation, settings, signal, wanted, folder, show
+        return calibrate_model(*work, budget_file=budget, cluster=cluster)

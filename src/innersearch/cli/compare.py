@@ -22,6 +22,7 @@ def compare(
     resamples: PositiveInt = 10_000,
     seed: NonNegativeInt = 0,
     cluster: str = "",
+    by: str = "",
     output: Path | None = None,
 ) -> None:
     """Compare two evaluations question by question: B − A with a 95 % interval and p.
@@ -34,6 +35,7 @@ def compare(
         innersearch compare runs/before runs/after
         innersearch compare runs/before runs/after --output runs/comparison.json
         innersearch compare runs/before runs/after --cluster golden_answers
+        innersearch compare runs/before runs/after --by tier --cluster chain.0
 
     Args:
         a: Directory of an evaluation.
@@ -42,11 +44,12 @@ def compare(
         seed: Seed of the draws.
         cluster: Field of the questions; those in which it is the same err together. One of the records,
             such as group or golden_answers, or of the questions' metadata, such as chain.0.
+        by: Field of the questions, likewise, whose values are compared apart in place of the groups.
         output: Write the differences to this file, as JSON.
     """
     from innersearch.evaluate.compare import compare, read_evaluation
 
-    found = compare(read_evaluation(a), read_evaluation(b), resamples, seed, cluster)
+    found = compare(read_evaluation(a), read_evaluation(b), resamples, seed, cluster, by)
     if output:
         write_json(output, found)
     stdout.print(difference_table(found))

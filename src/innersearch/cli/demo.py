@@ -43,8 +43,8 @@ _STEPS, _SMALL_STEPS = 60, 15
 """Of reinforcement; rejection sampling takes as many trajectories."""
 _STRIDE = 3
 """Every third question of the test split is asked, in both wordings alike."""
-_VALIDATION_STRIDE = 3
-"""Every third question of the validation split calibrates the gate."""
+_VALIDATION, _SMALL_VALIDATION = 1_000, 200
+"""Questions of the validation split that calibrate the gate, where there are so many."""
 _SIGNAL, _EM_LOSS = "entropy", 0.01
 """What opens the gate, and the exact match it may lose."""
 _REWORDED = " in other words"
@@ -110,7 +110,7 @@ def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resum
             _train(run, recipe, display)
         with clock.count("eval"):
             rows["after"] = _evaluate(run, "after", str(run.model), display, small=small)
-            rows |= _evaluate_real_search(run, display)
+            rows |= _evaluate_real_search(run, display, small=small)
     with clock.count("other"):
         report = write_report(run.path)
     seconds = clock.seconds
@@ -201,7 +201,7 @@ def _evaluate(run: Run, name: str, model: str, display: Display, *, small: bool)
     return evaluation.run(run.path / "eval" / name, None, display.update, name)
 
 
-def _evaluate_real_search(run: Run, display: Display) -> dict[str, dict[str, Any]]:
+def _evaluate_real_search(run: Run, display: Display, *, small: bool) -> dict[str, dict[str, Any]]:
     """The trained model with BM25, always and behind a gate that is calibrated on validation data."""
     from innersearch.evaluate.calibrate import Wanted, calibrate_model
     from innersearch.evaluate.evaluation import Evaluation
@@ -209,7 +209,9 @@ def _evaluate_real_search(run: Run, display: Display) -> dict[str, dict[str, Any
 
     world = conventions_named(NAME)
     settings = SearchSettings(engine=world.engine, **world.search)
-    validation = load_questions("world:validation")[::_VALIDATION_STRIDE]
+    validation = load_questions("world:validation")
+    most = _SMALL_VALIDATION if small else _VALIDATION
+    validation = validation[:: -(-len(validation) // most)]
     calibration = Evaluation(str(run.model), validation, None, {}, resume=True)
     name, wanted = "calibration", Wanted(em_loss=_EM_LOSS)
     gate = calibrate_model(calibration, settings, _SIGNAL, wanted, run.path / name, display.update, name)

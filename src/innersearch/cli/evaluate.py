@@ -53,6 +53,7 @@ def evaluate_command(
     prompt: str | None = None,
     direct: bool = False,
     groups: tuple[str, ...] = (),
+    by: tuple[str, ...] = (),
     temperature: PositiveFloat = 1.0,
     max_new_tokens: NonNegativeInt = 0,
     seed: int = 0,
@@ -84,6 +85,7 @@ def evaluate_command(
         prompt: Name of the prompt text; what the model expects by default.
         direct: Ask for the answer without search tags: the baseline.
         groups: Groups of questions that are asked; all by default.
+        by: Field of the questions, such as tier, for whose values there is a table; or several.
         temperature: Sampling temperature of the n trajectories.
         max_new_tokens: Longest response in tokens; by default 128 for the world's model, else 4096.
         seed: Seed of the sampled trajectories.
@@ -99,7 +101,7 @@ def evaluate_command(
     rows, used = _selected(chosen)
     given: dict[str, Any] = {"direct": direct, "samples": n, "sample_questions": sample_questions}
     given |= {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    evaluation = _evaluation(model, rows, used, given, writes, runs, resume=resume)
+    evaluation = _evaluation(model, rows, used, given, writes, runs, by=by, resume=resume)
     folder = output or _named(model, data, asked.protocol, options, runs.logit_bias)
     _run(evaluation, used, folder, n)
 
@@ -118,13 +120,14 @@ def _evaluation(
     writes: RolloutOptions,
     runs: PolicyOptions,
     *,
+    by: Sequence[str],
     resume: bool,
 ) -> Evaluation:
     from innersearch.evaluate.evaluation import Evaluation
 
     given = {**used.record, **given, "dtype": runs.dtype}
     how: dict[str, Any] = {"real": used.only_real, "rollout": writes.given, "resume": resume}
-    how |= {"policy": runs.policy, "logit_bias": runs.logit_bias}
+    how |= {"policy": runs.policy, "logit_bias": runs.logit_bias, "by": by}
     return Evaluation(model, rows, used.prompt, given, **how)
 
 

@@ -20,10 +20,12 @@ from innersearch.config import NoiseSettings, Recipe, SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.routing.router import Router, always, is_router, parse_router
 
-SELF, HYBRID = "self", "hybrid"
+SELF, HYBRID, LEARNING = "self", "hybrid", "learning"
 
 _CALLS = ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
 """Options that limit calls."""
+_LATER = ("max_error_rate", "experience", "noise")
+"""Further options of searches."""
 
 
 @Parameter(name="*")
@@ -33,7 +35,8 @@ class SearchOptions:
 
     search: str = SELF
     """Who answers the queries: self (the model's own memory), always (an engine), first:K, hybrid (the
-    gate that was calibrated for the model), or the name of an engine."""
+    gate that was calibrated for the model), learning (that gate, which finds out in use where memory is
+    out of date), or the name of an engine."""
     engine: str = ""
     """Engine that is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, or a search API such as
     serper; several, separated by commas, are fused."""
@@ -57,6 +60,9 @@ class SearchOptions:
     """Longest call over the network, in seconds; 30 by default, and 180 for a simulator."""
     max_error_rate: Annotated[float | None, Parameter(validator=Number(gte=0, lte=1))] = None
     """Stop when more than this share of all searches failed, wholly or in part; 0.2 by default."""
+    experience: Path | None = None
+    """File of what --search learning found out before, such as experience.json of an evaluation; ask
+    goes on in it, other commands leave it as it is."""
     noise: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0
     """Share of searches that are answered badly on purpose."""
 
@@ -71,16 +77,18 @@ class SearchOptions:
             return None
         rule, engine = self._rule_and_engine()
         given: dict[str, Any] = {"offline": self.offline, "cache": str(self.cache or "")}
+        given |= {"experience": str(self.experience)} if self.experience else {}
         limits = ("k", "max_searches", *_CALLS)
         given |= {name: getattr(self, name) for name in limits if getattr(self, name)}
         if self.max_error_rate is not None:
             given["max_error_rate"] = self.max_error_rate
         if self.noise:
             given["noise"] = NoiseSettings(curve="constant", end=self.noise)
-        return SearchChoice(rule=rule, engine=engine, given=given)
+        learns = self.search == LEARNING
+        return SearchChoice(rule=rule, learning=learns, engine=engine, given=given)
 
     def _rule_and_engine(self) -> tuple[Router | None, str]:
-        if self.search == HYBRID:
+        if self.search in (HYBRID, LEARNING):
             return None, self.engine
         if is_router(self.search):
             return parse_router(self.search), self.engine
@@ -95,7 +103,7 @@ class SearchOptions:
         """Self-search asks no engine; whoever names one meant something else."""
         given = [
             name
-            for name in ("engine", "cache", "offline", *_CALLS, "max_error_rate", "noise")
+            for name in ("engine", "cache", "offline", *_CALLS, *_LATER)
             if getattr(self, name) != getattr(SearchOptions, name)
         ]
         if given:

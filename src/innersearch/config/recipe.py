@@ -91,6 +91,15 @@ class Recipe(Settings):
         self.stages()
         return self
 
+    @model_validator(mode="after")
+    def _learns_by_gradients(self) -> Self:
+        if self.search.rule.learning is not None:
+            raise ValueError(
+                f"search.router {self.search.router} learns in use, and checkpoints hold nothing of "
+                "that: train with a gate or another router, and use this one in eval and ask"
+            )
+        return self
+
     @field_validator("name")
     @classmethod
     def _names_one_folder(cls, name: str) -> str:

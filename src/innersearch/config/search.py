@@ -52,8 +52,8 @@ class SearchSettings(Settings):
     """
 
     router: str = "self"
-    """Who writes the information: self, always, first:K, entropy-trend, random:RATE or
-    gate:SIGNAL:THRESHOLD; see innersearch.routing.router."""
+    """Who writes the information: self, always, first:K, entropy-trend, random:RATE,
+    gate:SIGNAL:THRESHOLD or learning:SIGNAL:THRESHOLD; see innersearch.routing.router."""
     engine: str = ""
     """What is searched: world, bm25:DIR, dense:DIR@MODEL, remote:URL, simulated:MODEL, or a search API
     such as serper; several, separated by commas, are fused."""
@@ -73,6 +73,8 @@ class SearchSettings(Settings):
     """End at the closing answer tag, for models that do not end by themselves."""
     samples: int = Field(4, ge=1)
     """Further samples of its own information, for the signal `consistency`."""
+    experience: str = ""
+    """A file of what a learning router found out before."""
     timeout_s: float = Field(0.0, ge=0)
     """Seconds a trajectory may take; then it ends with an error and with what it has. 0: no limit."""
     max_error_rate: float = Field(0.2, ge=0, le=1)
@@ -113,6 +115,15 @@ class SearchSettings(Settings):
     def engines(self) -> tuple[EngineName, ...]:
         """The engines that are named; several are fused."""
         return engine_names(self.engine)
+
+    @model_validator(mode="after")
+    def _experience_is_for_learning(self) -> SearchSettings:
+        if self.experience and self.rule.learning is None:
+            raise ValueError(
+                f"experience {self.experience} has no effect with the router {self.router}: take the "
+                "router learning, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _offline_needs_a_cache(self) -> SearchSettings:

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from innersearch.errors import DataError
+from innersearch.errors import ConfigError, DataError
 from innersearch.intervals import FEW_CLUSTERS
 from innersearch.stored import Record
 from innersearch.trajectories import read_trajectories
+from innersearch.types import Question
 
+NOTHING = "–"
+"""What stands for a field that a question does not have."""
 _OWN = ("id", "group", "question", "golden_answers")
 """What a record holds of its question itself."""
 
@@ -50,6 +53,33 @@ class Clusters:
         }
 
 
+def field_of(question: Question, field: str) -> str:
+    """What stands in a field of a question or of its metadata, as text; a dash if nothing does.
+
+    >>> field_of(Question("q", "Who?", ("A",), {"chain": ["Belira", "A"], "changed": True}), "chain.0")
+    'Belira'
+    """
+    own: dict[str, Any] = {"id": question.id, "question": question.question, "group": question.group}
+    own["golden_answers"] = list(question.golden_answers)
+    wanted = [_key(part) for part in field.split(".")]
+    found = _value(own, wanted)
+    if found is None:
+        found = _value(question.metadata, wanted)
+    return NOTHING if found is None else found.strip('"')
+
+
+def demand_fields(questions: Sequence[Question], fields: Sequence[str]) -> None:
+    """Check that some question has each of the fields.
+
+    Raises:
+        ConfigError: None has one of them.
+    """
+    for field in fields:
+        if all(field_of(question, field) == NOTHING for question in questions):
+            known = sorted({*_OWN, *(name for question in questions for name in question.metadata)})
+            raise ConfigError(f"no question has a field {field!r}; they have: {', '.join(known)}")
+
+
 def find_clusters(path: Path, records: Sequence[Record], field: str) -> Clusters | None:
     """The clusters of the questions of an evaluation in `path`; None where no field is named.
 
@@ -62,6 +92,32 @@ def find_clusters(path: Path, records: Sequence[Record], field: str) -> Clusters
     """
     if not field:
         return None
+    values = field_values(path, records, field)
+    of: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    for identity, value in values.items():
+        name = f"id {identity}" if value is None else f"value {value}"
+        of[identity] = numbers.setdefault(name, len(numbers))
+    return Clusters(field, of, sum(value is None for value in values.values()))
+
+
+def regrouped(path: Path, records: Sequence[Record], field: str) -> list[Record]:
+    """Records with what stands in a field in place of their groups, `changed = true`; errors as
+    `find_clusters`.
+    """
+    if not records:
+        return []
+    values = field_values(path, records, field)
+    named = {i: NOTHING if value is None else value.strip('"') for i, value in values.items()}
+    return [record | {"group": f"{field} = {named[record['id']]}"} for record in records]
+
+
+def field_values(path: Path, records: Sequence[Record], field: str) -> dict[str, str | None]:
+    """What stands in a field of each question of an evaluation, as JSON; see `find_clusters`.
+
+    Raises:
+        DataError: No question has the field.
+    """
     wanted = [_key(part) for part in field.split(".")]
     values = {record["id"]: _value({key: record.get(key) for key in _OWN}, wanted) for record in records}
     known = set(_OWN)
@@ -74,12 +130,7 @@ def find_clusters(path: Path, records: Sequence[Record], field: str) -> Clusters
         raise DataError(
             f"no question of {path} has a field {field!r}; they have: {', '.join(sorted(known))}"
         )
-    of: dict[str, int] = {}
-    numbers: dict[str, int] = {}
-    for identity, value in values.items():
-        name = f"id {identity}" if value is None else f"value {value}"
-        of[identity] = numbers.setdefault(name, len(numbers))
-    return Clusters(field, of, sum(value is None for value in values.values()))
+    return values
 
 
 def _metadata(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

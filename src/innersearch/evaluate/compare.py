@@ -10,7 +10,7 @@ as clusters, they are weighed and flipped together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from innersearch.errors import DataError, RunError
-from innersearch.evaluate.clusters import Clusters, find_clusters
+from innersearch.evaluate.clusters import Clusters, find_clusters, regrouped
 from innersearch.evaluate.judge import read_judged
 from innersearch.evaluate.scores import by_group
 from innersearch.evaluate.stored import Greedy, Made, Sampled, Whole
@@ -88,7 +88,12 @@ def _by_id(path: Path, kind: type) -> dict[str, Record]:
 
 
 def compare(
-    a: Evaluated, b: Evaluated, resamples: int = DRAWS, seed: int = 0, cluster: str = ""
+    a: Evaluated,
+    b: Evaluated,
+    resamples: int = DRAWS,
+    seed: int = 0,
+    cluster: str = "",
+    by: str = "",
 ) -> dict[str, Any]:
     """The differences B − A per metric and group, with 95 % intervals and p.
 
@@ -101,6 +106,7 @@ def compare(
         seed: Of the draws.
         cluster: Field of the questions, such as `group`, `golden_answers` or one of their metadata:
             those in which it is the same err together.
+        by: Field whose values stand in place of the groups.
 
     Raises:
         DataError: They share no question, or an id stands for different questions, or no question has
@@ -108,6 +114,7 @@ def compare(
         RunError: Their protocols differ.
     """
     _check_protocols(a, b)
+    a, b = _by(a, a.path, by), _by(b, a.path, by)
     shared = [identity for identity in a.greedy if identity in b.greedy]
     if not shared:
         raise DataError(f"{a.path} and {b.path} have no question in common")
@@ -140,6 +147,17 @@ def compare(
     for k, pairs in _sampled(a.samples, b.samples).items():
         result["metrics"][f"pass@{k}"] = testing.by_group(pairs, 1.0)
     return result
+
+
+def _by(found: Evaluated, path: Path, field: str) -> Evaluated:
+    """An evaluation with what stands in a field of its questions, as `path` knows them, as groups."""
+    if not field:
+        return found
+    greedy, samples = (
+        {record["id"]: record for record in regrouped(path, list(records.values()), field)}
+        for records in (found.greedy, found.samples)
+    )
+    return replace(found, greedy=greedy, samples=samples)
 
 
 def _named_in_both(a: Mapping[str, Record], b: Mapping[str, Record], shared: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from innersearch.assemble.choices import SearchChoice
     from innersearch.policy.base import Policy
+    from innersearch.routing.router import Router
     from innersearch.types import Question
 
 
@@ -40,6 +41,7 @@ class Evaluation:
         policy: Who runs the model; see `innersearch.assemble.policies`.
         rollout: Values of `RolloutSettings`; those of the run that trained the model by default.
         logit_bias: Constants on the logits of tokens, each a `TOKEN=CONSTANT`.
+        by: Fields of the questions whose values are summed up apart as well.
 
     Raises:
         ConfigError: There is no such policy, measure or judge, or the policy takes no bias.
@@ -58,10 +60,11 @@ class Evaluation:
         policy: str = "transformers",
         rollout: Mapping[str, Any] = MappingProxyType({}),
         logit_bias: Sequence[str] = (),
+        by: Sequence[str] = (),
     ) -> None:
         demand_scores(choices.get("metrics", ()), questions)
         self.path, self.questions, self.resume = model_path(model), questions, resume
-        self._named, self._bias = parse_policy(policy), logit_bias
+        self._named, self._bias, self._by = parse_policy(policy), logit_bias, by
         self._named.demand_bias(logit_bias)
         self.tokenizer = load_tokenizer(self.path)
         biased_tokens(self.tokenizer, logit_bias)
@@ -95,6 +98,7 @@ class Evaluation:
         progress: Progress = silent,
         name: str = "",
         budget_file: Path | None = None,
+        router: Router | None = None,
     ) -> dict[str, Any]:
         """Evaluate into a directory and return the summary; errors as `evaluate`.
 
@@ -104,6 +108,7 @@ class Evaluation:
             progress: Told how far it is.
             name: What stands before it there.
             budget_file: Where calls are counted, for evaluations that share a budget.
+            router: Who decides about queries, in place of the one that the settings name.
         """
         begin = f"{name}, " if name else ""
         demand_tools(self.settings.rollout, search or SearchSettings())
@@ -116,16 +121,18 @@ class Evaluation:
             self.questions,
             folder,
             self.settings,
-            search=partial(open_search, search, budget_file),
+            search=partial(open_search, search, budget_file, router=router),
+            by=self._by,
             resume=self.resume,
             progress=lambda what, done, total, note="": progress(begin + what, done, total, note),
         )
 
     def _open(self) -> Policy:
-        return self._policy
+        return self.policy
 
     @cached_property
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
+        """Who runs the model; opened when it is first asked for."""
         batch, dtype = self.settings.max_batch, self.settings.dtype
         return self._named.open(
             self.path, self.tokenizer, max_batch=batch, dtype=dtype, logit_bias=self._bias

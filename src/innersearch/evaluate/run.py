@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from innersearch import prompts
 from innersearch.config import RolloutSettings
 from innersearch.errors import ConfigError, RunError
+from innersearch.evaluate.clusters import demand_fields
 from innersearch.evaluate.judge import PREFIX, Judge, judge_all, parse_judge, with_verdicts
+from innersearch.evaluate.learnt import learn_again, with_parts
 from innersearch.evaluate.scores import ALWAYS, Score, find_measures, score, summarise
 from innersearch.evaluate.stored import Answered, Attempt, Repeated, Scored
 from innersearch.evaluate.writing import Writing
@@ -129,6 +131,7 @@ def evaluate(
     search: SearchTool | Callable[[], SearchTool] = SearchTool.itself,
     grammar: Grammar | None = None,
     tools: Sequence[Tool] = (),
+    by: Sequence[str] = (),
     resume: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -144,6 +147,7 @@ def evaluate(
             there; by default the policy searches its own memory.
         grammar: How it writes, in place of the grammar that the settings name.
         tools: What else it can use.
+        by: Fields of the questions or of their metadata, whose values are summed up apart as well.
         resume: Go on with what is in `path`.
         progress: Told how far it is.
 
@@ -152,9 +156,10 @@ def evaluate(
             process does.
         SearchError: Too many searches failed; `resume` goes on from what is written.
         DataError: A question leaves no room in the model's context.
-        ConfigError: As `demand_scores`.
+        ConfigError: As `demand_scores`, or no question has a field of `by`.
     """
     demand_scores(settings.metrics, questions)
+    demand_fields(questions, by)
     with held(path, "evaluation"):
         begun(path, resume=resume, what="evaluation")
         use_day(path)
@@ -162,7 +167,7 @@ def evaluate(
         writing = Writing(grammar or grammar_of(settings.rollout.grammar), tools)
         writing = writing.using(settings.rollout)
         work = policy, tokenizer, questions, path, settings, search, writing, progress
-        return _evaluate(*work, resume=resume)
+        return with_parts(_evaluate(*work, resume=resume), path, questions, by)
 
 
 def _evaluate(
@@ -194,20 +199,21 @@ def _evaluate(
         _demand_of(path, prompt_ids)
         _forget_unfinished(path, settings)
     keep(path, made_of, policy.name, versions())
+    learn_again(path, search, questions)
     sampling = Sampling(0.0, settings.max_new_tokens, settings.seed)
     with_records = _Records(path, settings, prompt_ids, writing.grammar, progress)
-    in_flight = 2 * settings.max_batch
     with Rollout(
         *(policy, tokenizer, sampling),
         search=search,
         tools=writing.open,
         settings=settings.rollout,
         written_in=writing.grammar,
-        in_flight=in_flight,
+        in_flight=2 * settings.max_batch,
     ) as greedy:
         with_records.run("greedy", greedy, questions, 1)
         if settings.samples:
-            sampled = replace(greedy, sampling=replace(sampling, temperature=settings.temperature))
+            drawn = replace(sampling, temperature=settings.temperature)
+            sampled = replace(greedy, sampling=drawn, learns=False)
             with_records.run("samples", sampled, _choose(questions, settings), settings.samples)
     of_greedy, of_samples = (_in_order(path, name, questions) for name in _KINDS)
     for judge in settings.judges:

@@ -44,6 +44,9 @@ class Score:
     """Whether it ended by an error: the policy refused to go on, or time ran out."""
     partial: int = 0
     """Searches that only some of several fused engines answered."""
+    rolled_back: int = 0
+    """Tokens that were sampled and are in no segment: drafts that an engine's answer replaced, further
+    samples, and replies that were written anew."""
     f1_rule: str = "SQuAD"
     """By whose script F1 is; see `innersearch.metrics.F1_RULES`."""
     scores: dict[str, float] = field(default_factory=dict)
@@ -103,9 +106,15 @@ def score(
         sum(sum(segment.sampled_mask) for segment in trajectory.segments),
         trajectory.stop_reason.failed,
         sum(call.partial is not None for call in real),
+        _rolled_back(trajectory),
         rule,
         {name: _share(name, measure(scored)) for name, measure in (measures or {}).items()},
     )
+
+
+def _rolled_back(trajectory: Trajectory) -> int:
+    drafts = sum(call.decision.own_tokens for call in trajectory.calls if call.decision)
+    return drafts + (trajectory.rolled_back or 0)
 
 
 def _share(name: str, value: float) -> float:
@@ -136,11 +145,27 @@ def summarise(greedy: Sequence[Record], samples: Sequence[Record], ks: Iterable[
     # Records of earlier versions do not say.
     summary["partial"] = statistics.fmean(r.get("partial", 0) for r in greedy)
     summary["tokens"] = statistics.fmean(r["tokens"] for r in greedy)
+    summary["rolled_back"] = statistics.fmean(r.get("rolled_back", 0) for r in greedy)
     summary["unfinished"] = sum(int(r["unfinished"]) for r in (*greedy, *samples))
     if samples:
         sampled = {group: by_group(samples).get(group, []) for group in groups}
         _summarise_samples(summary, sampled, sizes, list(ks))
     return summary
+
+
+def summarise_apart(greedy: Sequence[Record], values: Mapping[str, str]) -> dict[str, Any]:
+    """Greedy scores and what they cost, for the questions of each value; `values` are by their ids."""
+    parts: dict[str, list[Record]] = {}
+    for record in greedy:
+        parts.setdefault(values[record["id"]], []).append(record)
+    return {
+        value: {name: _json(mean_score([float(r[name]) for r in members])) for name in ALWAYS}
+        | {
+            name: statistics.fmean(r.get(name, 0) for r in members)
+            for name in ("searches", "calls", "tokens", "rolled_back")
+        }
+        for value, members in sorted(parts.items())
+    }
 
 
 MEANS = "mean_of_groups"

@@ -71,6 +71,7 @@ class Scored(TypedDict):
     tokens: Count
     unfinished: bool
     partial: NotRequired[Count]
+    rolled_back: NotRequired[Count]
     f1_rule: NotRequired[str]
     scores: NotRequired[dict[str, Share]]
     canary: NotRequired[str]
@@ -128,6 +129,28 @@ class Searched(TypedDict):
     """A line of trajectories.jsonl, as far as its searches were decided by a signal."""
 
     calls: list[_Called]
+
+
+class _Found(TypedDict):
+    id: str
+    title: str
+    text: str
+
+
+class _Weighed(_Decided):
+    own: NotRequired[str | None]
+
+
+class _Compared(TypedDict):
+    input: str
+    documents: list[_Found]
+    decision: NotRequired[_Weighed | None]
+
+
+class Checked(TypedDict):
+    """A line of trajectories.jsonl, as far as engine and policy wrote about the same query."""
+
+    calls: list[_Compared]
 
 
 class Whole(TypedDict):

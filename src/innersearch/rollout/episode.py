@@ -67,6 +67,7 @@ class Episode:
         self._turns: list[Turn] = []
         self._sampled = 0
         self._retried = 0
+        self._rolled_back = 0
         self._last: StopReason | None = None
 
     async def run(self) -> Trajectory:
@@ -102,6 +103,7 @@ class Episode:
             step=min(versions, default=self.task.step),
             error=error,
             malformed=self.malformed,
+            rolled_back=self._rolled_back or None,
         )
         grammar = self.rules.grammar
         return replace(trajectory, answer=last_answer(transcript(trajectory, grammar), grammar))
@@ -326,7 +328,9 @@ class Episode:
             if self._retried >= grammar.retries:
                 return StopReason.MALFORMED
             self._retried += 1
+            written = self.builder.sampled
             self.builder.roll_back(mark)
+            self._rolled_back += written - self.builder.sampled
             return None
         reason = self._append(str(malformed), Source.FORCED, mark)
         if reason:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Ite
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from innersearch.config import RolloutSettings
@@ -20,6 +21,7 @@ from innersearch.rollout.episode import Episode, Score, Task
 from innersearch.rollout.rules import Rules
 from innersearch.rollout.scheduler import in_order
 from innersearch.rollout.tally import Tally
+from innersearch.routing.learning import Learner
 from innersearch.routing.router import Router
 from innersearch.tools.base import Tool
 from innersearch.tools.search import NAME, SearchTool
@@ -57,6 +59,8 @@ class Rollout:
     """How it writes, where that grammar has no name."""
     in_flight: int = 512
     """Trajectories under way at most."""
+    learns: bool = True
+    """Whether a router that learns in use does."""
     tally: Tally = field(default_factory=Tally)
     """Real searches so far, and how many failed."""
     _runner: asyncio.Runner = field(default_factory=asyncio.Runner, repr=False)
@@ -126,12 +130,31 @@ class Rollout:
             PolicyError: The policy refused too many trajectories, or cannot be asked.
         """
         async with self.policy.session(self.sampling) as sampler:
-            roll_out = partial(self.one, sampler)
-            async with aclosing(in_order(tasks, roll_out, self.in_flight)) as trajectories:
-                async for trajectory in trajectories:
-                    yield trajectory
+            roll_out, learner = partial(self.one, sampler), self._learner
+            for some in self._blocks(tasks):
+                async with aclosing(in_order(some, roll_out, self.in_flight)) as trajectories:
+                    async for trajectory in trajectories:
+                        if learner is not None:
+                            learner.learn(trajectory)
+                        yield trajectory
         # A few trajectories are not judged on the way.
         self.tally.judge()
+
+    @property
+    def _learner(self) -> Learner | None:
+        return self.search.learner if self.learns else None
+
+    def _blocks(self, tasks: Iterable[Task]) -> Iterator[Iterable[Task]]:
+        """All tasks at once, unless something is learnt from them: then none begins before everything
+        is in that it may depend on.
+        """
+        learner = self._learner
+        if learner is None:
+            yield tasks
+            return
+        source = iter(tasks)
+        while some := list(islice(source, learner.room)):
+            yield some
 
     async def one(self, sampler: Sampler, task: Task) -> Trajectory:
         """The trajectory of one task over an open session; errors as `finished`."""

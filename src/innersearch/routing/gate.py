@@ -57,6 +57,6 @@ def load_gate(model: Path) -> dict[str, Any]:
     return gate
 
 
-def gate_router(gate: dict[str, Any]) -> str:
-    """The router that a calibrated gate stands for."""
-    return f"gate:{gate['signal']}:{gate['threshold']!r}"
+def gate_router(gate: dict[str, Any], *, learning: bool = False) -> str:
+    """The router that a calibrated gate stands for, or the one that learns in use from it."""
+    return f"{'learning' if learning else 'gate'}:{gate['signal']}:{gate['threshold']!r}"

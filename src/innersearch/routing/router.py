@@ -7,6 +7,9 @@
   more doubt than the one before (SSRL's entropy-guided search, generation.py 985-1038).
 * `gate:SIGNAL:THRESHOLD`: the policy writes its own information first; where it is less sure than the
   threshold, that text is rolled back and a real result takes its place.
+  The signal `query-entropy` looks at the query alone, before anything is written or rolled back.
+* `learning:SIGNAL:THRESHOLD`: that gate, which in use finds out where memory is out of date; see
+  `innersearch.routing.learning`.
 * `random:RATE`: the engine with a fixed probability: what a gate has to beat.
 
     >>> router = parse_router("first:1")
@@ -21,12 +24,15 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.extensions import Offers
 from innersearch.random_draws import draw
-from innersearch.routing.signals import READS, SIGNALS
+from innersearch.routing.signals import QUERY_ENTROPY, READS, SIGNALS
+
+if TYPE_CHECKING:
+    from innersearch.routing.learning import Learning
 
 Writer = Literal["engine", "policy", "policy first"]
 
@@ -44,6 +50,8 @@ class Query:
     """The queries before it in its trajectory."""
     identity: tuple[str | int, ...] = ()
     """Trajectory and turn, for draws that depend on nothing else."""
+    entropies: Sequence[float] = ()
+    """Of the distributions its tokens were drawn from, nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class Route:
     signal: str = ""
     value: float | None = None
     threshold: float | None = None
+    check: bool = False
+    """Whether the engine is asked though the policy, which writes first, may be sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,8 @@ class Router:
     """Whether there is an engine; without one the policy writes all information itself."""
     every: bool = False
     """Whether the engine answers every query."""
+    learning: Learning | None = None
+    """What it was told, if it learns in use."""
 
     def __str__(self) -> str:
         return self.text or self.name
@@ -132,10 +144,19 @@ def at_random(rate: float, seed: int = 0) -> Router:
 
 
 def gate(signal: str, threshold: float) -> Router:
-    """The policy writes first; the engine replaces what `signal` puts above `threshold`."""
+    """The policy writes first; the engine replaces what `signal` puts above `threshold`. A signal of the
+    query decides before anything is written.
+    """
+    text, reads = f"gate:{signal}:{threshold!r}", READS.get(signal)
+    if signal == QUERY_ENTROPY:
+        return Router("gate", lambda query: _by_query(query, threshold), text, reads=reads)
     route = Route("policy first", signal, None, threshold)
-    text = f"gate:{signal}:{threshold!r}"
-    return Router("gate", lambda query: route, text, reads=READS.get(signal), signal=signal)
+    return Router("gate", lambda query: route, text, reads=reads, signal=signal)
+
+
+def _by_query(query: Query, threshold: float) -> Route:
+    value = statistics.fmean(query.entropies) if query.entropies else math.inf
+    return Route("engine" if value > threshold else "policy", QUERY_ENTROPY, value, threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +182,18 @@ def _random(values: Sequence[str]) -> Router | None:
     return at_random(float(values[0])) if len(values) == 1 and 0 <= float(values[0]) <= 1 else None
 
 
-def _gate(values: Sequence[str]) -> Router | None:
+def read_gate(values: Sequence[str]) -> tuple[str, float] | None:
+    """A signal of what the policy wrote, and a threshold; None if they are none."""
     if len(values) != 2 or values[0] not in SIGNALS or math.isnan(float(values[1])):
         return None
-    return gate(values[0], float(values[1]))
+    return values[0], float(values[1])
+
+
+def _gate(values: Sequence[str]) -> Router | None:
+    if len(values) == 2 and values[0] == QUERY_ENTROPY and not math.isnan(float(values[1])):
+        return gate(QUERY_ENTROPY, float(values[1]))
+    read = read_gate(values)
+    return gate(*read) if read else None
 
 
 ROUTERS: Offers[Rule] = Offers(
@@ -177,7 +206,10 @@ ROUTERS: Offers[Rule] = Offers(
         "first": Rule("first:K with K >= 0", _first),
         "entropy-trend": Rule("entropy-trend", _plain(entropy_trend)),
         "random": Rule("random:RATE with 0 <= RATE <= 1", _random),
-        "gate": Rule(f"gate:SIGNAL:THRESHOLD with a signal of {', '.join(SIGNALS)}", _gate),
+        "gate": Rule(
+            f"gate:SIGNAL:THRESHOLD with a signal of {', '.join((*SIGNALS, QUERY_ENTROPY))}", _gate
+        ),
+        "learning": "innersearch.routing.learning:RULE",
     },
 )
 """Every router that can be named."""

@@ -58,7 +58,15 @@ SIGNALS: dict[str, Callable[[Own], float]] = {
     "consistency": disagreement,
 }
 
-READS = {"entropy": "entropies", "max-entropy": "entropies", "min-prob": "logprobs"}
+QUERY_ENTROPY = "query-entropy"
+"""The signal that is there before the policy writes any information: the mean entropy of the query."""
+
+READS = {
+    "entropy": "entropies",
+    "max-entropy": "entropies",
+    "min-prob": "logprobs",
+    QUERY_ENTROPY: "entropies",
+}
 """What of the policy's tokens a signal is made of."""
 
 SAMPLED = frozenset({"consistency"})

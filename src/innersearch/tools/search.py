@@ -14,6 +14,7 @@ from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.grammar import Action, Grammar
 from innersearch.grammar.readings import most_inputs
+from innersearch.routing.learning import Learner
 from innersearch.routing.router import Query, Route, Router, parse_router
 from innersearch.routing.signals import SAMPLED, SIGNALS, Own
 from innersearch.search.base import Engine, SearchRequest, SearchResult, ask
@@ -33,6 +34,8 @@ class SearchTool:
     """None where the router never asks one."""
     router: Router
     settings: SearchSettings = field(default_factory=SearchSettings)
+    learner: Learner | None = field(default=None, init=False)
+    """What a router that learns in use has found out."""
 
     def __post_init__(self) -> None:
         if self.engine is None and self.router.asks:
@@ -40,6 +43,8 @@ class SearchTool:
                 f"the router {self.router.name} asks an engine and there is none: give one, or take "
                 "the router self"
             )
+        if told := self.router.learning:
+            object.__setattr__(self, "learner", Learner(told, self.settings.experience))
 
     @classmethod
     def itself(cls, settings: SearchSettings | None = None) -> SearchTool:
@@ -59,8 +64,9 @@ class SearchTool:
         deciding = {"k", "style", "max_searches", "max_tokens", "stop_at_answer", "samples"}
         return {
             "engine": dict(self.engine.identity),
-            "router": self.settings.router,
+            "router": str(self.router),
             **self.settings.model_dump(include=deciding),
+            **({"experience": self.learner.identity} if self.learner else {}),
         }
 
     def demand_grammar(self, grammar: Grammar) -> None:
@@ -95,19 +101,24 @@ class SearchTool:
         return Outcome(tuple(found for found, _ in answers), tuple(call for _, call in answers))
 
     async def close(self) -> None:
-        """Close the engine."""
+        """Close the engine, and write what was learnt in use."""
+        if self.learner is not None:
+            self.learner.save()
         if self.engine is not None:
             await self.engine.close()
 
     def _query(self, text: str, request: ToolRequest, state: State, number: int) -> Query:
         earlier: list[Query] = state.memory.setdefault(NAME, [])
         identity = (*state.identity, state.generations, *((number,) if number else ()))
-        query = Query(text, len(earlier), request.written.logprobs, tuple(earlier[-1:]), identity)
+        written = request.written
+        query = Query(
+            text, len(earlier), written.logprobs, tuple(earlier[-1:]), identity, written.entropies
+        )
         earlier.append(query)
         return query
 
     async def _answer(self, query: Query, request: ToolRequest, state: State) -> _Answer:
-        route = self.router.route(query)
+        route = (self.learner or self.router).route(query)
         if route.writer == "policy first":
             return await self._answer_if_unsure(query, route, request, state)
         real = route.writer == "engine"
@@ -130,7 +141,7 @@ class SearchTool:
         if draft.text is not None:
             own = Own(draft.text, draft.logprobs, draft.entropies, texts)
         value = SIGNALS[route.signal](own)
-        unsure = draft.text is None or value > (route.threshold or 0.0)
+        unsure = draft.text is None or value > (route.threshold or 0.0) or route.check
         decision = Decision(
             self.router.name,
             unsure,

@@ -51,8 +51,13 @@ class _Written(TypedDict):
     text: str
 
 
+class _Decided(TypedDict):
+    own_tokens: NotRequired[Annotated[int, Field(ge=0)]]
+
+
 class _Called(TypedDict):
     source: str
+    decision: NotRequired[_Decided | None]
     documents: list[_Written]
     latency_s: Annotated[float, Field(ge=0)]
     engine: NotRequired[str]
@@ -93,6 +98,8 @@ class _Tally:
     words: int = 0
     latency_s: float = 0.0
     simulated: bool = False
+    rolled_back: int = 0
+    """Tokens that the policy wrote to decide and that no trajectory holds."""
 
     def add(self, call: Mapping[str, Any]) -> None:
         self.searches += 1
@@ -217,6 +224,9 @@ def _tallies(trajectories: Path) -> dict[str, _Tally]:
     for record in read_parts(trajectories, _Searched):
         for call in record["calls"]:
             tiers.setdefault(call.get("engine") or SELF, _Tally()).add(call)
+            if lost := (call.get("decision") or {}).get("own_tokens", 0):
+                # Written by the policy, whoever answered in the end.
+                tiers.setdefault(SELF, _Tally()).rolled_back += lost
     return tiers
 
 
@@ -227,6 +237,7 @@ def _counted(
     tokens = tally.words * TOKENS_PER_WORD if own or tally.simulated else 0.0
     if tally.simulated:
         tokens += tally.searches * prompt_tokens(settings)
+    tokens += tally.rolled_back
     # A run has one engine, so the budget is that engine's.
     calls = Spent(0, 0.0) if own else spent or Spent(tally.searches, 0.0)
     cost = counted(tier, tally.searches, calls, tokens=round(tokens), seconds=seconds)

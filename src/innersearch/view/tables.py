@@ -74,6 +74,7 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
         markdown(heads, rows)
         + f"\nwell-formed {summary['format_rate']:.1%} · {summary['searches']:.2f} searches "
         f"({summary.get('calls', 0):.2f} real) and {summary['tokens']:.0f} tokens per greedy trajectory"
+        + (f" and {lost:.1f} rolled back" if (lost := summary.get("rolled_back", 0)) else "")
         + (f" · {failed:.2f} failed searches" if (failed := summary.get("failed", 0)) else "")
         + (f" · {partial:.2f} partly failed" if (partial := summary.get("partial", 0)) else "")
         + _unfinished_note(summary)
@@ -82,7 +83,33 @@ def evaluation_table(summary: Summary, first: str = "em") -> str:
         + _judges_note(summary)
         + _sampled_note({"": summary})
         + _protocol_note(summary["settings"])
+        + "".join(f"\n\n{_apart_table(field, f)}" for field, f in summary.get("by", {}).items())
     )
+
+
+def _apart_table(field: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line per value of a field of the questions."""
+    names = ("em", "cover_em", "f1")
+    heads = [
+        field,
+        "n",
+        *(_METRICS[name] for name in names),
+        "searches",
+        "real",
+        "tokens",
+        "rolled back",
+    ]
+    rows = [
+        [
+            value,
+            str(part["em"]["n"]),
+            *(percent(part[name]) for name in names),
+            *(f"{part[name]:.2f}" for name in ("searches", "calls")),
+            *(f"{part[name]:.1f}" for name in ("tokens", "rolled_back")),
+        ]
+        for value, part in found.items()
+    ]
+    return markdown(heads, rows)
 
 
 def _of(estimate: Mapping[str, float | None] | None, asked: float) -> str:
