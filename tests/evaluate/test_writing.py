@@ -102,7 +102,7 @@ def test_a_model_is_evaluated_as_its_run_trained_it(tmp_path: Path) -> None:
 def test_the_command_line_says_how_a_model_writes(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     tokenizer = load_tokenizer(str(BUNDLED))
     replies = ["<search>capital of Peru</search>", "<answer>Lima</answer>"]
-    monkeypatch.setattr(Evaluation, "_policy", ScriptedPolicy(tokenizer, replies))
+    monkeypatch.setattr(Evaluation, "policy", ScriptedPolicy(tokenizer, replies))
     command = ["eval", "world-1", "--data", "world-1:test", "--subset", "1", "--search", "always"]
     options = ["--grammar", "rag-r1", "--context", "render:1", "--max-turns", "4"]
     assert main([*command, *options, "--output", str(tmp_path / "out")]) == 0
