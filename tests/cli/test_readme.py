@@ -29,7 +29,7 @@ def test_verbs_of_the_readme_exist() -> None:
     fenced = "".join(re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
     verbs = set(re.findall(r"^innersearch (\w+)", fenced, re.MULTILINE))
     searching = {"index", "search", "sim2real", "calibrate", "simulator", "cost", "compare", "data"}
-    searching |= {"hybrid"}
+    searching |= {"hybrid", "mcp", "serve"}
     assert verbs == {"demo", "train", "eval", "ask", "report", "world"} | searching
     for verb in verbs:
         app[verb]
