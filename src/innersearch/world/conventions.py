@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from innersearch.config.conventions import Conventions
+from dataclasses import replace
+
 from innersearch.world.bundled import NAME
 from innersearch.world.tokenizer import is_world
+from innersearch.world_1 import conventions
 
-WORLD = Conventions(
-    fits=is_world,
-    prompt="world",
-    real="world",
-    direct="world-direct",
-    max_new_tokens=224,
-    engine=NAME,
-    search={"k": 1, "style": "plain"},
-    simulator={"prompt": "simulator-world", "max_new_tokens": 64},
-    simulator_prompt="simulator-world",
-    page=1,
-    page_tokens=96,
-    tuning={
-        "epochs": 3,
-        "max_pairs": 8000,
-        "optimizer": "muon",
-        "learning_rate": 1e-3,
-        "muon_learning_rate": 0.01,
-        "numbered": False,
-    },
-)
+WORLD = replace(conventions.WORLD, fits=is_world, engine=NAME, max_new_tokens=224)
