@@ -39,7 +39,7 @@ _KS = ("1", "4", "16")
 _SAMPLES = 16
 _QUESTIONS, _SMALL_QUESTIONS = 24, 4
 """Questions per group that are sampled so often."""
-_STEPS, _SMALL_STEPS = 60, 15
+_STEPS, _SMALL_STEPS = 60, 20
 """Of reinforcement; rejection sampling takes as many trajectories."""
 _STRIDE = 3
 """Every third question of the test split is asked, in both wordings alike."""
