@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from innersearch.errors import ConfigError
 from innersearch.random_draws import draw
-from innersearch.search.base import Engine, InformedEngine, SearchRequest, SearchResult, answer_each, ask
-from innersearch.search.curriculum import Curriculum
-from innersearch.types import Source
+from innersearch.search.base import Engine, SearchRequest, SearchResult
+from innersearch.search.wrappers.around import Around
 
 _LONGEST_S = 60.0
 """No draw is longer: a log-normal distribution has no end."""
@@ -76,36 +74,15 @@ WEB = Latency(0.4, 3.0)
 """As search APIs are."""
 
 
-class Slow:
+class Slow(Around):
     """Answers as another engine does, later."""
 
     def __init__(self, engine: Engine, latency: Latency, seed: int = 0) -> None:
-        self.name: str = engine.name
-        self.source: Source = engine.source
-        self.identity: Mapping[str, str | int | float | bool | None] = engine.identity
+        super().__init__(engine)
         self.latency, self.seed = latency, seed
-        self._engine = engine
-
-    @property
-    def curriculum(self) -> Curriculum | None:
-        """That of the engine, if it has one."""
-        return self._engine.curriculum if isinstance(self._engine, InformedEngine) else None
-
-    @property
-    def inner(self) -> Engine:
-        """The engine that is asked."""
-        return self._engine
-
-    async def search(self, queries: Sequence[str], k: int) -> list[SearchResult]:
-        """As `answer`, for queries that belong to no question."""
-        return await answer_each(self, queries, k)
 
     async def answer(self, asked: SearchRequest, k: int) -> SearchResult:
         """The engine's result, after a while."""
         seconds = self.latency.at(draw("latency", self.seed, *asked.identity))
-        result, _ = await asyncio.gather(ask(self._engine, asked, k), asyncio.sleep(seconds))
+        result, _ = await asyncio.gather(super().answer(asked, k), asyncio.sleep(seconds))
         return replace(result, latency_s=max(result.latency_s, seconds))
-
-    async def close(self) -> None:
-        """Close the engine."""
-        await self._engine.close()
