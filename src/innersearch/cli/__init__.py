@@ -36,7 +36,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from innersearch import __version__
@@ -68,6 +68,8 @@ app = App(
     name="innersearch",
     help=__doc__,
     help_format="plaintext",
+    # `--groups depth_1 depth_2` as well as `--groups depth_1 --groups depth_2`.
+    default_parameter=Parameter(consume_multiple=True),
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
