@@ -46,6 +46,9 @@ from innersearch.train.tasks import NO_MEASURES, Measures, encode_prompts, rollo
 from innersearch.trajectories import read_trajectories, to_line
 from innersearch.types import Finish, Question, Trajectory
 
+OnSample = Callable[[int, int], None]
+"""Called with the number of trajectories that are sampled and that are wanted."""
+
 
 def learn(
     stage: StageSettings,
@@ -58,6 +61,7 @@ def learn(
     measures: Measures = NO_MEASURES,
     resume: bool = False,
     on_step: OnStep = lambda step, steps, loss: None,
+    on_sample: OnSample = lambda done, wanted: None,
 ) -> Run:
     """Fine-tune on trajectories and leave the result in `path`/model.
 
@@ -72,6 +76,7 @@ def learn(
         measures: Measures of one's own that the reward of the recipe names.
         resume: Go on where a stage was left.
         on_step: Told about every optimizer step.
+        on_sample: Told about every trajectory that the policy has sampled.
 
     Raises:
         ConfigError: There are several processes, or the condition is none.
@@ -96,7 +101,7 @@ def learn(
         seconds = 0.0
         if stage.samples:
             answers = search() if search else SearchTool.itself(recipe.search)
-            seconds = _sample(recipe, run, model, tokenizer, tasks, answers, rubric)
+            seconds = _sample(recipe, run, model, tokenizer, tasks, answers, rubric, on_sample)
             found = trajectories_of(run.trajectories)
         chosen = [t for t in rubric.settle(found) if t.error is None and kept(_numbers(t))]
         rows = _rows(stage, chosen, tokenizer, len(found))
@@ -195,6 +200,7 @@ def _sample(
     tasks: Sequence[Task],
     search: SearchTool,
     rubric: Rubric,
+    on_sample: OnSample,
 ) -> float:
     """Write the trajectories of all tasks, from the first that is not there yet; the seconds it took."""
     began = time.perf_counter()
@@ -203,8 +209,9 @@ def _sample(
     bias = biased_tokens(tokenizer, recipe.sampling.logit_bias)
     policy = TransformersPolicy.of(model, tokenizer, recipe.sampling.max_batch, bias)
     with rollout_of(recipe, policy, tokenizer, search, rubric) as rollout:
-        for trajectory in rollout.stream(tasks[done:]):
+        for number, trajectory in enumerate(rollout.stream(tasks[done:]), done + 1):
             writer.write(to_line(trajectory))
+            on_sample(number, len(tasks))
     writer.close()
     return time.perf_counter() - began
 

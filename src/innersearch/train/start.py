@@ -243,6 +243,7 @@ class Training:
             measures=self.measures,
             resume=resume,
             on_step=lambda step, steps, loss: self.watcher.step(stage.name, step, steps, {"loss": loss}),
+            on_sample=lambda done, wanted: self.watcher.step(f"{stage.name}: samples", done, wanted, {}),
         )
         self.watcher.ends(run, stage.name)
         return run
