@@ -69,7 +69,7 @@ def installing(extra: str) -> str:
     return f"pip install -e '.[{extra}]' in a clone of innersearch"
 
 
-_EXTRAS = {
+EXTRAS = {
     "countryinfo": "real",
     "faiss": "dense",
     "fastapi": "serve",
@@ -90,9 +90,10 @@ _EXTRAS = {
     "verl": "verl",
     "vllm": "vllm",
 }
-_EXTRAS |= dict.fromkeys(
+EXTRAS |= dict.fromkeys(
     ("accelerate", "datasets", "safetensors", "torch", "transformers", "trl"), "train"
 )
+"""Which extra brings a module."""
 
 
 def missing(error: ModuleNotFoundError) -> str | None:
@@ -102,9 +103,9 @@ def missing(error: ModuleNotFoundError) -> str | None:
     "this needs torch, which is not installed: pip install -e '.[train]' in a clone of innersearch"
     """
     package = (error.name or "").partition(".")[0]
-    if package not in _EXTRAS:
+    if package not in EXTRAS:
         return None
-    return f"this needs {package}, which is not installed: {installing(_EXTRAS[package])}"
+    return f"this needs {package}, which is not installed: {installing(EXTRAS[package])}"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

@@ -24,4 +24,6 @@ def _open(name: EngineName, opening: Opening) -> Engine:
     return SelfSearchEngine(policy, tokenizer, prompt, settings, weights)
 
 
-KIND = EngineKind("self", "self:MODEL", _open, alone=True)
+KIND = EngineKind(
+    "self", "self:MODEL", _open, alone=True, summary="a policy that answers from its own memory"
+)

@@ -8,6 +8,7 @@ are merged, lists such as [[reward]] and [[stage]] are replaced as a whole.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -22,6 +23,7 @@ from innersearch.config.earlier import demand_todays_keys
 from innersearch.config.stages import merged
 from innersearch.errors import ConfigError, DataError, RunError
 from innersearch.rows.files import text_of
+from innersearch.runs import dotted
 from innersearch.stored import read_json
 
 BASE = "base"
@@ -165,3 +167,29 @@ def _validated(path: Path, values: Any, *, recorded: bool = False) -> Recipe:
         return Recipe.recorded(values) if recorded else Recipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {reason(error, Recipe)}") from error
+
+
+def bundled_recipes() -> list[tuple[str, Path]]:
+    """The recipes that come along, by name: of a wheel those inside it, else those of the source."""
+    folders = (Path(str(files("innersearch"))) / "recipes", Path(__file__).parents[3] / "recipes")
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    paths = sorted(folder.rglob("*.toml")) if folder else []
+    return [(f"recipes/{path.relative_to(folder)}", path) for path in paths if folder]
+
+
+def origins(name: str) -> dict[str, str]:
+    """Which file every value of a recipe comes from, by dotted name: its own or one of its bases.
+
+    Raises:
+        ConfigError: As `read_recipe`.
+    """
+    read_recipe(name)
+    path = recipe_path(name)
+    found: dict[str, str] = {}
+    while path is not None:
+        values = toml_of(path)
+        base = values.pop(BASE, None)
+        # What is nearer has replaced what lies further down.
+        found = {key: os.path.normpath(path) for key in dotted(values)} | found
+        path = None if base is None else _base_of(path, base)
+    return found

@@ -1,24 +1,7 @@
 """The command line: `innersearch VERB …`.
 
-    innersearch demo                                    the whole main job on the embedded world
-    innersearch train recipes/ssrl-world.toml           train by self-search
-    innersearch eval runs/ssrl-world/model --data world:test -n 16
-    innersearch compare runs/before runs/after          whether one evaluation is better than another
-    innersearch ask runs/ssrl-world/model "Who taught the spouse of Zerorn?"
-    innersearch index wiki.jsonl runs/wiki              make a BM25 or dense index of a corpus
-    innersearch search bm25:runs/wiki "Nobel Prize"     look what an engine finds
-    innersearch serve bm25:runs/wiki                    answer as Serper, Tavily, SearXNG and others do
-    innersearch mcp bm25:runs/wiki                      its tools search and fetch for MCP clients
-    innersearch sim2real runs/ssrl-world/model --data world:test
-    innersearch calibrate runs/ssrl-world/model --data world:validation
-    innersearch hybrid runs/ssrl-world/model --data world:test
-    innersearch data ls                                 benchmarks by name; get, check and coverage
-    innersearch report runs/ssrl-world                  write its report.html
-    innersearch world build                             make the embedded world and its model
-    innersearch real build                              real questions, their corpus, and SmolLM2
-
-Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a one-line reason,
-2 wrong usage, 130 interrupted.
+Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed with a one-line reason, 2 wrong
+usage, 130 interrupted. Verbs are imported when they are typed; see `innersearch.cli.verbs`.
 """
 
 from __future__ import annotations
@@ -27,73 +10,50 @@ import errno
 import os
 import re
 import signal
-import socket
-import ssl
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError
 
 from innersearch import __version__
-from innersearch.cli import (
-    ask,
-    calibrate,
-    compare,
-    cost,
-    data,
-    demo,
-    evaluate,
-    hybrid,
-    index,
-    mcp,
-    real,
-    report,
-    search,
-    serve,
-    sim2real,
-    simulator,
-    train,
-    world,
-)
 from innersearch.cli.console import stderr
+from innersearch.cli.verbs import register, unfold
 from innersearch.errors import InnersearchError, missing
-from innersearch.net.addresses import without_users
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+HELP = """Train, measure and serve LLM search agents without paying for a search engine.
+
+`innersearch VERB --help` shows examples of each verb. To begin with:
+
+    innersearch demo --taste                       agents and engines at work
+    innersearch search world "employer of Zerorn"  what an engine finds
+    innersearch play                               be the policy yourself
+    innersearch train recipes/ssrl-world.toml      train by self-search
+    innersearch eval world --data world:test       measure a model
+    innersearch serve bm25:runs/wiki               answer as search APIs do
+
+Results go to stdout, progress to stderr; --json prints results for programs.
+Exit status: 0 done, 1 failed with a one-line reason, 2 wrong usage, 130
+interrupted.
+"""
 
 app = App(
     name="innersearch",
-    help=__doc__,
+    help=HELP,
     help_format="plaintext",
     # `--groups depth_1 depth_2` as well as `--groups depth_1 --groups depth_2`.
     default_parameter=Parameter(consume_multiple=True),
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-for verb in (
-    demo,
-    train,
-    evaluate,
-    compare,
-    ask,
-    index,
-    search,
-    serve,
-    mcp,
-    sim2real,
-    calibrate,
-    hybrid,
-    simulator,
-    cost,
-    data,
-    report,
-    world,
-    real,
-):
-    app.command(verb.app)
+register(app)
 
 
 _INTERRUPTED = "interrupted; what is written stays, and commands with --resume go on from it"
@@ -110,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _noting_interrupts() as interrupts:
         try:
             if tokens[:1] == ["train"]:
-                train.read_recipe(tokens[1:])
+                from innersearch.cli.train import read_recipe
+
+                read_recipe(tokens[1:])
+            unfold(app, tokens[:1])
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         except BaseException as error:
             # Libraries turn the interrupt that comes in the middle of them into errors of their own.
@@ -143,6 +106,9 @@ def _noting_interrupts() -> Iterator[list[int]]:
 
 def _told(error: BaseException) -> tuple[str, int] | None:
     """The line that an error is, and the exit status; None where it is a fault of ours."""
+    # Late: only what went wrong needs it.
+    from pydantic import ValidationError
+
     match error:
         case CycloptsError(__cause__=ValidationError() as cause):
             return _validation(cause)
@@ -162,6 +128,8 @@ def _told(error: BaseException) -> tuple[str, int] | None:
 
 
 def _fail(message: str, status: int) -> int:
+    from innersearch.net.addresses import without_users
+
     line = without_users(_LONG.sub(r"\1…", " ".join(message.split())))
     stderr.print(f"innersearch: {line}", style="red")
     return status
@@ -169,6 +137,9 @@ def _fail(message: str, status: int) -> int:
 
 def _system(error: OSError) -> str:
     """What the machine refused, and where; the text of other errors may hold what was sent."""
+    import socket
+    import ssl
+
     if isinstance(error, ssl.SSLError | socket.gaierror) or error.errno is None:
         return f"something that needs the machine failed: {type(error).__name__}"
     said = os.strerror(error.errno)

@@ -14,10 +14,10 @@ from cyclopts.types import NonNegativeInt
 
 from innersearch.assemble.choices import cached_in
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import default_folder
 from innersearch.cli.options import SearchOptions, announce_cost
 from innersearch.cli.progress import Display
+from innersearch.cli.results import AsJson, show
 from innersearch.errors import ConfigError
 from innersearch.types import Question
 from innersearch.view.calibration import calibration_text
@@ -47,6 +47,7 @@ def calibrate_command(
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
+    as_json: AsJson = False,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Find out where a model should rather search than trust itself, and keep that with the model.
@@ -70,6 +71,7 @@ def calibrate_command(
         seed: Seed of the random numbers.
         output: Directory of the evaluations; runs/calibrate-<model> by default.
         resume: Go on with what is in the directory of the evaluations.
+        as_json: Print the result as JSON, in place of text and tables.
         options: Which engine is searched.
     """
     from innersearch.evaluate.calibrate import Wanted
@@ -80,10 +82,7 @@ def calibrate_command(
 
     wanted = Wanted(call_rate, 0.01 if call_rate is None and em_loss is None else em_loss)
     folder = output or default_folder("calibrate", model)
-    if not Path(model).is_dir() or not os.access(model, os.W_OK):
-        raise ConfigError(
-            f"{model} is no directory that can be written to: a gate is kept beside its model"
-        )
+    _demand_writable(model)
     choices = {"max_new_tokens": max_new_tokens, "seed": seed}
     rows = _drawn(load_questions(data, groups), questions, seed)
     evaluation = Evaluation(model, rows, prompt, choices, resume=True)
@@ -91,7 +90,14 @@ def calibrate_command(
     with held(folder, "calibration"):
         begun(folder, resume=resume, what="calibration")
         gate = _calibrate(evaluation, signal, wanted, options, folder, cluster)
-    stdout.print(calibration_text(gate, f"kept in {evaluation.path}{replaced}"))
+    show(gate, calibration_text(gate, f"kept in {evaluation.path}{replaced}"), as_json=as_json)
+
+
+def _demand_writable(model: str) -> None:
+    if not Path(model).is_dir() or not os.access(model, os.W_OK):
+        raise ConfigError(
+            f"{model} is no directory that can be written to: a gate is kept beside its model"
+        )
 
 
 def _drawn(rows: Sequence[Question], number: int, seed: int) -> Sequence[Question]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 from cyclopts.types import NonNegativeInt, PositiveInt
 
-from innersearch.cli.console import stdout
+from innersearch.cli.results import AsJson, show
 from innersearch.records import write_json
 from innersearch.view.tables import difference_table
 
@@ -24,6 +24,7 @@ def compare(
     cluster: str = "",
     by: str = "",
     output: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two evaluations question by question: B − A with a 95 % interval and p.
 
@@ -46,12 +47,12 @@ def compare(
             such as group or golden_answers, or of the questions' metadata, such as chain.0.
         by: Field of the questions, likewise, whose values are compared apart in place of the groups.
         output: Write the differences to this file, as JSON.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     from innersearch.evaluate.compare import compare, read_evaluation
 
     found = compare(read_evaluation(a), read_evaluation(b), resamples, seed, cluster, by)
     if output:
         write_json(output, found)
-    stdout.print(difference_table(found))
-    if output:
-        stdout.print(f"records  {output}")
+    notes = [f"records  {output}"] if output else []
+    show(found, difference_table(found), as_json=as_json, notes=notes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App
 from cyclopts.types import NonNegativeFloat, NonNegativeInt
 
 from innersearch.assemble.recipes import open_recipe, run_recipe
-from innersearch.cli.console import stdout
+from innersearch.cli.results import AsJson, show
 from innersearch.config import Recipe
 from innersearch.errors import ConfigError
 from innersearch.evaluate.cost import Cost, Simulator, forecast_costs, published_costs, run_searches
@@ -17,6 +18,7 @@ from innersearch.view.costs import (
     BILLIONS,
     RUN_HEADS,
     USD_HOUR,
+    Counted,
     cost_table,
     counted_searches,
     prompt_tokens,
@@ -41,6 +43,7 @@ def cost(
     usd_hour: NonNegativeFloat = USD_HOUR,
     measured: float | None = None,
     hours: NonNegativeFloat = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a recipe's searches cost if the policy, a simulator or a search API answers them.
 
@@ -66,22 +69,28 @@ def cost(
             GPUs; estimated from the GPUs' peak by default.
         hours: How long the run takes; simulators are rented all that time. 0 rents them only while they
             compute.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     if not (recipe or run or published):
         raise ConfigError("nothing to show: give a recipe, --run DIR or --published")
     if measured is not None and len(billions) != 1:
         raise ConfigError("--measured is the rate of one simulator: name its size with one --billions")
+    found: dict[str, Any] = {}
+    texts = []
     if recipe or run:
         chosen = run_recipe(run) if run and not recipe else open_recipe(recipe)
         searches = _searches(chosen, searches_per_trajectory)
         read = prompt_tokens(chosen.search.simulator)
         models = simulators(read, billions, gpus=gpus, usd_hour=usd_hour, measured=measured)
         forecast = _forecast(chosen, searches, models, hours)
-        table = _with_run(run, chosen, forecast) if run else cost_table(forecast)
-        stdout.print(f"{_described(chosen, searches_per_trajectory, searches)}\n{table}")
+        counted = counted_searches(run, chosen.search.simulator) if run else []
+        table = _with_run(run, counted, forecast) if run else cost_table(forecast)
+        texts += [_described(chosen, searches_per_trajectory, searches), table]
+        found |= {"searches": searches, "forecast": forecast, "counted": counted}
     if published:
-        stdout.print("published by ZeroSearch: 200 steps of 64 questions × 5 trajectories, 12 hours")
-        stdout.print(cost_table(published_costs()))
+        texts += ["published by ZeroSearch: 200 steps of 64 questions × 5 trajectories, 12 hours"]
+        texts += [cost_table(found.setdefault("published", list(published_costs())))]
+    show(found, "\n".join(texts), as_json=as_json)
 
 
 def forecast_table(recipe: Recipe, per_trajectory: float = 2.0) -> str:
@@ -115,8 +124,7 @@ def _described(recipe: Recipe, per_trajectory: float, searches: int) -> str:
     )
 
 
-def _with_run(run: Path, recipe: Recipe, forecast: Sequence[Cost]) -> str:
-    real = counted_searches(run, recipe.search.simulator)
+def _with_run(run: Path, real: Sequence[Counted], forecast: Sequence[Cost]) -> str:
     seconds = rollout_seconds(run)
     took = "" if seconds is None else f", rollouts {seconds:,.1f} s"
     searches = sum(row.cost.searches for row in real)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from innersearch.assemble.sources import load_questions, question_file
 from innersearch.cli.console import stdout
 from innersearch.cli.options import announce_cost
 from innersearch.cli.progress import Display
+from innersearch.cli.results import AsJson, show
 from innersearch.config import SearchSettings
 from innersearch.data import catalogue
 from innersearch.data.check import Findings, Overlap, check, overlap
@@ -28,7 +30,7 @@ _SHOWN_IDS = 3
 
 
 @app.command
-def ls(folder: Path | None = None) -> None:
+def ls(folder: Path | None = None, *, as_json: AsJson = False) -> None:
     """List the benchmarks that are known by name, and which of them are here.
 
     Licences are stated as far as known; check them before you pass data on. Examples:
@@ -38,6 +40,7 @@ def ls(folder: Path | None = None) -> None:
 
     Args:
         folder: Directory where benchmarks are kept; `data`, or what INNERSEARCH_DATA says, by default.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     folder = folder or catalogue.data_folder()
     rows = []
@@ -46,8 +49,12 @@ def ls(folder: Path | None = None) -> None:
             found = catalogue.Split(benchmark, split)
             cells = [split, f"{found.n:,}", benchmark.licence, benchmark.source]
             rows.append([found.name, *cells, _presence(found, folder)])
-    stdout.print(markdown(["name", "split", "n", "licence (as known)", "from", f"in {folder}"], rows))
-    stdout.print("fetch   innersearch data get NAME [--from DIR]")
+    heads = ["name", "split", "n", "licence (as known)", "from", f"in {folder}"]
+    found = [
+        dict(zip(("name", "split", "n", "licence", "from", "here"), row, strict=True)) for row in rows
+    ]
+    notes = ["fetch   innersearch data get NAME [--from DIR]"]
+    show(found, markdown(heads, rows), as_json=as_json, notes=notes)
 
 
 def _presence(found: catalogue.Split, folder: Path) -> str:
@@ -93,7 +100,7 @@ def get(
 
 
 @app.command(name="check")
-def check_command(file: str, *, against: tuple[str, ...] = ()) -> None:
+def check_command(file: str, *, against: tuple[str, ...] = (), as_json: AsJson = False) -> None:
     """Say what a file of questions holds, what is odd about it, and what other files hold too.
 
     Questions are named by id, never printed. Exit status 1 if a row cannot be read. Examples:
@@ -105,15 +112,19 @@ def check_command(file: str, *, against: tuple[str, ...] = ()) -> None:
     Args:
         file: File of questions, or a fetched benchmark by name.
         against: Another file: which questions stand there too, the same or with eight words in a row.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     path = question_file(file)
     questions, found = check(path)
     if not questions and not found.unreadable:
         raise DataError(f"{path} holds no questions")
-    _print_findings(path, found, _expected(path))
+    lines = list(_findings(path, found, _expected(path)))
+    shared = {}
     for other in against:
         rows = load_questions(other, allow_sealed=True)
-        _print_overlap(other, len(rows), overlap(questions, rows))
+        shared[other] = overlap(questions, rows)
+        lines += _overlap(other, len(rows), shared[other])
+    show({"findings": found, "against": shared}, "\n".join(lines), as_json=as_json)
     if found.unreadable:
         raise DataError(f"{len(found.unreadable)} rows of {path} are no questions: mend or remove them")
 
@@ -127,27 +138,27 @@ def _expected(path: Path) -> int | None:
     return None
 
 
-def _print_findings(path: Path, found: Findings, expected: int | None) -> None:
-    stdout.print(f"{path}  {found.n:,} questions")
+def _findings(path: Path, found: Findings, expected: int | None) -> Iterator[str]:
+    yield f"{path}  {found.n:,} questions"
     if expected is not None:
         same = "as published" if expected == found.n else f"published with {expected:,}"
-        stdout.print(f"expected  {same}")
+        yield f"expected  {same}"
     for group, count in found.groups.items():
-        stdout.print(f"group  {group}  {count:,}")
+        yield f"group  {group}  {count:,}"
     for row in found.unreadable[:_SHOWN_IDS]:
-        stdout.print(f"unreadable  {row}")
+        yield f"unreadable  {row}"
     if len(found.unreadable) > _SHOWN_IDS:
-        stdout.print(f"unreadable  and {len(found.unreadable) - _SHOWN_IDS:,} more rows")
-    stdout.print(f"ids that occur more than once  {_named(found.same_id)}")
-    stdout.print(f"questions that stand there before  {_named(found.same_question)}")
+        yield f"unreadable  and {len(found.unreadable) - _SHOWN_IDS:,} more rows"
+    yield f"ids that occur more than once  {_named(found.same_id)}"
+    yield f"questions that stand there before  {_named(found.same_question)}"
     for what, ids in found.odd.items():
-        stdout.print(f"odd  {what}  {_named(ids)}")
+        yield f"odd  {what}  {_named(ids)}"
 
 
-def _print_overlap(other: str, size: int, found: Overlap) -> None:
-    stdout.print(f"against {other} ({size:,} questions):")
-    stdout.print(f"  the same question  {_named(found.same)}")
-    stdout.print(f"  eight words in a row the same  {_named(found.alike)}")
+def _overlap(other: str, size: int, found: Overlap) -> Iterator[str]:
+    yield f"against {other} ({size:,} questions):"
+    yield f"  the same question  {_named(found.same)}"
+    yield f"  eight words in a row the same  {_named(found.alike)}"
 
 
 def _named(ids: list[str]) -> str:
@@ -168,6 +179,7 @@ def coverage(
     max_calls: NonNegativeInt = 0,
     output: Path | None = None,
     resume: bool = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search a corpus for every question's own text: is a gold answer among the first k documents?
 
@@ -186,6 +198,7 @@ def coverage(
         max_calls: Number of calls to search APIs at most; 0 for no limit.
         output: Directory of the records; runs/coverage-<questions>-<engine> by default.
         resume: Go on with what is in the directory of the records.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     from innersearch.cli.evaluate import default_folder
     from innersearch.evaluate.coverage import coverage as audit
@@ -198,8 +211,7 @@ def coverage(
     with Display() as display:
         opening = partial(open_engine, settings, folder / "budget.json" if max_calls else None)
         summary = audit(rows, opening, ks, folder, resume=resume, progress=display.update)
-    stdout.print(coverage_table(summary))
-    stdout.print(f"records  {folder}")
+    show(summary, coverage_table(summary), as_json=as_json, notes=[f"records  {folder}"])
 
 
 def _numbers(text: str) -> list[int]:

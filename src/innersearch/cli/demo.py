@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from typing_extensions import TypedDict
 from innersearch.assemble.models import conventions_named
 from innersearch.assemble.recipes import read_recipe, recipe_path
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display, describe
+from innersearch.cli.results import AsJson, show
 from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.locks import held
-from innersearch.records import write_json
+from innersearch.records import begun, write_json
 from innersearch.runs import Run, versions
 from innersearch.stored import read_object, read_records
 from innersearch.types import Question
@@ -59,12 +60,14 @@ _GROUPS = tuple(
 
 @app.default
 def demo(
-    output: Path = Path("runs/demo"),
+    output: Path | None = None,
     *,
+    taste: bool = False,
     small: bool = False,
     seed: int = 0,
     resume: bool = False,
     install_seconds: NonNegativeFloat = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Train the bundled model to search its own memory, and measure it before and after.
 
@@ -72,25 +75,60 @@ def demo(
     ssrl-world), at the same number of trajectories, and evaluates both; the latter also searching the
     encyclopedia with BM25, always and only where a calibrated gate finds its memory doubtful. Questions
     of one to three hops, in wordings of training and in others, of relation pairs that no training
-    asks for, and of facts that have changed since. Writes summary.json and report.html. Examples:
+    asks for, and of facts that have changed since. Writes summary.json and report.html.
 
+    With --taste nothing is trained and torch is not needed: scripted agents, a careful, a hasty and a
+    silent one, answer the world's questions over three engines, in some seconds. Examples:
+
+        innersearch demo --taste
         innersearch demo
         innersearch demo runs/demo-seed-1 --seed 1
         innersearch demo --small
 
     Args:
-        output: Directory of the run.
+        output: Directory of the run; runs/demo by default, with --taste the first free of runs/taste,
+            runs/taste-2, …
+        taste: Let scripted agents search, and train nothing.
         small: Take fewer steps and questions, for a quick look or for CI.
         seed: Seed of the training run and of the sampled trajectories.
         resume: Go on with a demo that was interrupted.
         install_seconds: Seconds that installing took, for the summary.
+        as_json: Print the result as JSON, in place of text and tables.
     """
+    if taste:
+        _taste(output or free_folder(Path("runs/taste")), as_json=as_json)
+        return
+    output = output or Path("runs/demo")
     # Not the lock of the run that it trains, which is taken and let go of in between.
     with held(output, "demo", ".demo.lock"):
-        _demo(output, seed, install_seconds, small=small, resume=resume)
+        found = _demo(output, seed, install_seconds, small=small, resume=resume)
+    seconds = found["seconds"]
+    took = f"train {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s"
+    notes = [f"model   {Run(output).model}", f"report  {output / 'report.html'}"]
+    show(found["summary"], f"{found['table']}\n{took}", as_json=as_json, notes=notes)
 
 
-def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resume: bool) -> None:
+def _taste(output: Path, *, as_json: bool) -> None:
+    from innersearch.cli.taste import taste
+    from innersearch.view.report import write_report
+
+    begun(output, resume=False, what="taste")
+    with Display() as display:
+        rows = taste(output, display.update)
+    report = write_report(output)
+    notes = [f"report  {report}", f"next    innersearch view {output}"]
+    show(rows, comparison_table(rows), as_json=as_json, notes=notes)
+
+
+def free_folder(wanted: Path) -> Path:
+    """The first of NAME, NAME-2, NAME-3, … that does not exist."""
+    names = chain([wanted], (wanted.with_name(f"{wanted.name}-{n}") for n in count(2)))
+    return next(path for path in names if not path.exists())
+
+
+def _demo(
+    output: Path, seed: int, install_seconds: float, *, small: bool, resume: bool
+) -> dict[str, Any]:
     recipe = demo_recipe(small=small, seed=seed)
     # Imported late: help and errors should not wait for matplotlib and torch.
     from innersearch.view.report import write_report
@@ -112,13 +150,10 @@ def _demo(output: Path, seed: int, install_seconds: float, *, small: bool, resum
             rows["after"] = _evaluate(run, "after", str(run.model), display, small=small)
             rows |= _evaluate_real_search(run, display, small=small)
     with clock.count("other"):
-        report = write_report(run.path)
-    seconds = clock.seconds
-    write_json(run.path / "summary.json", _summary(run, recipe, rows, seconds))
-    stdout.print(comparison_table(rows))
-    stdout.print(f"train {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s")
-    stdout.print(f"model   {run.model}")
-    stdout.print(f"report  {report}")
+        write_report(run.path)
+    summary = _summary(run, recipe, rows, clock.seconds)
+    write_json(run.path / "summary.json", summary)
+    return {"summary": summary, "table": comparison_table(rows), "seconds": clock.seconds}
 
 
 def demo_recipe(*, small: bool, seed: int) -> Recipe:

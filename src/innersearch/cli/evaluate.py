@@ -12,10 +12,10 @@ from cyclopts.types import NonNegativeInt, PositiveFloat
 
 from innersearch.assemble.choices import cached_in
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.console import stdout
 from innersearch.cli.options import SELF, RolloutOptions, SearchOptions, announce_cost
 from innersearch.cli.progress import Display
 from innersearch.cli.protocols import ProtocolOptions
+from innersearch.cli.results import AsJson, show
 from innersearch.errors import ConfigError
 from innersearch.view.tables import evaluation_table
 
@@ -59,6 +59,7 @@ def evaluate_command(
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
+    as_json: AsJson = False,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
     asked: Annotated[ProtocolOptions, Parameter(name="*")] = ProtocolOptions(),  # noqa: B008
     writes: Annotated[RolloutOptions, Parameter(name="*")] = RolloutOptions(),  # noqa: B008
@@ -73,7 +74,6 @@ def evaluate_command(
         innersearch eval runs/demo/model --data world:test --search hybrid
         innersearch eval ~/models/agent --data nq.jsonl --search bm25:runs/wiki --policy vllm
         innersearch eval world --data world:test --logit-bias " answer=-0.8"
-        innersearch eval ~/models/agent --protocol ssrl
         innersearch eval ~/models/agent --protocol search-r1 --search bm25:runs/wiki --subset 500
 
     Args:
@@ -91,6 +91,7 @@ def evaluate_command(
         seed: Seed of the sampled trajectories.
         output: Directory of the records; runs/eval-<model>-<data> by default.
         resume: Go on with what is in the directory of the records.
+        as_json: Print the result as JSON, in place of text and tables.
         options: Who answers the queries.
         asked: Which questions, by which protocol, and how they are scored.
         writes: How the model writes, what it sees next, and when a trajectory ends.
@@ -99,11 +100,17 @@ def evaluate_command(
     _demand_use(options, n, sample_questions)
     chosen = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
     rows, used = _selected(chosen)
-    given: dict[str, Any] = {"direct": direct, "samples": n, "sample_questions": sample_questions}
-    given |= {"seed": seed, "temperature": temperature, "max_new_tokens": used.max_new_tokens}
-    evaluation = _evaluation(model, rows, used, given, writes, runs, by=by, resume=resume)
+    sampled = _sampled(n, sample_questions, seed, temperature, direct=direct)
+    evaluation = _evaluation(model, rows, used, sampled, writes, runs, by=by, resume=resume)
     folder = output or _named(model, data, asked.protocol, options, runs.logit_bias)
-    _run(evaluation, used, folder, n)
+    _run(evaluation, used, folder, n, as_json=as_json)
+
+
+def _sampled(
+    n: int, sample_questions: int, seed: int, temperature: float, *, direct: bool
+) -> dict[str, Any]:
+    given = {"samples": n, "sample_questions": sample_questions, "seed": seed}
+    return given | {"temperature": temperature, "direct": direct}
 
 
 def _selected(used: Choices) -> tuple[list[Question], Choices]:
@@ -125,7 +132,7 @@ def _evaluation(
 ) -> Evaluation:
     from innersearch.evaluate.evaluation import Evaluation
 
-    given = {**used.record, **given, "dtype": runs.dtype}
+    given = {**used.record, **given, "dtype": runs.dtype, "max_new_tokens": used.max_new_tokens}
     how: dict[str, Any] = {"real": used.only_real, "rollout": writes.given, "resume": resume}
     how |= {"policy": runs.policy, "logit_bias": runs.logit_bias, "by": by}
     return Evaluation(model, rows, used.prompt, given, **how)
@@ -150,17 +157,18 @@ def _named(
     return default_folder("eval", model, *filter(None, parts))
 
 
-def _run(evaluation: Evaluation, used: Choices, folder: Path, samples: int) -> None:
+def _run(evaluation: Evaluation, used: Choices, folder: Path, samples: int, *, as_json: bool) -> None:
     settings = used.limit(evaluation.search_settings(used.search))
     announce_cost(settings, len(evaluation.questions) * (1 + samples))
     with Display() as display:
         summary = evaluation.run(folder, cached_in(settings, folder), display.update)
-    stdout.print(evaluation_table(summary, first=used.metric))
+    notes = []
     if left_out := summary.get("left_out"):
         ids = left_out["ids"]
         some = f"  ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})" if ids else ""
-        stdout.print(f"left out, too long  {len(ids):,} of {left_out['of']:,} questions{some}")
-    stdout.print(f"records  {folder}")
+        notes = [f"left out, too long  {len(ids):,} of {left_out['of']:,} questions{some}"]
+    table = evaluation_table(summary, first=used.metric)
+    show(summary, table, as_json=as_json, notes=[*notes, f"records  {folder}"])
 
 
 def default_folder(verb: str, model: str, *parts: str) -> Path:

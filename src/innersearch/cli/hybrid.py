@@ -11,10 +11,10 @@ from cyclopts.types import NonNegativeFloat, NonNegativeInt
 
 from innersearch.assemble.choices import cached_in
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import default_folder
 from innersearch.cli.options import SearchOptions, announce_cost
 from innersearch.cli.progress import Display
+from innersearch.cli.results import AsJson, show
 from innersearch.locks import held
 from innersearch.records import begun, replace_text, write_json
 from innersearch.view.curves import curves_csv, curves_figure, curves_tables
@@ -22,6 +22,7 @@ from innersearch.view.curves import curves_csv, curves_figure, curves_tables
 if TYPE_CHECKING:
     from innersearch.evaluate.curves import Plan
     from innersearch.evaluate.evaluation import Evaluation
+    from innersearch.types import Question
 
 app = App(name="hybrid", help_format="plaintext")
 
@@ -48,6 +49,7 @@ def hybrid(
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
+    as_json: AsJson = False,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Measure what hybrid search costs: exact match against real searches, tokens and time.
@@ -73,36 +75,47 @@ def hybrid(
         seed: Seed of the order of the questions.
         output: Directory of the evaluations; runs/hybrid-<model> by default.
         resume: Go on with what is in the directory of the evaluations.
+        as_json: Print the result as JSON, in place of text and tables.
         options: Which engine is searched.
     """
     from innersearch.evaluate.calibrate import CHEAP
     from innersearch.evaluate.clusters import demand_fields
     from innersearch.evaluate.curves import SHARES, Plan
     from innersearch.evaluate.evaluation import Evaluation
-    from innersearch.routing.gate import GATE, load_gate
 
     folder = output or default_folder("hybrid", model)
-    rows = load_questions(data, groups)
-    random.Random(f"hybrid-{seed}").shuffle(rows)
-    rows = rows[: questions or None]
+    rows = _drawn(data, groups, seed, questions)
     evaluation = Evaluation(model, rows, prompt, {"max_new_tokens": max_new_tokens}, resume=True)
-    gate = load_gate(Path(evaluation.path)) if (Path(evaluation.path) / GATE).is_file() else None
+    gate = _gate_of(Path(evaluation.path))
     plan = Plan(after, latency, by, cluster, popularity, signals or CHEAP, SHARES, gate, token_ms / 1000)
     demand_fields(rows, [*by, *filter(None, [cluster])])
-    _write(evaluation, plan, options, folder, resume=resume)
+    found = _write(evaluation, plan, options, folder, resume=resume)
+    show(found, curves_tables(found), as_json=as_json, notes=[f"records  {folder}"])
+
+
+def _drawn(data: str, groups: tuple[str, ...], seed: int, number: int) -> list[Question]:
+    rows = load_questions(data, groups)
+    random.Random(f"hybrid-{seed}").shuffle(rows)
+    return rows[: number or None]
+
+
+def _gate_of(model: Path) -> dict[str, Any] | None:
+    """The gate that was calibrated for a model, if one was."""
+    from innersearch.routing.gate import GATE, load_gate
+
+    return load_gate(model) if (model / GATE).is_file() else None
 
 
 def _write(
     evaluation: Evaluation, plan: Plan, options: SearchOptions, folder: Path, *, resume: bool
-) -> None:
+) -> dict[str, Any]:
     with held(folder, "measurement"):
         begun(folder, resume=resume, what="measurement")
         found = _measure(evaluation, plan, options, folder)
         write_json(folder / "curves.json", found)
         replace_text(folder / "curves.csv", curves_csv(found))
         replace_text(folder / "curves.svg", curves_figure(found))
-    stdout.print(curves_tables(found))
-    stdout.print(f"records  {folder}")
+    return found
 
 
 def _measure(evaluation: Evaluation, plan: Plan, options: SearchOptions, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
 
 from innersearch.assemble.engines import open_engine
-from innersearch.cli.console import printable, stderr, stdout
+from innersearch.cli.console import printable, stderr
+from innersearch.cli.results import AsJson, show
 from innersearch.config import SearchSettings
 from innersearch.errors import SearchError
 from innersearch.search.base import Engine, SearchResult
@@ -32,6 +33,7 @@ def search(
     cache: Path | None = None,
     offline: bool = False,
     full: bool = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask an engine one query and print what it finds.
 
@@ -50,17 +52,17 @@ def search(
         cache: Keep the result in this file, or take it from there.
         offline: Answer from the cache only.
         full: Print documents whole; by default their first 500 characters.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     settings = SearchSettings(engine=engine, cache=str(cache) if cache else "", offline=offline)
     result = asyncio.run(_ask(open_engine(settings, max_outage_s=15.0), query, k))
     if result.error is not None:
         raise SearchError(f"the search failed: {result.error}")
-    for number, document in enumerate(result.documents, 1):
-        stdout.print("\n".join(_lines(number, document, full=full)))
+    shown = enumerate(result.documents, 1)
+    lines = [line for number, document in shown for line in _lines(number, document, full=full)]
+    show(result, "\n".join(lines) or "no documents found", as_json=as_json)
     if result.partial is not None:
         stderr.print(f"innersearch: a part of the engine failed: {result.partial}", style="yellow")
-    if not result.documents:
-        stdout.print("no documents found")
 
 
 def _lines(number: int, document: Document, *, full: bool) -> Iterator[str]:

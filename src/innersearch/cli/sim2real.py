@@ -9,10 +9,10 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
 from innersearch.assemble.sources import load_questions
-from innersearch.cli.console import stdout
 from innersearch.cli.evaluate import default_folder
 from innersearch.cli.options import SearchOptions, announce_cost
 from innersearch.cli.progress import Display
+from innersearch.cli.results import AsJson, show
 from innersearch.locks import held
 from innersearch.records import begun
 from innersearch.view.tables import comparison_table
@@ -31,6 +31,7 @@ def sim2real(
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
+    as_json: AsJson = False,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Evaluate a model with its first K searches real and the rest its own: K = 0, 1, 3 and all.
@@ -49,6 +50,7 @@ def sim2real(
         seed: Seed of the random numbers.
         output: Directory of the evaluations; runs/sim2real-<model> by default.
         resume: Go on with what is in the directory of the evaluations.
+        as_json: Print the result as JSON, in place of text and tables.
         options: Which engine is searched; K takes the place of --search.
     """
     # Imported late: help and errors should not wait for torch.
@@ -65,5 +67,4 @@ def sim2real(
     with held(folder, "evaluation"), Display() as display:
         begun(folder, resume=resume, what="evaluation")
         rows = evaluate(evaluation, stages, folder, display.update)
-    stdout.print(comparison_table(rows))
-    stdout.print(f"records  {folder}")
+    show(rows, comparison_table(rows), as_json=as_json, notes=[f"records  {folder}"])

@@ -15,6 +15,7 @@ from innersearch.assemble.models import model_path
 from innersearch.assemble.sources import load_questions
 from innersearch.cli.console import stdout
 from innersearch.cli.progress import Display
+from innersearch.cli.results import AsJson, show
 from innersearch.config import SimulatorSettings, TuningSettings
 from innersearch.errors import RunError
 from innersearch.locks import locked
@@ -171,6 +172,7 @@ def measure(
     max_queries: NonNegativeInt = 500,
     max_new_tokens: PositiveInt = 600,
     output: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a simulator against the real engine, on pairs that it was not trained on.
 
@@ -190,6 +192,7 @@ def measure(
         max_queries: Queries at most; 0 takes all.
         max_new_tokens: Longest output of the simulator, in tokens.
         output: File of the figures; fidelity.json in the simulator's directory by default.
+        as_json: Print the result as JSON, in place of text and tables.
     """
     from innersearch.assemble.simulators import measure_simulator
     from innersearch.view.tables import fidelity_table
@@ -201,7 +204,7 @@ def measure(
         figures = measure_simulator(simulator, settings, pairs, max_queries, display.update)
     path = model_path(simulator)
     write_json(output or _beside(path), figures)
-    stdout.print(fidelity_table({Path(path).name: figures}))
+    show(figures, fidelity_table({Path(path).name: figures}), as_json=as_json)
 
 
 def _beside(path: str) -> Path:

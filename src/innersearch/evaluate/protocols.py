@@ -105,7 +105,8 @@ PROTOCOLS = {
 }
 
 
-_NAMED = Offers("innersearch.protocols", Protocol, "protocol", PROTOCOLS)
+OFFERS = Offers("innersearch.protocols", Protocol, "protocol", PROTOCOLS)
+"""Those and what other packages offer."""
 
 
 def protocol(name: str) -> Protocol:
@@ -114,7 +115,7 @@ def protocol(name: str) -> Protocol:
     Raises:
         ConfigError: There is none of that name.
     """
-    return _NAMED.get(name)
+    return OFFERS.get(name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,16 +114,19 @@ def _searches_are_answered(tags: list[str]) -> bool:
 
 @measure("format:strict")
 def _strict(scored: Scored) -> float:
+    """1 for a well-formed trajectory, else 0 (SSRL)."""
     return _is_strict(scored.text, scored.grammar, scored.blocks)
 
 
 @measure("format:graded")
 def _graded(scored: Scored) -> float:
+    """How well-formed it is, 0 to 1, step by step (SSRL's graded format)."""
     return graded_format(scored.text)
 
 
 @measure("format:one-thought")
 def _one_thought(scored: Scored) -> float:
+    """1 if one thought ends before one answer, else 0 (R1-Searcher)."""
     return one_thought(scored.text, scored.grammar)
 
 

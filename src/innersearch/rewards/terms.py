@@ -11,6 +11,7 @@ gold answers, and no document. It is found by its name here, or under the entry 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ class Named:
 MEASURES: dict[str, Measure | GroupMeasure] = {}
 """Those of this package, by name."""
 
-_OFFERS: Offers[object] = Offers("innersearch.measures", object, "measure", MEASURES)
+OFFERS: Offers[object] = Offers("innersearch.measures", object, "measure", MEASURES)
+"""Those and what other packages offer."""
 
 
 def measure(
@@ -91,7 +93,7 @@ def find_measure(name: str) -> Measure | GroupMeasure:
         raise ConfigError(
             f"{name!r} is no measure of rewards: judges score finished evaluations, with --metrics"
         )
-    found = _OFFERS.get(name)
+    found = OFFERS.get(name)
     if isinstance(found, GroupMeasure):
         return found
     if not callable(found):
@@ -104,7 +106,7 @@ def find_measure(name: str) -> Measure | GroupMeasure:
 
 def known() -> list[str]:
     """The names of all measures."""
-    return sorted(_OFFERS.names())
+    return sorted(OFFERS.names())
 
 
 def name_of(measure: Measure | GroupMeasure) -> str:
@@ -115,6 +117,12 @@ def name_of(measure: Measure | GroupMeasure) -> str:
 def needs_gold(measure: object) -> bool:
     """Whether it says nothing of questions without gold answers; of one that does not say, yes."""
     return bool(getattr(measure, "needs_gold", True))
+
+
+def explained(measure: object) -> str:
+    """What a measure says of a trajectory: the first paragraph of its docstring, if it has one."""
+    said = inspect.getdoc(measure.of if isinstance(measure, Named) else measure) or ""
+    return " ".join(said.partition("\n\n")[0].split())
 
 
 class Term:

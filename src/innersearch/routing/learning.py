@@ -159,4 +159,5 @@ RULE = Rule(
     "learning:SIGNAL:THRESHOLD, and behind it :TOLERANCE:CHECKS with 0 < TOLERANCE < 1 and 0 <= CHECKS "
     "<= 1, which are 0.2 and 0.05 otherwise",
     _read,
+    "the gate, which finds out in use where memory is out of date",
 )

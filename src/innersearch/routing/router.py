@@ -168,6 +168,8 @@ class Rule:
     make: Callable[[Sequence[str]], Router | None]
     """The router of the texts behind its name, between colons; None where they are too many, too few or
     out of range; ValueError where one is no number."""
+    summary: str = ""
+    """Who answers, in some words."""
 
 
 def _plain(make: Callable[[], Router]) -> Callable[[Sequence[str]], Router | None]:
@@ -201,13 +203,21 @@ ROUTERS: Offers[Rule] = Offers(
     Rule,
     "router",
     {
-        "self": Rule("self", _plain(itself)),
-        "always": Rule("always", _plain(always)),
-        "first": Rule("first:K with K >= 0", _first),
-        "entropy-trend": Rule("entropy-trend", _plain(entropy_trend)),
-        "random": Rule("random:RATE with 0 <= RATE <= 1", _random),
+        "self": Rule("self", _plain(itself), "the policy answers everything itself"),
+        "always": Rule("always", _plain(always), "the engine answers everything"),
+        "first": Rule(
+            "first:K with K >= 0", _first, "the engine answers the first K queries of a trajectory"
+        ),
+        "entropy-trend": Rule(
+            "entropy-trend", _plain(entropy_trend), "the engine answers where doubt has grown"
+        ),
+        "random": Rule(
+            "random:RATE with 0 <= RATE <= 1", _random, "the engine answers with a fixed probability"
+        ),
         "gate": Rule(
-            f"gate:SIGNAL:THRESHOLD with a signal of {', '.join((*SIGNALS, QUERY_ENTROPY))}", _gate
+            f"gate:SIGNAL:THRESHOLD with a signal of {', '.join((*SIGNALS, QUERY_ENTROPY))}",
+            _gate,
+            "the policy writes first, the engine replaces what it is unsure of",
         ),
         "learning": "innersearch.routing.learning:RULE",
     },

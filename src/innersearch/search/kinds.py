@@ -71,6 +71,8 @@ class EngineKind:
     check: Callable[[EngineName, Opening], None] | None = None
     """Finds out whether it can be opened without opening it, where that would take long; raises the
     same."""
+    summary: str = ""
+    """What answers, in some words."""
 
     def demand_form(self, name: EngineName) -> None:
         """Check that a name has a place where one is needed, and none where not.

@@ -16,8 +16,6 @@ from innersearch.errors import ConfigError, ModelError
 from innersearch.identity import snapshot
 from innersearch.net.patience import CallSettings
 from innersearch.policy.gguf import model_directory
-from innersearch.policy.loading import demand_loadable, load_model, load_tokenizer
-from innersearch.policy.transformers import TransformersPolicy
 from innersearch.rows.files import directory
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
@@ -65,6 +63,9 @@ def demand_simulator(path: str, settings: SimulatorSettings) -> None:
         ConfigError: As `open_simulator`.
         ModelError: There is no such model.
     """
+    # Late: an endpoint is asked where transformers is not installed, too.
+    from innersearch.policy.loading import demand_loadable, load_tokenizer
+
     as_trained(path, settings)
     path = model_directory(path)
     demand_loadable(path, load_tokenizer(path))
@@ -78,6 +79,9 @@ def open_writer(name: str, settings: SimulatorSettings, calls: CallSettings | No
         ModelError: There is no such model.
     """
     if not is_address(name):
+        from innersearch.policy.loading import load_model, load_tokenizer
+        from innersearch.policy.transformers import TransformersPolicy
+
         name = model_directory(name)
         model, tokenizer = load_model(name), load_tokenizer(name)
         policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)
@@ -130,4 +134,12 @@ def _check(name: EngineName, opening: Opening) -> None:
         demand_simulator(name.place, opening.settings.simulator)
 
 
-KIND = EngineKind("simulated", "simulated", _open, network=True, alone=True, check=_check)
+KIND = EngineKind(
+    "simulated",
+    "simulated",
+    _open,
+    network=True,
+    alone=True,
+    check=_check,
+    summary="a language model that plays the search engine: simulated:MODEL",
+)

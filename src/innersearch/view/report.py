@@ -116,6 +116,17 @@ def write_report(path: Path) -> Path:
     return report
 
 
+def demand_report(path: Path) -> Path:
+    """The report of a run, written anew where it is missing or older than what it shows; errors as
+    `write_report`.
+    """
+    report = path / "report.html"
+    shown = (*path.glob("*.json*"), *path.glob("eval/*/*.json*"))
+    if report.is_file() and all(f.stat().st_mtime <= report.stat().st_mtime for f in shown):
+        return report
+    return write_report(path)
+
+
 def _optional(path: Path, kind: type) -> Record:
     return read_object(path, kind) if path.is_file() else {}
 

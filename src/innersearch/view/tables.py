@@ -311,6 +311,24 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([join(heads), rule, *map(join, body)])
 
 
+def listed(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table of texts, all of them aligned to the left.
+
+    >>> print(listed(["a", "b"], [["x", 1]]))
+    | a  | b  |
+    |:---|:---|
+    | x  | 1  |
+    """
+    body = [[cell(str(part)) for part in row] for row in (heads, *rows)]
+    widths = [max(2, *map(len, column)) for column in zip(*body, strict=True)]
+    rule = "|" + "|".join(f":{'-' * (width + 1)}" for width in widths) + "|"
+    first, *others = (
+        f"| {' | '.join(part.ljust(width) for part, width in zip(row, widths, strict=True))} |"
+        for row in body
+    )
+    return "\n".join([first, rule, *others])
+
+
 def line(text: str) -> str:
     r"""A text on one line, of characters that can be seen.
 

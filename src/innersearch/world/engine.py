@@ -33,5 +33,12 @@ def _open(name: EngineName, opening: Opening, *, leads_only: bool = False) -> En
         raise ConfigError(str(error)) from error
 
 
-KIND = EngineKind(NAME, f"{NAME}[:SEED]", _open)
-LEADS = EngineKind(f"{NAME}-leads", f"{NAME}-leads[:SEED]", partial(_open, leads_only=True))
+KIND = EngineKind(
+    NAME, f"{NAME}[:SEED]", _open, summary="the embedded encyclopedia, with spelling correction"
+)
+LEADS = EngineKind(
+    f"{NAME}-leads",
+    f"{NAME}-leads[:SEED]",
+    partial(_open, leads_only=True),
+    summary="the first lines of its pages only; the rest is there to be opened",
+)

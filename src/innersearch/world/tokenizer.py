@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from innersearch.grammar import GRAMMARS
 from innersearch.world.names import ENDINGS, ONSETS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 
@@ -57,6 +60,8 @@ _LONGEST_WORD = 1 << 20
 
 def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """The tokenizer whose vocabulary is bytes, syllables of names, and the other words of `texts`."""
+    from transformers import PreTrainedTokenizerFast
+
     words = _words(texts)
     names = {word: name for word in words if (name := _NAME.fullmatch(word))}
     seconds = ONSETS if any(name["second"] for name in names.values()) else ()

@@ -16,4 +16,6 @@ def world_engine() -> Engine:
     return BM25Engine.from_documents(documents, BM25Parameters(spelling=True))
 
 
-KIND = EngineKind(NAME, NAME, lambda name, opening: world_engine())
+KIND = EngineKind(
+    NAME, NAME, lambda name, opening: world_engine(), summary="the encyclopedia of the first world"
+)

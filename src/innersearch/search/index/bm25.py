@@ -310,4 +310,4 @@ def _open(name: EngineName, opening: Opening) -> Engine:
     return BM25Engine.open(directory(name.place))
 
 
-KIND = EngineKind("bm25", "bm25:DIR", _open)
+KIND = EngineKind("bm25", "bm25:DIR", _open, summary="words, over an index of your corpus")

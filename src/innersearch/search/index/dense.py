@@ -360,4 +360,4 @@ def _open(name: EngineName, opening: Opening) -> Engine:
     return DenseEngine.open(folder, opened)
 
 
-KIND = EngineKind("dense", "dense:DIR@MODEL", _open)
+KIND = EngineKind("dense", "dense:DIR@MODEL", _open, summary="vectors, over an index of your corpus")

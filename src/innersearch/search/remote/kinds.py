@@ -38,8 +38,10 @@ def web_kind(dialect: Dialect) -> EngineKind:
         return Reliable(Budgeted(engine, opening.budget), calls)
 
     price = dialect.price.usd
-    return EngineKind(dialect.name, dialect.name, open_web, price_usd=price, network=True)
+    return EngineKind(dialect.name, dialect.name, open_web, price, network=True, summary="search API")
 
 
-REMOTE = EngineKind("remote", "remote:URL", _open_remote, network=True)
+REMOTE = EngineKind(
+    "remote", "remote:URL", _open_remote, network=True, summary="a server of Search-R1's /retrieve"
+)
 WEB = {name: web_kind(dialect) for name, dialect in DIALECTS.items()}
