@@ -115,7 +115,8 @@ def of_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Parts:
 def of_prompts(name: str, encoded: Iterable[Sequence[int]]) -> Parts:
     """The text of a prompt, and the tokens of the prompts made of it."""
     tokens = _sha256([list(ids) for ids in encoded])
-    return of_texts(prompts.render(name, "{question}")) | {"prompts": tokens}
+    slots = prompts.render(name, "{question}", date="{date}"), prompts.system(name, date="{date}")
+    return of_texts(*filter(None, slots)) | {"prompts": tokens}
 
 
 def of_texts(*texts: str) -> Parts:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from innersearch.grammar.checking import check_grammar
 from innersearch.policy.base import Completion, Policy, Request
-from innersearch.policy.stops import StopStrings
+from innersearch.policy.scripted import ScriptedPolicy
 from innersearch.search.base import Engine, SearchResult
 from innersearch.types import Document, Finish, Sampling, Source
 
@@ -37,7 +36,6 @@ __all__ = [
 Answer = SearchResult | Iterable[str]
 """What a query finds: a result, or the texts of documents."""
 Queries = Callable[[str], Answer | Awaitable[Answer]] | Mapping[str, Answer]
-Replies = Callable[[Request], str] | Sequence[str]
 
 QUERIES = ("capital of Peru", "who founded Coltek", "", " \n", "日本の首都", "a" * 2_000, 'x" OR 1=1 --')
 """What `check_engine` asks: also what policies write now and then."""
@@ -72,69 +70,6 @@ class ScriptedEngine:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-
-@dataclass
-class ScriptedPolicy:
-    """A policy that writes given texts.
-
-    A list holds the replies of every trajectory, turn after turn; after the last one it writes the end
-    of the sequence alone. A function gets the request. A reply ends behind a stop string as a model's
-    would, at the budget of tokens, or with the end of the sequence.
-    """
-
-    tokenizer: PreTrainedTokenizerFast
-    replies: Replies
-    name: str = "scripted"
-    context: int = 4096
-    """Longest sequence, in tokens."""
-    logprob: float = -0.5
-    """Of every token; natural log."""
-    entropy: float = 0.5
-    """Of every distribution; nats."""
-    provides: frozenset[str] = frozenset(("tokens", "logprobs", "entropies"))
-    requests: list[Request] = field(default_factory=list)
-    """What it was asked, in order."""
-
-    @asynccontextmanager
-    async def session(self, sampling: Sampling) -> AsyncIterator[_Session]:
-        """See `Policy`."""
-        yield _Session(self, sampling)
-
-    def reply(self, request: Request) -> str:
-        """The text that answers a request, before it is cut."""
-        if callable(self.replies):
-            return self.replies(request)
-        turn = request.stream[2] if len(request.stream) > 2 else 0
-        return self.replies[turn] if isinstance(turn, int) and turn < len(self.replies) else ""
-
-
-@dataclass
-class _Session:
-    policy: ScriptedPolicy
-    sampling: Sampling
-
-    @property
-    def context(self) -> int:
-        return self.policy.context
-
-    async def generate(self, request: Request) -> Completion:
-        policy = self.policy
-        policy.requests.append(request)
-        most = min(request.max_new_tokens or self.sampling.max_new_tokens, request.room(policy.context))
-        ids = policy.tokenizer.encode(policy.reply(request), add_special_tokens=False, verbose=False)
-        ids, finish = _cut(ids, policy.tokenizer.eos_token_id, most, request.stop)
-        return Completion(ids, [policy.logprob] * len(ids), [policy.entropy] * len(ids), finish)
-
-
-def _cut(ids: list[int], end: int, most: int, stop: StopStrings | None) -> tuple[list[int], Finish]:
-    """The tokens that a sampler would have kept, and why it ended."""
-    stopped = stop.first(ids) if stop else 0
-    if stopped:
-        ids, finish = ids[:stopped], Finish.STOP
-    else:
-        ids, finish = [*ids, end], Finish.EOS
-    return (ids, finish) if len(ids) <= most else (ids[:most], Finish.LENGTH)
 
 
 def check_engine(engine: Engine, queries: Sequence[str] = QUERIES, k: int = 3) -> None:

@@ -117,8 +117,9 @@ class Agent:
         texts = [question.question for question in asked]
         encoded = prompts.encode_all(self.tokenizer, prompt, texts, grammar=grammar, tools=tools)
         messages = [prompts.render(prompt, text, grammar) for text in texts]
+        told = prompts.system(prompt)
         return [
-            Task(question, ids, question.id, repetition, message=message)
+            Task(question, ids, question.id, repetition, message=message, system=told)
             for question, ids, message in zip(asked, encoded, messages, strict=True)
             for repetition in range(repetitions)
         ]

@@ -5,6 +5,7 @@
     web                    the web, read by this process: public addresses only (see `pages.web`)
     remote:URL             an `/access` endpoint, such as `innersearch serve`
     jina, firecrawl, tavily, exa     APIs that read pages; `NAME:URL` takes another address
+    world, world:SEED      the pages of the embedded encyclopedia, whatever the engine finds of them
 
 Packages of others add kinds under `innersearch.pages`; see `innersearch.pages.kinds`.
 """
@@ -33,7 +34,10 @@ from innersearch.tools.opening import NAME, SCHEMA, OpenTool
 from innersearch.types import Kind, Source
 
 PAGES: Offers[PagesKind] = Offers(
-    "innersearch.pages", PagesKind, "kind of pages", {"corpus": CORPUS, "web": WEB, **REMOTE}
+    "innersearch.pages",
+    PagesKind,
+    "kind of pages",
+    {"corpus": CORPUS, "web": WEB, **REMOTE, "world": "innersearch.world.engine:PAGES"},
 )
 """Every kind of pages that can be named."""
 

@@ -97,4 +97,5 @@ def _task(
     schemas = shown(grammar, tool_kinds_of(settings))
     [ids] = prompts.encode_all(tokenizer, prompt, [question], grammar=grammar, tools=schemas)
     message = prompts.render(prompt, question, grammar)
-    return Task(Question("ask", question, ()), ids, "ask", message=message)
+    told = prompts.system(prompt)
+    return Task(Question("ask", question, ()), ids, "ask", message=message, system=told)

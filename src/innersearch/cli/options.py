@@ -134,8 +134,9 @@ class RolloutOptions:
     """
 
     grammar: str | None = None
-    """How the model writes: tags, r1-searcher, rag-r1, tool-call, tool-calls or asearcher; tags by
-    default, or what the model was trained with."""
+    """How the model writes: tags, r1-searcher, rag-r1, rag-r1-single, tool-call, tool-calls,
+    deepresearcher, deepresearcher-plain or asearcher; tags by default, or what the model was trained
+    with."""
     pages: str | None = None
     """Pages that it may open: corpus (of the engine), corpus:PATH, web, remote:URL, jina or firecrawl;
     none by default, or as it was trained."""

@@ -11,7 +11,10 @@ class PromptSettings(Settings):
     """How questions are put to the policy."""
 
     name: str = "ssrl"
-    """Prompt text: ssrl, search-r1, direct, world or world-direct."""
+    """Prompt text: ssrl, search-r1, r1-searcher, r1-searcher-chat, rag-r1, rag-r1-single,
+    deepresearcher, direct, world or world-direct."""
+    date: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    """The day that prompts name that name one, as 2026-11-30; that on which the run began by default."""
     max_tokens: int = Field(1024, ge=1)
     """Longest prompt; a longer one is refused before training starts."""
     skip_long: bool = False

@@ -15,8 +15,9 @@ class RolloutSettings(Settings):
     """What the policy writes, what it sees next, and when a trajectory ends."""
 
     grammar: str = "tags"
-    """How a policy writes: tags, r1-searcher, rag-r1, tool-call or asearcher; or direct, which answers
-    without tags and can ask for nothing."""
+    """How a policy writes: tags, r1-searcher, rag-r1, rag-r1-single, tool-call, tool-calls,
+    deepresearcher, deepresearcher-plain or asearcher; or direct, which answers without tags and can ask
+    for nothing."""
     tools: tuple[str, ...] = ()
     """What the policy can use beside search, by names that installed packages offer."""
     pages: str = ""

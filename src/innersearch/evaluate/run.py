@@ -385,6 +385,7 @@ class _Records:
                 question.id,
                 repetition,
                 message=prompts.render(self.settings.prompt, question.question, self.grammar),
+                system=prompts.system(self.settings.prompt),
             )
             for question in questions
             if question.id not in done

@@ -8,14 +8,23 @@ from innersearch.grammar.direct import DIRECT
 from innersearch.grammar.markup import is_markup, neutralise
 from innersearch.grammar.masks import Label, MaskRule, intervals, label
 from innersearch.grammar.r1_searcher import R1_SEARCHER
-from innersearch.grammar.rag_r1 import RAG_R1, several_queries
+from innersearch.grammar.rag_r1 import RAG_R1, RAG_R1_SINGLE, several_queries
 from innersearch.grammar.readings import json_call, one, separated
 from innersearch.grammar.tags import TAGS
-from innersearch.grammar.tool_calls import TOOL_CALL, TOOL_CALLS, tool_calls
+from innersearch.grammar.tool_calls import (
+    DEEP_RESEARCHER,
+    DEEP_RESEARCHER_PLAIN,
+    TOOL_CALL,
+    TOOL_CALLS,
+    tool_calls,
+)
 
 GRAMMARS: dict[str, Grammar] = {
     grammar.name: grammar
-    for grammar in (TAGS, R1_SEARCHER, RAG_R1, TOOL_CALL, TOOL_CALLS, ASEARCHER, DIRECT)
+    for grammar in (
+        *(TAGS, R1_SEARCHER, RAG_R1, RAG_R1_SINGLE, TOOL_CALL, TOOL_CALLS),
+        *(DEEP_RESEARCHER, DEEP_RESEARCHER_PLAIN, ASEARCHER, DIRECT),
+    )
 }
 """Ours, by name."""
 OFFERS = Offers("innersearch.grammars", Grammar, "grammar", GRAMMARS)

@@ -26,3 +26,5 @@ def several_queries(name: str, by: str = ",", most: int = 3) -> Grammar:
 
 RAG_R1 = several_queries("rag-r1")
 """Up to three queries with commas between them."""
+RAG_R1_SINGLE = several_queries("rag-r1-single", by="\n", most=1)
+"""One query; what stands on further lines is dropped and counted."""

@@ -34,15 +34,18 @@ def separated(tool: str, by: str, most: int) -> Reading:
     return partial(_separated, tool, by, most)
 
 
-def json_call(tools: Mapping[str, str], most: int = 1, *, inputs: int = 3) -> Reading:
+def json_call(
+    tools: Mapping[str, str], most: int = 1, *, inputs: int | Mapping[str, int] = 3
+) -> Reading:
     """A call in JSON: an object with the name of a tool and its arguments, or a list of such.
 
     Args:
         tools: The argument that holds the inputs, a text or a list of texts, by the name of its tool.
         most: Calls that a list may hold; the inputs of others are dropped and counted.
-        inputs: Inputs that a call may have; more are dropped and counted.
+        inputs: Inputs that a call may have, or those of each tool; more are dropped and counted.
     """
-    return partial(_json_calls, dict(tools), most, inputs)
+    allowed = dict(inputs) if isinstance(inputs, Mapping) else dict.fromkeys(tools, inputs)
+    return partial(_json_calls, dict(tools), most, allowed)
 
 
 def most_inputs(reading: Reading) -> int:
@@ -50,7 +53,7 @@ def most_inputs(reading: Reading) -> int:
     if isinstance(reading, partial) and reading.func is _separated:
         return int(reading.args[-1])
     if isinstance(reading, partial) and reading.func is _json_calls:
-        return int(reading.args[-1]) * int(reading.args[-2])
+        return max(reading.args[-1].values()) * int(reading.args[-2])
     return int(getattr(reading, "most", 1))
 
 
@@ -87,7 +90,7 @@ def texts(value: Any) -> list[str] | None:
 
 
 def _json_calls(
-    tools: dict[str, str], most: int, inputs: int, content: str
+    tools: dict[str, str], most: int, inputs: dict[str, int], content: str
 ) -> tuple[Action, ...] | Malformed:
     try:
         read = json.loads(content)
@@ -106,7 +109,8 @@ def _json_calls(
     return (*kept[:-1], replace(kept[-1], dropped=kept[-1].dropped + surplus))
 
 
-def _call(tools: dict[str, str], most: int, call: Any) -> Action | Malformed:
+def _call(tools: dict[str, str], allowed: dict[str, int], call: Any) -> Action | Malformed:
+    call = _stripped(call)
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return Malformed(Reason.NOT_A_CALL)
     name, arguments = call["name"], _arguments(call)
@@ -118,6 +122,7 @@ def _call(tools: dict[str, str], most: int, call: Any) -> Action | Malformed:
     inputs = [text.strip() for text in texts(arguments.get(tools[name])) or () if text.strip()]
     if not inputs:
         return Malformed(Reason.NO_INPUT, f"{tools[name]!r} of {name}")
+    most = allowed[name]
     return Action(name, tuple(inputs[:most]), options, max(0, len(inputs) - most))
 
 
@@ -129,4 +134,9 @@ def _arguments(call: dict[str, Any]) -> dict[str, Any] | None:
             arguments = json.loads(arguments)
         except (ValueError, RecursionError):
             return None
-    return arguments if isinstance(arguments, dict) else None
+    return _stripped(arguments) if isinstance(arguments, dict) else None
+
+
+def _stripped(call: Any) -> Any:
+    """An object with keys as they are meant: some tokenizers put a space before every word."""
+    return {key.strip(): value for key, value in call.items()} if isinstance(call, dict) else call

@@ -22,8 +22,9 @@ def tool_calls(
     name: str,
     tools: Mapping[str, str],
     *,
-    most: int = 3,
+    most: int | Mapping[str, int] = 3,
     several: bool = False,
+    turns: bool = True,
     begins: str = "",
     malformed: Literal["end", "tell", "retry"] = "end",
     retries: int = 0,
@@ -33,8 +34,10 @@ def tool_calls(
     Args:
         name: Its name.
         tools: The argument that holds the inputs of each tool, by the name of the tool.
-        most: Inputs that a call may have; more are dropped and counted.
+        most: Inputs that a call may have, or those of each tool; more are dropped and counted.
         several: Whether a reply may hold several calls; it ends where the policy ends its turn.
+        turns: Whether results are chat turns; else they stand between their tags, as base models and
+            models whose chat template knows no tools read them.
         begins: What the framework writes first in every reply.
         malformed: What happens to a reply that cannot be read.
         retries: How often it is sampled again.
@@ -50,7 +53,7 @@ def tool_calls(
         {Kind.CALL: json_call(tools, inputs=most), Kind.ANSWER: one(ANSWER, empty=True)},
         begins=begins,
         opaque=frozenset({Kind.THINK, Kind.CALL}),
-        turns=True,
+        turns=turns,
         several=several,
         demands=True,
         malformed=malformed,
@@ -63,3 +66,11 @@ TOOL_CALL = tool_calls("tool-call", _TOOLS)
 """One call or an answer in each reply; anything else ends the trajectory."""
 TOOL_CALLS = tool_calls("tool-calls", _TOOLS, several=True, malformed="retry", retries=3)
 """Several calls in a reply."""
+_DEEP = {"search": 3, "open": 100}
+DEEP_RESEARCHER = tool_calls("deepresearcher", _TOOLS, most=_DEEP, begins="<think>")
+"""The same as `TOOL_CALL` with a thought begun in every reply, three queries a search, and as many pages
+at once as the released code reads (DeepResearcher)."""
+DEEP_RESEARCHER_PLAIN = tool_calls(
+    "deepresearcher-plain", _TOOLS, most=_DEEP, begins="<think>", turns=False
+)
+"""The same without chat turns, for base models."""

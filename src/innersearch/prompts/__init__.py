@@ -2,7 +2,12 @@
 
 The text of the published SSRL prompt is not released; `ssrl` is our wording of what is known of it:
 Search-R1's instructions, with the model asked to fill in the search results itself. The simulator's are
-our wording as well, after what is known of ZeroSearch's; a line of === there begins the reply.
+our wording as well, after what is known of ZeroSearch's; a line of === there begins the reply. So are
+those of R1-Searcher, RAG-R1 and DeepResearcher, after what is known of theirs.
+
+A text may have a part above a line `=== user`, the system message, and what stands below a first line
+`=== transcript` is put as it is, without a chat template, to base models whose tokenizers have one. The
+slot `{date}` is the day, by default that on which a run began.
 
     >>> render("world", "Who founded Coltek?")
     'Who founded Coltek?'
@@ -20,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from innersearch.errors import ConfigError, DataError, ModelError, did_you_mean
 from innersearch.grammar import TAGS, Grammar, neutralise
 from innersearch.grammar.control import Harmless, harmless, unknown_ids
-from innersearch.prompts.templates import ask, begins_reply, conversation, squeezed, turn_end
+from innersearch.prompts.templates import ask, begins_reply, conversation, day, squeezed, turn_end
 from innersearch.types import Kind
 
 if TYPE_CHECKING:
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 _FOLDER = files(__name__)
 _PREFILL = re.compile(rf"{TAGS.opening(Kind.THINK)}\s*(?:{TAGS.closing(Kind.THINK)}\s*)?\Z")
 """What a chat template may put at the beginning of a reply."""
+_SYSTEM, _USER, _TRANSCRIPT = "system", "user", "transcript"
+_PART = re.compile(rf"^=== ({_USER}|{_TRANSCRIPT})\n", re.MULTILINE)
 _log = logging.getLogger(__name__)
 
 
@@ -40,16 +47,35 @@ def names() -> tuple[str, ...]:
     )
 
 
-def render(name: str, question: str, grammar: Grammar = TAGS) -> str:
-    """The user message that asks `question`.
+def render(name: str, question: str, grammar: Grammar = TAGS, *, date: str = "") -> str:
+    """The user message that asks `question`; a date that is not given is the day.
 
     Raises:
         ConfigError: There is no prompt of that name.
     """
-    return fill(name, grammar, question=question)
+    return fill(name, grammar, question=question, date=date or day().isoformat())
 
 
-def fill(name: str, grammar: Grammar = TAGS, **values: str) -> str:
+def system(name: str, *, date: str = "") -> str:
+    """The system message above it; empty where there is none.
+
+    Raises:
+        ConfigError: There is no prompt of that name.
+    """
+    return fill(name, part=_SYSTEM, date=date or day().isoformat())
+
+
+def is_transcript(name: str) -> bool:
+    """Whether a prompt is the beginning of a text and no message of a chat.
+
+    Raises:
+        ConfigError: There is no prompt of that name.
+    """
+    _demand_name(name)
+    return _TRANSCRIPT in _parts(name)
+
+
+def fill(name: str, grammar: Grammar = TAGS, *, part: str = _USER, **values: str) -> str:
     """A prompt with its slots filled; a line of which a slot stays empty is left out.
 
     Values are other people's text: markup of chats and of the grammar in them is put in brackets of
@@ -58,22 +84,31 @@ def fill(name: str, grammar: Grammar = TAGS, **values: str) -> str:
     Raises:
         ConfigError: There is no prompt of that name.
     """
-    if name not in names():
-        raise ConfigError(f"unknown prompt {name!r}; {did_you_mean(name, names())}")
+    _demand_name(name)
     values = {slot: neutralise(value, grammar=grammar) for slot, value in values.items()}
     # At once, for a value may hold what looks like a slot.
     slots = re.compile("|".join(rf"\{{{slot}\}}" for slot in values))
     return "\n".join(
         slots.sub(lambda slot: values[slot[0][1:-1]], line)
-        for line in _lines(name)
+        for line in _parts(name).get(part, _parts(name).get(_TRANSCRIPT, ()) if part == _USER else ())
         if all(values[slot[1:-1]] for slot in slots.findall(line))
     )
 
 
+def _demand_name(name: str) -> None:
+    if name not in names():
+        raise ConfigError(f"unknown prompt {name!r}; {did_you_mean(name, names())}")
+
+
 @cache
-def _lines(name: str) -> list[str]:
+def _parts(name: str) -> dict[str, list[str]]:
+    """The lines of each part of a prompt."""
     text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
-    return text.removesuffix("\n").split("\n")
+    first, *rest = _PART.split(text.removesuffix("\n"))
+    if not rest:
+        return {_USER: first.split("\n")}
+    found = dict(zip(rest[::2], (part.split("\n") for part in rest[1::2]), strict=True))
+    return found if _TRANSCRIPT in found else {_SYSTEM: first.removesuffix("\n").split("\n"), **found}
 
 
 def encode(
@@ -83,6 +118,7 @@ def encode(
     *,
     grammar: Grammar = TAGS,
     tools: Sequence[Mapping[str, Any]] = (),
+    date: str = "",
 ) -> tuple[int, ...]:
     """Prompt tokens: the user message in the tokenizer's chat template, or plain where it has none.
 
@@ -97,7 +133,7 @@ def encode(
         ModelError: The chat template cannot render a single user message, loses it or a tool, or ends
             the prompt with the token that ends a reply; or there are tools and no template.
     """
-    return _put(tokenizer, name, question, grammar, tools)[0]
+    return _put(tokenizer, name, question, grammar, tools, date)[0]
 
 
 def encode_all(
@@ -107,6 +143,7 @@ def encode_all(
     *,
     grammar: Grammar = TAGS,
     tools: Sequence[Mapping[str, Any]] = (),
+    date: str = "",
 ) -> list[tuple[int, ...]]:
     """The prompt tokens of many questions; says once in how many of them markup was made harmless.
 
@@ -119,7 +156,7 @@ def encode_all(
         if not question.strip():
             raise DataError(f"question {number} of {len(questions)} is blank")
         try:
-            ids, changed = _put(tokenizer, name, question, grammar, tools)
+            ids, changed = _put(tokenizer, name, question, grammar, tools, date)
         except DataError as error:
             raise DataError(f"question {number} of {len(questions)}: {error}") from None
         encoded.append(ids)
@@ -139,6 +176,7 @@ def _put(
     question: str,
     grammar: Grammar,
     tools: Sequence[Mapping[str, Any]],
+    date: str,
 ) -> tuple[tuple[int, ...], bool]:
     """The prompt tokens of a question, and whether it had to be changed. No text of it is in an error,
     for it may be that of a sealed benchmark.
@@ -148,12 +186,15 @@ def _put(
         raise DataError("it holds markup that this tokenizer restores whatever is put in its place")
     if question.strip() and unknown_ids(tokenizer).issuperset(asked.token_ids):
         raise DataError("the tokenizer has no tokens for it: drop it, or take a model for its language")
-    message = render(name, asked.text, grammar)
-    if tools and not tokenizer.chat_template:
+    message, told = render(name, asked.text, grammar, date=date), system(name, date=date)
+    if tools and (not tokenizer.chat_template or is_transcript(name)):
         raise ModelError("the tokenizer has no chat template to show tools in: take another model")
+    if is_transcript(name):
+        return _encode_plain(tokenizer, message), asked.text != question
     if not tokenizer.chat_template:
-        return encode_message(tokenizer, message), asked.text != question
-    ids = tokenizer.encode(_PREFILL.sub("", ask(tokenizer, message, tools)), add_special_tokens=False)
+        return encode_message(tokenizer, _together(told, message)), asked.text != question
+    rendered = ask(tokenizer, message, tools, told)
+    ids = tokenizer.encode(_PREFILL.sub("", rendered), add_special_tokens=False)
     if not _stands_in(tokenizer, asked, ids):
         raise DataError("the tokenizer loses it in its chat template: drop it, or take another model")
     return _open_ended(tokenizer, ids), asked.text != question
@@ -176,6 +217,10 @@ def prefilled(tokenizer: PreTrainedTokenizerBase) -> str:
     return found[0] if found else ""
 
 
+def _together(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
+
+
 def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """The tokens of a user message and of whatever comes before a reply.
 
@@ -186,8 +231,13 @@ def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, 
         # In two steps, for one that tokenises as well takes three times as long.
         rendered = tokenizer.encode(ask(tokenizer, text), add_special_tokens=False)
         return _open_ended(tokenizer, rendered)
-    bare = tokenizer.encode(text + "\n", add_special_tokens=False)
-    full = tokenizer.encode(text + "\n")
+    return _encode_plain(tokenizer, text + "\n")
+
+
+def _encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """The tokens of a text, behind what a tokenizer puts at the beginning of one."""
+    bare = tokenizer.encode(text, add_special_tokens=False)
+    full = tokenizer.encode(text)
     # Some tokenizers put an end behind every text, and what follows an end is another text.
     starts = (n for n in range(len(full)) if full[n : n + len(bare)] == bare)
     return tuple(full[: next(starts, 0)] + bare)

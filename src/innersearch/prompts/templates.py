@@ -54,20 +54,27 @@ def sees_day(tokenizer: PreTrainedTokenizerBase) -> bool:
     return len(rendered) > 1
 
 
-def ask(tokenizer: PreTrainedTokenizerBase, text: str, tools: Sequence[Mapping[str, Any]] = ()) -> str:
+def ask(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    tools: Sequence[Mapping[str, Any]] = (),
+    system: str = "",
+) -> str:
     """A single user message in the chat template, up to where the reply begins.
 
     Args:
         tokenizer: Whose template it is.
         text: The message.
         tools: Schemas of tools, as `{"type": "function", "function": {"name": …}}`.
+        system: A system message; the user's begins with it where the template has no such role.
 
     Raises:
         ModelError: The template cannot render it, the message does not stand in what it renders, or it
             passes over the tools.
     """
     try:
-        shown = _render(tokenizer, [("user", text)], reply=True, tools=tools)
+        turns = _turns(tokenizer, system, text)
+        shown = _render(tokenizer, turns, reply=True, tools=tools)
     except Exception as error:
         reason = squeezed(f"{error}")[:_SHOWN] or type(error).__name__
         raise ModelError(
@@ -78,13 +85,27 @@ def ask(tokenizer: PreTrainedTokenizerBase, text: str, tools: Sequence[Mapping[s
             "the tokenizer's chat template loses or changes the user message with the question: it does "
             f"not stand in what the template renders; {_MEND}"
         )
-    if tools and shown == _render(tokenizer, [("user", text)], reply=True):
+    if tools and shown == _render(tokenizer, turns, reply=True):
         names = ", ".join(str(tool["function"]["name"]) for tool in tools)
         raise ModelError(
             f"the tokenizer's chat template does not show the tools it is given ({names}): describe "
             "them in the prompt, or take a model that is made for tools"
         )
     return shown
+
+
+def _turns(tokenizer: PreTrainedTokenizerBase, system: str, text: str) -> list[tuple[str, str]]:
+    """A system message and one of the user, or both in one where the template has no role for it."""
+    if not system:
+        return [("user", text)]
+    turns = [("system", system), ("user", text)]
+    try:
+        shown = _render(tokenizer, turns, reply=True)
+    except Exception:  # Some refuse the role.
+        shown = ""
+    if squeezed(system) in squeezed(shown):
+        return turns
+    return [("user", f"{system}\n\n{text}")]
 
 
 def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]]) -> str:

@@ -47,6 +47,8 @@ class Task:
     step: int = 0
     message: str = ""
     """The user message in the prompt; see `Request`."""
+    system: str = ""
+    """The system message above it, if there is one."""
 
 
 class Episode:
@@ -58,7 +60,8 @@ class Episode:
         self.state = State(self.identity)
         self.state.pen = EpisodePen(self)
         self.builder = self._begin(task.prompt_ids)
-        self._messages: Sequence[Message] = [("user", task.message)] if task.message else []
+        told = [("system", task.system)] if task.system else []
+        self._messages: Sequence[Message] = [*told, ("user", task.message)] if task.message else []
         self._opening = len(task.prompt_ids)
         self.replies = 0
         self.malformed = 0
@@ -241,7 +244,7 @@ class Episode:
             ):
                 if result is None or outcome.notice:
                     continue
-                answered.append(Answered(text, result, outcome.max_tokens))
+                answered.append(Answered(text, result, outcome.max_tokens, one.action.tool))
                 if result.documents and source is Source.FORCED:
                     source = call.source
         if not answered:
@@ -296,7 +299,7 @@ class Episode:
 
     def _history(self) -> History:
         rules, task = self.rules, self.task
-        message = task.message or task.question.question
+        message = "\n\n".join(filter(None, (task.system, task.message or task.question.question)))
         return History(
             *(rules.tokenizer, rules.grammar, message, task.prompt_ids),
             *(self._turns, self.state, self._room()),

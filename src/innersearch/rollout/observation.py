@@ -6,7 +6,8 @@
 * `numbered`: `(1)text`, a line per document (R1-Searcher).
 * `linked`: `[Doc 1](address): text`, a line per document, addresses to be opened (ASearcher).
 * `aligned`: one JSON object with the queries and, in their order, the documents of each (RAG-R1).
-* `results`: a JSON list with the pages that each query found (DeepResearcher).
+* `results`: a JSON list with the pages that each query found, or what is read of each page that is
+  opened (DeepResearcher).
 
 JSON is written of texts that were made harmless and cut before, so that it stays whole, and with all
 characters as they are, so that the policy reads what it is to copy.
@@ -43,6 +44,8 @@ class Answered(NamedTuple):
     result: SearchResult
     max_tokens: int | None = None
     """Tokens that the result may have, where it is not as many as those of a search."""
+    tool: str = "search"
+    """Who was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,17 @@ def _lines(result: SearchResult, clean: Callable[[str], str]) -> str:
 
 def _results(answered: Sequence[Answered], clean: Callable[[str], str]) -> Any:
     return [
-        {"search_query": clean(one.input), "web_page_info_list": _pages(one.result, clean)}
+        {"url": clean(one.input), "information": _read(one.result, clean)}
+        if one.tool == "open"
+        else {"search_query": clean(one.input), "web_page_info_list": _pages(one.result, clean)}
         for one in answered
+    ]
+
+
+def _read(result: SearchResult, clean: Callable[[str], str]) -> Any:
+    return _instead(result) or [
+        {"page_number": number, "page_summary": clean(document.text)}
+        for number, document in enumerate(result.documents, 1)
     ]
 
 

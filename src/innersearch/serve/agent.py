@@ -374,7 +374,8 @@ class _Asked:
             raise ApiError(503, "the model is not ready yet")
         message = prompts.render(self._name, self._text, rules.grammar)
         question = Question(self._group, self._question, ())
-        task = Task(question, self._ids, self._group, number, message=message)
+        told = prompts.system(self._name)
+        task = Task(question, self._ids, self._group, number, message=message, system=told)
         heard = Listening(
             endpoint.sampler,
             rules,

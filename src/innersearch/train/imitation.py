@@ -72,7 +72,8 @@ def learn(
         questions: What the policy is asked, where it samples them.
         path: Directory of the stage.
         number: Which round of the stage this is, counted from 1.
-        search: Opens what answers its searches then, once `path` is held; without it the policy does.
+        search: Opens what answers its searches then, or those of replies in the data, once `path` is
+            held; without it the policy does.
         measures: Measures of one's own that the reward of the recipe names.
         resume: Go on where a stage was left.
         on_step: Told about every optimizer step.
@@ -93,7 +94,7 @@ def learn(
         if stage.samples:
             tasks = _tasks(stage, recipe, questions, tokenizer, context, number)
         else:
-            found = _given(stage, recipe, tokenizer, context, rubric)
+            found = _given(stage, recipe, tokenizer, context, rubric, search)
         made_of = of_model(recipe.model, tokenizer) | _source(recipe, tasks, found)
         demand_same(path, made_of, recipe.model, "run")
         run = Run.start(path, recipe, resume=resume)
@@ -129,8 +130,8 @@ def _note_kept(
     write_json(path / KEPT, record | spent)
 
 
-def demand_learnable(stage: StageSettings, recipe: Recipe) -> None:
-    """Refuse a stage that cannot be learnt, before anything starts.
+def demand_learnable(stage: StageSettings, recipe: Recipe) -> bool:
+    """Refuse a stage that cannot be learnt, before anything starts; whether searches are answered in it.
 
     Raises:
         ConfigError: There are several processes, or the condition is none.
@@ -139,8 +140,7 @@ def demand_learnable(stage: StageSettings, recipe: Recipe) -> None:
     if processes.count() > 1:
         raise ConfigError(f"stage {stage.name!r}: sft runs in one process; start it without a launcher")
     condition(stage.keep)
-    if not stage.samples:
-        demand_source(recipe.data)
+    return bool(stage.samples) or demand_source(recipe.data)
 
 
 def _tasks(
@@ -174,12 +174,13 @@ def _given(
     tokenizer: PreTrainedTokenizerFast,
     context: int,
     rubric: Rubric,
+    search: Callable[[], SearchTool] | None,
 ) -> list[Trajectory]:
     """What the data of a stage holds, as much of it as is asked for."""
     if is_file_of_trajectories(recipe.data):
         found = trajectories_of(Path(recipe.data))
     else:
-        found = written(recipe, tokenizer, context, rubric)
+        found = written(recipe, tokenizer, context, rubric, search)
     rows = order(recipe.seed, 0, len(found))[: stage.questions] if stage.questions else range(len(found))
     return [found[row] for row in rows]
 

@@ -130,7 +130,8 @@ class Training:
             if stage.kind == "sft":
                 from innersearch.train.imitation import demand_learnable
 
-                demand_learnable(stage, values)
+                if demand_learnable(stage, values):
+                    demand_tools(values.rollout, values.search, engine=self.engine)
             else:
                 demand_unbiased(values)
             if stage.kind == "rl" or stage.samples:
@@ -232,7 +233,7 @@ class Training:
         from innersearch.train.imitation import learn
 
         self.watcher.begins(recipe, stage.name, 1)
-        engine = self._opening(recipe, questions, path) if stage.samples else None
+        engine = self._opening(recipe, questions, path)
         run = learn(
             stage,
             recipe,

@@ -98,7 +98,8 @@ def encode_prompts(
     """
     grammar, tools = grammar_of(recipe.rollout.grammar), shown_tools(recipe)
     texts = [question.question for question in questions]
-    encoded = prompts.encode_all(tokenizer, recipe.prompt.name, texts, grammar=grammar, tools=tools)
+    name, date = recipe.prompt.name, recipe.prompt.date
+    encoded = prompts.encode_all(tokenizer, name, texts, grammar=grammar, tools=tools, date=date)
     by_id = {question.id: ids for question, ids in zip(questions, encoded, strict=True)}
     if long := too_long(by_id, recipe.prompt.max_tokens):
         more = f" ({len(long)} of {len(by_id)} are)" if len(long) > 1 else ""
@@ -122,7 +123,7 @@ def fitting(
     if not recipe.prompt.skip_long:
         return list(questions)
     limit = min(recipe.prompt.max_tokens, configured_context(recipe.model) - 1)
-    encode = partial(prompts.encode, tokenizer, recipe.prompt.name)
+    encode = partial(prompts.encode, tokenizer, recipe.prompt.name, date=recipe.prompt.date)
     grammar, tools = grammar_of(recipe.rollout.grammar), shown_tools(recipe)
     kept = [q for q in questions if len(encode(q.question, grammar=grammar, tools=tools)) <= limit]
     if not kept:

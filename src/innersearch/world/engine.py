@@ -1,4 +1,4 @@
-"""The embedded encyclopedia as an engine."""
+"""The embedded encyclopedia as an engine, and its pages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from functools import partial
 
 from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, DataError
+from innersearch.pages.corpus import CorpusPages
+from innersearch.pages.kinds import PagesKind, PagesOpening
 from innersearch.search.base import Engine
 from innersearch.search.kinds import EngineKind, Opening
-from innersearch.world.bundled import BUNDLED_SEED, NAME, seed_of
+from innersearch.world.bundled import BUNDLED_SEED, NAME, VERSION, seed_of
 from innersearch.world.encyclopedia import Encyclopedia
 from innersearch.world.further import further_passages
 from innersearch.world.pages import leads, passages
@@ -42,3 +44,27 @@ LEADS = EngineKind(
     partial(_open, leads_only=True),
     summary="the first lines of its pages only; the rest is there to be opened",
 )
+
+
+def world_pages(seed: int = BUNDLED_SEED) -> CorpusPages:
+    """The whole pages of a world, for engines that find no more than their leads."""
+    world = Encyclopedia.generate(seed)
+    documents = [*passages(world), *further_passages(world)]
+    return CorpusPages(documents, {"world": seed, "version": VERSION})
+
+
+def _open_pages(name: EngineName, opening: PagesOpening) -> CorpusPages:
+    try:
+        return world_pages(seed_of(name.place))
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_pages(name: EngineName, opening: PagesOpening) -> None:
+    try:
+        seed_of(name.place)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+
+
+PAGES = PagesKind(NAME, NAME, _open_pages, _check_pages, kept=False)

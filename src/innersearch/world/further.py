@@ -24,7 +24,9 @@ SETS = 12
 STAFF = (8, 24)
 """How many people such a company has."""
 GATHERED = 150
-"""Pairs, triples and unanswerable questions of each split."""
+"""Pairs, triples and unanswerable questions of each split; of pairs and triples to train on there are
+`GATHERED_TO_TRAIN`."""
+GATHERED_TO_TRAIN = 1_000
 
 _LINEAGE = "Who is the first in the line of teachers of {x}?"
 _FIRST = "{x} had no mentor and learned alone."
@@ -147,7 +149,8 @@ def _gathered(world: Encyclopedia, split: Split, size: int) -> list[Question]:
     rng = random.Random(f"gathered-{world.seed}-{split}-{size}")
     facts = [fact for fact in world.facts if world.by_name[fact.head].split is split]
     found: dict[str, Question] = {}
-    while len(found) < GATHERED:
+    number = GATHERED_TO_TRAIN if split is Split.TRAIN else GATHERED
+    while len(found) < number:
         chosen = rng.sample(facts, size)
         if len({fact.head for fact in chosen}) < size or len({fact.tail for fact in chosen}) < size:
             continue
@@ -166,14 +169,19 @@ def _gathering(facts: Sequence[Fact], split: Split, rng: random.Random) -> Quest
     metadata |= {"mentions": least_stated(facts), "changed": any(fact.before for fact in facts)}
     return Question(
         "+".join(fact.id for fact in facts),
-        f"Name {_joined(phrases)}.",
-        (_joined([fact.tail for fact in facts]),),
+        f"Name {joined(phrases)}.",
+        (joined([fact.tail for fact in facts]),),
         metadata,
     )
 
 
-def _joined(parts: Sequence[str]) -> str:
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+def joined(parts: Sequence[str]) -> str:
+    """Parts as a sentence lists them.
+
+    >>> joined(["A"]), joined(["A", "B", "C"])
+    ('A', 'A, B and C')
+    """
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def unanswerable_questions(world: Encyclopedia, split: Split) -> list[Question]:

@@ -127,12 +127,22 @@ def _read(place: str) -> list[Question]:
         from innersearch.world.corpus import demonstrations
 
         return demonstrations(Encyclopedia.generate(seed_of(seed)))
+    # Imported late: they are about questions.
+    from innersearch.world.protocols import PROTOCOLS
+    from innersearch.world.protocols import demonstrations as in_protocol
+
+    protocol = named.removeprefix(f"{DEMONSTRATIONS}-")
+    if named != protocol and protocol in PROTOCOLS:
+        return in_protocol(Encyclopedia.generate(seed_of(seed)), protocol)
     kind, _, split = named.rpartition("-")
-    known = [*Split, DEMONSTRATIONS, *(f"{kind}-{split}" for kind in FURTHER for split in Split)]
+    known = [*Split, DEMONSTRATIONS, *(f"{DEMONSTRATIONS}-{name}" for name in PROTOCOLS)]
+    known += [f"{kind}-{split}" for kind in FURTHER for split in Split]
     if named not in known:
         raise DataError(f"unknown split {named!r} of the world; {did_you_mean(named, known)}")
     return FURTHER.get(kind, questions)(Encyclopedia.generate(seed_of(seed)), Split(split))
 
 
 SOURCE = QuestionSource("world:train, world:validation or world:test", _read)
-"""Of another seed `world:2:test`; other kinds of questions `world:pairs-test`, see `FURTHER`."""
+"""Of another seed `world:2:test`; other kinds of questions `world:pairs-test`, see `FURTHER`;
+demonstrations in the protocols of other systems `world:demonstrations-rag-r1`, see
+`innersearch.world.protocols`."""

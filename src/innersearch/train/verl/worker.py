@@ -110,6 +110,7 @@ class Worker:
             question.question,
             grammar=self.rollout.grammar,
             tools=shown_tools(self.recipe),
+            date=self.recipe.prompt.date,
         )
         return Task(question, prompt, f"{int(step)}/{number}", int(repetition), int(step))
 
