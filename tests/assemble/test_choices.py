@@ -46,7 +46,7 @@ def test_a_model_is_known_by_its_tokenizer_wherever_it_lies() -> None:
     assert conventions_of(None) is USUAL
     assert (conventions_named("world-1"), conventions_named("runs/x")) == (WORLD, USUAL)
     assert model_path("world-1") == str(BUNDLED)
-    assert [usual_length(prompt) for prompt in ("world", "world-direct", "ssrl")] == [224, 224, 4096]
+    assert [usual_length(prompt) for prompt in ("world", "world-direct", "ssrl")] == [256, 256, 4096]
     asked = {"direct": True}, {"real": True}, {}
     assert [WORLD.asks(**how) for how in asked] == ["world-direct", "world", "world"]
     assert [USUAL.asks(**how) for how in asked] == ["direct", "search-r1", "ssrl"]

@@ -26,7 +26,7 @@ from innersearch.world.relations import (
     held_out_pairs,
 )
 from innersearch.world.tokenizer import make_tokenizer
-from innersearch.world_making.pretrain import with_targets
+from innersearch.world_making.pretrain import PretrainPlan, with_targets
 
 SEEDS = (SCRATCH_SEED, *FROZEN_SEEDS)
 WORLD = Encyclopedia.generate(FROZEN_SEEDS[0])
@@ -193,13 +193,29 @@ def test_demonstrations_draw_searches_and_thoughts_independently_of_the_question
             question, _, answer = document.text.partition("\n")
             depth = min(3, max(1, _depth(question)))
             counts[depth].append(answer.count("<search>"))
-            lengths[depth].append("I know nothing yet" in answer)
+            lengths[depth].append("I lack" in answer)
     for depth in counts:
         n = len(counts[depth])
         for searches, share in enumerate(SEARCHES):
             # Four standard errors: 24 comparisons, all of which hold by chance in 999 of 1000 worlds.
             assert abs(counts[depth].count(searches) / n - share) < 4 * (share * (1 - share) / n) ** 0.5
         assert abs(sum(lengths[depth]) / n - 0.5) < 4 * 0.5 / n**0.5
+
+
+@pytest.mark.parametrize("searches", [1, 2])
+def test_the_account_in_long_thoughts_does_not_tell_whether_to_stop(searches: int) -> None:
+    """After as many searches, as many stop where nothing is lacking as where something is."""
+    stops: dict[bool, list[bool]] = {True: [], False: []}
+    for epoch in range(4):
+        for document in corpus(WORLD, PLAN, epoch):
+            thoughts = re.findall(r"I lack ([\w ]+)\. (So|Now)", document.text)
+            if len(thoughts) > searches:
+                lacking, goes_on = thoughts[searches]
+                stops[lacking == "nothing"].append(goes_on == "So")
+    shares = [sum(found) / len(found) for found in stops.values()]
+    error = sum(p * (1 - p) / len(found) for p, found in zip(shares, stops.values(), strict=True)) ** 0.5
+    assert min(map(len, stops.values())) > 300
+    assert abs(shares[0] - shares[1]) < 4 * error
 
 
 def test_demonstrations_are_wrong_and_malformed_as_often_as_they_say() -> None:
@@ -305,7 +321,7 @@ def test_markup_of_every_grammar_and_all_words_of_the_pages_are_single_tokens() 
         assert len(inside) == 2
         assert tokenizer.encode(f"<answer>{entity.name}")[1:] == inside
     assert len(tokenizer.encode(f"As sovereign {WORLD.entities[0].name} has had many years.")) == 9
-    assert max(map(len, tokenizer([document.text for document in CORPUS])["input_ids"])) < 256
+    assert max(map(len, tokenizer([document.text for document in CORPUS])["input_ids"])) < PretrainPlan().row
 
 
 def test_chains_go_from_tail_to_head() -> None:

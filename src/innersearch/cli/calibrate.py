@@ -67,7 +67,7 @@ def calibrate_command(
         cluster: Field of the questions; those in which it is the same err together, see compare.
         prompt: Name of the prompt text; what the model expects by default.
         groups: Groups of questions that are asked; all by default.
-        max_new_tokens: Longest response in tokens; by default 224 for the world's model, else 4096.
+        max_new_tokens: Longest response in tokens; by default 256 for the world's model, else 4096.
         seed: Seed of the random numbers.
         output: Directory of the evaluations; runs/calibrate-<model> by default.
         resume: Go on with what is in the directory of the evaluations.

@@ -87,7 +87,7 @@ def evaluate_command(
         groups: Groups of questions that are asked; all by default.
         by: Field of the questions, such as tier, for whose values there is a table; or several.
         temperature: Sampling temperature of the n trajectories.
-        max_new_tokens: Longest response in tokens; by default 224 for the world's model, else 4096.
+        max_new_tokens: Longest response in tokens; by default 256 for the world's model, else 4096.
         seed: Seed of the sampled trajectories.
         output: Directory of the records; runs/eval-<model>-<data> by default.
         resume: Go on with what is in the directory of the records.

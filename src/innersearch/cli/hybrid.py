@@ -71,7 +71,7 @@ def hybrid(
         popularity: Field of the questions that says how often pre-training states their facts.
         prompt: Name of the prompt text; what the model expects by default.
         groups: Groups of questions that are asked; all by default.
-        max_new_tokens: Longest response in tokens; by default 224 for the world's model, else 4096.
+        max_new_tokens: Longest response in tokens; by default 256 for the world's model, else 4096.
         seed: Seed of the order of the questions.
         output: Directory of the evaluations; runs/hybrid-<model> by default.
         resume: Go on with what is in the directory of the evaluations.

@@ -46,7 +46,7 @@ def sim2real(
         data: Questions: a file or directory, a fetched benchmark, or world:test; see eval.
         prompt: Name of the prompt text; what the model expects by default.
         groups: Groups of questions that are asked; all by default.
-        max_new_tokens: Longest response in tokens; by default 224 for the world's model, else 4096.
+        max_new_tokens: Longest response in tokens; by default 256 for the world's model, else 4096.
         seed: Seed of the random numbers.
         output: Directory of the evaluations; runs/sim2real-<model> by default.
         resume: Go on with what is in the directory of the evaluations.

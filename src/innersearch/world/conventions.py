@@ -8,4 +8,4 @@ from innersearch.world.bundled import NAME
 from innersearch.world.tokenizer import is_world
 from innersearch.world_1 import conventions
 
-WORLD = replace(conventions.WORLD, fits=is_world, engine=NAME, max_new_tokens=224)
+WORLD = replace(conventions.WORLD, fits=is_world, engine=NAME, max_new_tokens=256)

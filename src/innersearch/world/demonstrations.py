@@ -2,9 +2,11 @@
 
 Whoever writes them draws the number of searches without a look at the question; thinks at length or
 briefly, whatever the question; asks for any relation that the question names and that fits what it
-asks about, in any order; and answers with what was found last. Memory is noisy: a tenth of what it
-writes is wrong. What a question needs (as many searches as it is deep, in the order of its phrases) is
-therefore in some of them by chance, and in none by design: that is left to reinforcement.
+asks about, in any order; and answers with what was found last. At length it keeps an account of what the
+question names and it has not asked for, and draws no conclusion from it: as often as not it stops where
+something is lacking and goes on where nothing is. Memory is noisy: a tenth of what it writes is wrong.
+What a question needs (as many searches as it is deep, in the order of its phrases) is therefore in some
+of them by chance, and in none by design: that is left to reinforcement.
 
 Names that are made up or wrong carry no loss where they are first written: with it, the model learns to
 make facts up for every name that it has not seen in a trajectory. Nor do answers without a search,
@@ -35,9 +37,30 @@ LATEST = 0.75
 """The chance that a search is about what was found last rather than about any name so far."""
 FURTHER = 0.2
 """The chance that information says more about its subject than was asked."""
-FOREIGN = 0.3
-"""Share of made-up information that somebody else writes: in any form, often saying more, all of it
-without loss. It teaches reading and nothing of what stands there."""
+FOREIGN = 0.6
+"""Share of made-up information that somebody else writes: in forms of its own, often saying more, all of
+it without loss. It teaches reading and nothing of what stands there."""
+ASIDE = 0.4
+"""The chance that somebody else also says what nobody asked for."""
+FOREIGN_FORMS = (
+    "{N}: {y}.",
+    "The {n} that {x} had was {y}.",
+    "{x} found a {n} in {y}.",
+    "{y} was named {n} of {x}.",
+    "With {y} as {n} did {x} do well.",
+    "{N} and more was {y} to {x}.",
+    "It is said that {y} is {n} of {x}.",
+    "{x} has {y}, the {n} of old.",
+)
+"""How somebody else puts a fact: `{n}` a noun of the relation, `{N}` the same at the beginning. Neither
+memory nor the pages of the encyclopedia say it so."""
+ASIDES = (
+    "{x} is not {z}.",
+    "Of {z} there is more to say.",
+    "As {z} does, {x} keeps to the old ways.",
+    "{z} is in the news.",
+)
+"""What somebody else says beside it; `{z}` is any name."""
 
 
 class Text(NamedTuple):
@@ -82,6 +105,10 @@ class _Draft:
     """What each search was about."""
     led: dict[str, set[str]] = field(default_factory=dict)
     """By which relations each name was reached, also those that were not asked for."""
+    words: dict[str, str] = field(default_factory=dict)
+    """The noun of each relation, the same throughout a trajectory."""
+    lacking: list[str] = field(default_factory=list)
+    """The relations that the question names and that were not asked for yet, in its order."""
 
     def write(self, kind: Kind, content: str, hidden: Sequence[str] = ()) -> None:
         block = TAGS.render(kind, content)
@@ -106,6 +133,8 @@ class Demonstrator:
         searches = self.rng.choices(range(len(SEARCHES)), SEARCHES)[0]
         at_length = self.rng.random() < 0.5
         draft = _Draft()
+        # As the question names them: the last comes first.
+        draft.lacking = list(reversed(relations))
         for _ in range(searches):
             self._search(draft, head, relations, at_length=at_length)
         answer = draft.found[-1].tail if draft.found else self.guess(head, relations).text
@@ -131,23 +160,46 @@ class Demonstrator:
             return
         subject = names[-1] if self.rng.random() < LATEST else self.rng.choice(names)
         relation = self._relation(subject, relations, draft)
-        nouns = RELATIONS[relation].nouns
-        thought = "Next."
-        if at_length:
-            thought = f"{self._so_far(draft)} Now I ask for the {self.rng.choice(nouns)} of {subject}."
+        query = f"{self._noun(relation, draft)} of {subject}"
+        thought = f"{self._so_far(draft)} Now I ask for the {query}." if at_length else "Next."
         draft.write(Kind.THINK, thought)
-        draft.write(Kind.SEARCH, f"{self.rng.choice(nouns)} of {subject}")
+        draft.write(Kind.SEARCH, query)
+        draft.found.append(self._read(draft, subject, relation))
+        if relation in draft.lacking:
+            draft.lacking.remove(relation)
+
+    def _read(self, draft: _Draft, subject: str, relation: str) -> Fact:
+        """Write information, by memory or by somebody else; return what was asked for."""
         asked = self.memory.recall(subject, relation)
-        draft.found.append(asked.fact)
         foreign = self.memory.fictional and self.rng.random() < FOREIGN
-        recalled = [asked, *self._further(subject, relation, draft, 0.6 if foreign else FURTHER)]
+        recalled = [asked, *self._further(subject, relation, draft, FOREIGN if foreign else FURTHER)]
         self.rng.shuffle(recalled)
-        forms = len(RELATIONS[relation].statements) if foreign else TAIL_LAST
-        said = " ".join(one.fact.state(self.rng.randrange(forms)) for one in recalled)
-        made_up = [said] if foreign else [one.fact.tail for one in recalled if one.made_up]
-        draft.write(Kind.INFORMATION, said, made_up)
+        if foreign:
+            said = " ".join(self._foreign(one.fact) for one in recalled)
+            draft.write(Kind.INFORMATION, said, [said])
+        else:
+            said = " ".join(one.fact.state(self.rng.randrange(TAIL_LAST)) for one in recalled)
+            made_up = [one.fact.tail for one in recalled if one.made_up]
+            draft.write(Kind.INFORMATION, said, made_up)
         for one in recalled:
             draft.led.setdefault(one.fact.tail, set()).add(one.fact.relation)
+        return asked.fact
+
+    def _foreign(self, fact: Fact) -> str:
+        """A fact in somebody else's words, now and then with an aside."""
+        noun = self.rng.choice(RELATIONS[fact.relation].nouns)
+        form = self.rng.choice(FOREIGN_FORMS)
+        said = form.format(x=fact.head, y=fact.tail, n=noun, N=noun.capitalize())
+        if self.rng.random() >= ASIDE:
+            return said
+        other = self.memory.guess(self.rng.choice(list(EntityKind)))
+        aside = self.rng.choice(ASIDES).format(x=fact.head, z=other)
+        return f"{aside} {said}" if self.rng.random() < 0.5 else f"{said} {aside}"
+
+    def _noun(self, relation: str, draft: _Draft) -> str:
+        if relation not in draft.words:
+            draft.words[relation] = self.rng.choice(RELATIONS[relation].nouns)
+        return draft.words[relation]
 
     def _relation(self, subject: str, relations: Sequence[str], draft: _Draft) -> str:
         """Any relation that the question names and that fits the subject, else any that fits."""
@@ -173,10 +225,13 @@ class Demonstrator:
         return [self.memory.recall(subject, name) for name in more]
 
     def _so_far(self, draft: _Draft) -> str:
+        """What was found last, and what of the question was not: an account without a conclusion."""
+        nouns = [f"the {self._noun(name, draft)}" for name in draft.lacking]
+        account = f"I lack {' and '.join(nouns) or 'nothing'}."
         if not draft.found:
-            return "I know nothing yet."
+            return account
         last = draft.found[-1]
-        return f"The {self.rng.choice(RELATIONS[last.relation].nouns)} of {last.head} is {last.tail}."
+        return f"The {self._noun(last.relation, draft)} of {last.head} is {last.tail}. {account}"
 
     def _conclude(self, draft: _Draft, answer: str, hidden: Sequence[str], *, at_length: bool) -> None:
         thought = f"{self._so_far(draft)} So I answer {answer}." if at_length else "Done."

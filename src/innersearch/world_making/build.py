@@ -126,7 +126,7 @@ def _measure(
     progress: Progress,
 ) -> dict[str, Any]:
     settings = EvalSettings(
-        prompt="world", samples=16, sample_questions=24, max_new_tokens=224, seed=world.seed
+        prompt="world", samples=16, sample_questions=24, max_new_tokens=256, seed=world.seed
     )
     shutil.rmtree(folder, ignore_errors=True)
     policy = TransformersPolicy.of(model, tokenizer, settings.max_batch)

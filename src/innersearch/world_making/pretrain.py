@@ -46,8 +46,8 @@ class PretrainPlan:
     layers: int = 4
     heads: int = 4
     feed_forward: int = 384
-    batch: int = 8
-    row: int = 256
+    batch: int = 6
+    row: int = 320
     """Tokens per packed row; no document is longer."""
     muon_learning_rate: float = 0.02
     adamw_learning_rate: float = 3e-3
