@@ -119,7 +119,7 @@ def test_every_control_samples_as_often_as_ssrl(path: Path) -> None:
             return sum(stage.rounds * stage.questions * (stage.samples or 1) for stage in recipe.stage)
         return recipe.trainer.steps * recipe.trainer.prompts_per_step * recipe.trainer.group_size
 
-    assert samples(str(path)) == samples("ssrl-world.toml") == 12_800
+    assert samples(str(path)) == samples("ssrl-world.toml") == 10_240
 
 
 @pytest.mark.parametrize("path", CONTROLS, ids=lambda path: path.stem)
@@ -139,4 +139,4 @@ def test_every_control_can_be_trained(
     assert main(["train", str(path), "--data", "rows.jsonl", "--empty-groups", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert path.stem in shown
-    assert "12,800 trajectories" in shown or "12,800 rows" in shown
+    assert "10,240 trajectories" in shown or "10,240 rows" in shown
