@@ -173,12 +173,12 @@ def test_dry_run_shows_everything_and_leaves_nothing(capsys) -> None:
     }
     assert rows["seed"] == ["3", "command line"]
     assert rows["trainer.lora.rank"] == ["4", "command line"]
-    assert rows["trainer.steps"] == ["100", "recipe"]
+    assert rows["trainer.steps"] == ["80", "recipe"]
     assert rows["trainer.clip"] == ["0.2", "default"]
-    assert "100 steps of 16 questions × 8 trajectories = 12,800 trajectories" in shown
-    assert "at most 25,600 sampled" in shown
+    assert "80 steps of 16 questions × 8 trajectories = 10,240 trajectories" in shown
+    assert "at most 30,720 sampled" in shown
     assert "962,176 parameters, " in shown
-    assert "25,600 searches" in shown
+    assert "20,480 searches" in shown
     assert "peak of a training step" in shown
     assert not list(Path().iterdir())
 
