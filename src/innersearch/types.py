@@ -304,5 +304,8 @@ class Trajectory:
     rolled_back: int | None = None
     """Tokens of replies that could not be read and were written anew; those of drafts stand in the
     decisions of calls. None where there were none."""
+    chosen: list[str] | None = None
+    """The ids of the documents that the policy chose, best first; None where that is no part of the
+    task."""
     schema: int = SCHEMA
     """How the record is written; `innersearch.trajectories` reads all there have been."""

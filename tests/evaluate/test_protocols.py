@@ -8,11 +8,12 @@ from innersearch.assemble.sources import load_questions
 from innersearch.cli import main
 from innersearch.cli.options import SearchOptions
 from innersearch.cli.protocols import ProtocolOptions
+from innersearch.config import RolloutSettings
 from innersearch.data.catalogue import BENCHMARKS
 from innersearch.evaluate.protocols import PROTOCOLS, draw, protocol
-from innersearch.evaluate.scores import ALWAYS
 from innersearch.intervals import generator, mean_of_groups
 from innersearch.prompts import names
+from innersearch.rewards import find_measure
 from innersearch.stored import read_json, read_lines
 from innersearch.types import Question
 from tests.cli.test_cli import fails
@@ -40,7 +41,8 @@ def test_protocols_name_what_exists() -> None:
     for preset in PROTOCOLS.values():
         assert set(preset.sets) <= set(BENCHMARKS)
         assert preset.prompt in names()
-        assert preset.metric in ALWAYS
+        assert find_measure(preset.metric)
+        assert RolloutSettings(**preset.rollout)
 
 
 def test_the_subset_is_500_of_each_set_and_all_of_bamboogle() -> None:
@@ -133,7 +135,7 @@ def test_every_departure_is_named(name: str, options: dict, more: dict, departur
     assert chosen.record == {"protocol": name, "departures": departures}
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if "nq" in PROTOCOLS[name].sets])
 def test_a_whole_set_is_no_departure(name: str) -> None:
     sizes = protocol(name).sizes()
     options = (
@@ -157,6 +159,7 @@ def test_limits_of_searches_need_a_search(capsys, option: str) -> None:
     ("arguments", "message"),
     [
         (("--protocol", "serach-r1"), "did you mean 'search-r1'?"),
+        (("--protocol", "harness-1", "--search", "bm25:wiki"), "questions that name their documents"),
         (("--protocol", "search-r1"), "published: e5-base-v2 over wiki-18"),
         (("--protocol", "ssrl"), "innersearch data get nq"),
         ((), "no data given"),

@@ -10,7 +10,7 @@ import pytest
 
 from innersearch.grammar import ASEARCHER, GRAMMARS, R1_SEARCHER, TAGS, TOOL_CALL, Grammar
 from innersearch.rewards import Scored, find_measure
-from innersearch.rewards.searches import SUPPORTING
+from innersearch.rewards.documents import SUPPORTING
 from innersearch.types import Call, Document, Kind, Question, Source, StopReason, Trajectory
 from tests.payloads import payloads
 from tests.scoring import Piece, rubric, trajectory_of
@@ -38,6 +38,7 @@ QUERY = {
     "asearcher": "<search>q</search>",
     "r1-searcher": "<|begin_of_query|>q<|end_of_query|>",
     "tool-call": '<tool_call>{"name": "search", "arguments": {"query": ["q"]}}</tool_call>',
+    "harness": '<tool_call>{"name": "search", "arguments": {"query": "q"}}</tool_call>',
     "tool-calls": '<tool_call>{"name": "search", "arguments": {"query": ["q"]}}</tool_call>',
 }
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from innersearch.config import RolloutSettings
+from innersearch.config.harness import HarnessSettings
 from innersearch.grammar import GRAMMARS, MaskRule, tool_calls
 from innersearch.policy.base import Completion, Request
 from innersearch.rollout.context import Context, append, named, render, shorten
@@ -314,6 +315,7 @@ def test_rules_are_those_of_today_by_default() -> None:
         **{"grammar": "tags", "tools": (), "context": "append", "budget": 0},
         **{"pages": "", "reader": "whole", "only_seen": True},
         **{"max_turns": 0, "max_tokens_per_turn": 0, "last_turn": "end"},
+        "harness": HarnessSettings().model_dump(),
     }
 
 

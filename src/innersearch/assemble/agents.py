@@ -86,7 +86,7 @@ class Agent:
         demand_no_loop()
         _demand_numbers(repetitions, temperature, max_new_tokens)
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
-        writes = settings(RolloutSettings, **{"context": context, **rollout})
+        writes = _writes(grammar, context, rollout)
         others = tools_of(writes, tool.settings, tool.engine, tools)
         reward, text = _rubric(reward, written), self.prompt(prompt, tool)
         tasks = self._tasks(questions, text, written, shown(written, others), repetitions)
@@ -148,6 +148,11 @@ def _rubric(reward: Rubric | str | None, grammar: Grammar) -> Rubric | None:
     if isinstance(reward, str):
         return Rubric.read(reward, grammar)
     return reward.written_in(grammar) if reward else None
+
+
+def _writes(grammar: Grammar | str, context: str, given: Mapping[str, Any]) -> RolloutSettings:
+    named = {"grammar": grammar} if isinstance(grammar, str) else {}
+    return settings(RolloutSettings, **{"context": context, **named, **given})
 
 
 def _demand_numbers(repetitions: int, temperature: float, max_new_tokens: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from typing_extensions import TypedDict
@@ -66,16 +67,23 @@ def usual_length(prompt: str) -> int:
     return next(asking, USUAL).max_new_tokens
 
 
-def rollout_settings(model: str, given: Mapping[str, Any], *, direct: bool = False) -> RolloutSettings:
+def rollout_settings(
+    model: str,
+    given: Mapping[str, Any],
+    otherwise: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    direct: bool = False,
+) -> RolloutSettings:
     """How a model writes and what it sees next: as it is given, for the rest as the run trained it in
-    whose directory it lies, and as always where there is none. A direct answer calls for nothing.
+    whose directory it lies, and where there is none as told otherwise or as always. A direct answer
+    calls for nothing.
 
     Raises:
         RunError: The recipe of that run is damaged.
         ConfigError: There is no such grammar, or a package that offers it is not installed.
         ValidationError: A value is impossible.
     """
-    trained = {} if direct else _trained(Path(model).absolute())
+    trained = {} if direct else _trained(Path(model).absolute()) or dict(otherwise)
     return RolloutSettings.model_validate({**trained, **given})
 
 

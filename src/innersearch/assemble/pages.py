@@ -20,15 +20,16 @@ from innersearch.config import RolloutSettings, SearchSettings
 from innersearch.config.names import EngineName
 from innersearch.errors import ConfigError, did_you_mean
 from innersearch.extensions import Offers
-from innersearch.grammar import Grammar, grammar_of
+from innersearch.grammar import HARNESS, Grammar, grammar_of
 from innersearch.net.addresses import without_users
 from innersearch.net.patience import CallSettings
 from innersearch.pages.base import Pages
 from innersearch.pages.cached import CachedPages
-from innersearch.pages.kinds import CORPUS, REMOTE, WEB, PagesKind, PagesOpening
+from innersearch.pages.kinds import CORPUS, REMOTE, WEB, PagesKind, PagesOpening, documents_of
 from innersearch.pages.readers import Reader, reader_of
 from innersearch.search.base import Engine
 from innersearch.tools.base import Tool
+from innersearch.tools.harness import SCHEMAS, Harness
 from innersearch.tools.kinds import ToolKind, open_tools, tool_kinds
 from innersearch.tools.opening import NAME, SCHEMA, OpenTool
 from innersearch.types import Kind, Source
@@ -95,6 +96,8 @@ def tools_of(
         SearchError: Pages cannot be opened.
     """
     tools = open_tools([*_named(settings), *given])
+    if settings.grammar == HARNESS.name:
+        tools = (*_harness(settings, search, engine), *tools)
     if not settings.pages:
         return tools
     return OpenTool(
@@ -109,6 +112,8 @@ def tool_kinds_of(settings: RolloutSettings) -> list[ToolKind]:
         ConfigError: There is no such tool.
     """
     kinds = tool_kinds(_named(settings))
+    if settings.grammar == HARNESS.name:
+        kinds += [ToolKind(schema, _unopened) for schema in SCHEMAS]
     opened = ToolKind(SCHEMA, lambda: tools_of(settings, SearchSettings())[0])
     return [opened, *kinds] if settings.pages else kinds
 
@@ -128,6 +133,8 @@ def demand_tools(
     """
     names = [tool.schema.name for tool in given] + [kind.schema.name for kind in tool_kinds_of(settings)]
     grammar = grammar or grammar_of(settings.grammar)
+    if grammar is HARNESS:
+        _demand_gathering(settings, search, engine)
     if Kind.OPEN in grammar.reads and NAME not in names:
         raise ConfigError(
             f"the grammar {grammar.name} opens pages, and there are none: set rollout.pages (--pages), "
@@ -144,6 +151,38 @@ def demand_tools(
         kind.check(parsed, PagesOpening(search, engine))
     if settings.reader.startswith("model:"):
         _demand_model(settings.reader.removeprefix("model:"))
+
+
+def _demand_gathering(settings: RolloutSettings, search: SearchSettings, engine: Engine | None) -> None:
+    """Check that an agent that gathers documents has an engine, and sees what it has gathered."""
+    if engine is None and not (search.engine and search.rule.every):
+        raise ConfigError(
+            "the grammar harness gathers what an engine finds, and none answers every query: set "
+            "search.engine and search.router = always (--search ENGINE)"
+        )
+    if settings.context.startswith("shorten"):
+        raise ConfigError(
+            f"the grammar harness shows its memory in prompts that are made anew, and the context "
+            f"{settings.context} goes on in old ones: take render:5"
+        )
+
+
+def _harness(
+    settings: RolloutSettings, search: SearchSettings, engine: Engine | None
+) -> tuple[Tool, ...]:
+    if engine is None:
+        raise ConfigError("the grammar harness gathers what an engine finds, and there is none")
+    judge = None
+    if settings.harness.verify != "policy":
+        from innersearch.simulator.verifying import open_judge
+
+        judge = open_judge(settings.harness.verify.removeprefix("judge:"), search)
+    corpus = documents_of(engine)
+    return Harness(engine, search, settings.harness, corpus, judge).tools()
+
+
+def _unopened() -> Tool:
+    raise ConfigError("the tools of the grammar harness are opened together: see tools_of")
 
 
 def _demand_corpus(search: SearchSettings) -> None:

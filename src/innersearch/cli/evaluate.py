@@ -134,6 +134,7 @@ def _evaluation(
 
     given = {**used.record, **given, "dtype": runs.dtype, "max_new_tokens": used.max_new_tokens}
     how: dict[str, Any] = {"real": used.only_real, "rollout": writes.given, "resume": resume}
+    how |= {"published": used.protocol.rollout} if used.protocol and not used.direct else {}
     how |= {"policy": runs.policy, "logit_bias": runs.logit_bias, "by": by}
     return Evaluation(model, rows, used.prompt, given, **how)
 

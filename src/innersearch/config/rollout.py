@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from innersearch.config.base import Settings
+from innersearch.config.harness import HarnessSettings
 from innersearch.config.names import demand_reader_name
 from innersearch.grammar import grammar_of
 
@@ -16,8 +17,8 @@ class RolloutSettings(Settings):
 
     grammar: str = "tags"
     """How a policy writes: tags, r1-searcher, rag-r1, rag-r1-single, tool-call, tool-calls,
-    deepresearcher, deepresearcher-plain or asearcher; or direct, which answers without tags and can ask
-    for nothing."""
+    deepresearcher, deepresearcher-plain, asearcher, or harness, which gathers documents; or direct, which
+    answers without tags and can ask for nothing."""
     tools: tuple[str, ...] = ()
     """What the policy can use beside search, by names that installed packages offer."""
     pages: str = ""
@@ -43,6 +44,9 @@ class RolloutSettings(Settings):
     last_turn: Literal["end", "answer"] = "end"
     """What happens when there are no turns or calls left: the trajectory ends, or the policy may write
     one more reply, in which nothing is asked for."""
+
+    harness: HarnessSettings = HarnessSettings()
+    """What the grammar harness keeps of what it finds."""
 
     @field_validator("grammar")
     @classmethod

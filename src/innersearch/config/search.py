@@ -59,7 +59,9 @@ class SearchSettings(Settings):
     such as serper; several, separated by commas, are fused."""
     k: int = Field(3, ge=1)
     """Documents per search."""
-    style: Literal["plain", "search-r1", "numbered", "linked", "aligned", "results"] = "search-r1"
+    style: Literal["plain", "search-r1", "numbered", "linked", "named", "aligned", "results"] = (
+        "search-r1"
+    )
     """How documents are written for the policy; see innersearch.rollout.observation."""
     noise: NoiseSettings = NoiseSettings()
     """How many searches are answered badly on purpose."""

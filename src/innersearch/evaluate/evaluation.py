@@ -40,6 +40,7 @@ class Evaluation:
         real: Whether an engine answers every query, so that the model need not play one.
         policy: Who runs the model; see `innersearch.assemble.policies`.
         rollout: Values of `RolloutSettings`; those of the run that trained the model by default.
+        published: Values for what neither says.
         logit_bias: Constants on the logits of tokens, each a `TOKEN=CONSTANT`.
         by: Fields of the questions whose values are summed up apart as well.
 
@@ -59,6 +60,7 @@ class Evaluation:
         real: bool = False,
         policy: str = "transformers",
         rollout: Mapping[str, Any] = MappingProxyType({}),
+        published: Mapping[str, Any] = MappingProxyType({}),
         logit_bias: Sequence[str] = (),
         by: Sequence[str] = (),
     ) -> None:
@@ -73,7 +75,7 @@ class Evaluation:
         direct = choices.get("direct", False)
         asks = prompt or self.conventions.asks(direct=direct, real=real)
         tokens = choices.get("max_new_tokens") or usual_length(asks)
-        writes = rollout_settings(self.path, rollout, direct=direct)
+        writes = rollout_settings(self.path, rollout, published, direct=direct)
         self.settings = EvalSettings(prompt=asks, rollout=writes, **choices | {"max_new_tokens": tokens})
 
     def search_settings(self, choice: SearchChoice | None) -> SearchSettings | None:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from innersearch.assemble.choices import SearchChoice
@@ -59,6 +59,12 @@ class Protocol:
     """How the names of engines begin that may be it."""
     question_mark: bool = False
     """Questions that lack one get a question mark."""
+    style: str = ""
+    """How documents are written; as always where it is empty."""
+    metrics: tuple[str, ...] = ()
+    """What is measured besides, whatever is asked for."""
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    """Values of `RolloutSettings`: how the policy writes, what it sees next, when a trajectory ends."""
 
     def select(self, questions: Sequence[Question], subset: int | None = None) -> list[Question]:
         """The questions that are asked, as they are asked."""
@@ -100,6 +106,37 @@ PROTOCOLS = {
             engine="e5-base-v2 over wiki-18",
             engines=("dense:", "remote:"),
             question_mark=True,
+        ),
+        # Published on GAIA (103 questions without files), xBench-DeepSearch (100) and Frames, with a
+        # judge; the first two come with --data. Turns count readings.
+        Protocol(
+            *("asearcher", ("frames",), 0, "f1_set", "asearcher", 65_536),
+            k=5,
+            max_searches=128,
+            max_tokens=8192,
+            engine="Google by Serper, pages by Jina",
+            engines=("serper",),
+            style="linked",
+            rollout={
+                **{"grammar": "asearcher", "context": "shorten:100", "pages": "jina"},
+                **{"reader": "parts:25000:10", "max_turns": 128, "max_tokens_per_turn": 2048},
+            },
+        ),
+        # Published on eight sets of documents, among them BrowseComp-Plus (830 questions) and a sample
+        # of 50 of it; questions name their documents in a file that is given with --data.
+        Protocol(
+            *("harness-1", (), 0, "set_recall", "harness-1", 81_920),
+            k=10,
+            max_searches=1000,
+            max_tokens=4096,
+            engine="BM25 and text-embedding-3-small over the corpus of the set, reranked",
+            engines=("bm25:", "dense:"),
+            style="named",
+            metrics=("set_recall", "set_precision", "f_beta", "pool_recall"),
+            rollout={
+                **{"grammar": "harness", "context": "render:5", "budget": 30_720},
+                **{"max_turns": 40, "max_tokens_per_turn": 2048},
+            },
         ),
     )
 }
@@ -148,7 +185,7 @@ class Choices:
 
     def counted(self, questions: Sequence[Question]) -> Choices:
         """The same, with every set of the protocol named that is not as large as published."""
-        if self.protocol is None or self.data != ",".join(self.protocol.sets):
+        if self.protocol is None or not self.data or self.data != ",".join(self.protocol.sets):
             return self
         asked = Counter(question.group for question in questions)
         sizes = self.protocol.sizes(self.subset)
@@ -163,7 +200,8 @@ class Choices:
         """The search settings with what has no option of its own."""
         if self.protocol is None or settings is None:
             return settings
-        return settings.model_copy(update={"max_tokens": self.protocol.max_tokens})
+        style = {"style": self.protocol.style} if self.protocol.style else {}
+        return settings.model_copy(update={"max_tokens": self.protocol.max_tokens, **style})
 
     @property
     def record(self) -> dict[str, Any]:
@@ -203,8 +241,13 @@ def follow(given: Choices, name: str) -> Choices:
     if search is not None:
         limits = {"k": preset.k, "max_searches": preset.max_searches}
         search = replace(search, given=limits | {**search.given})
+    if not (given.data or preset.sets):
+        raise ConfigError(
+            f"protocol {name} is of questions that name their documents: give a file of them with --data"
+        )
     return replace(
         given,
+        metrics=tuple(dict.fromkeys((*preset.metrics, *given.metrics))),
         data=given.data or ",".join(preset.sets),
         prompt=given.prompt or (None if given.direct else preset.prompt),
         max_new_tokens=given.max_new_tokens or preset.max_new_tokens,
@@ -217,9 +260,9 @@ def follow(given: Choices, name: str) -> Choices:
 def _departures(given: Choices, preset: Protocol) -> Iterator[str]:
     """What is given and not the protocol's, in words."""
     search, limits = given.search, given.search.given if given.search else {}
-    if given.data not in ("", ",".join(preset.sets)):
+    if preset.sets and given.data not in ("", ",".join(preset.sets)):
         yield f"data {given.data}"
-    if given.groups and set(given.groups) != set(preset.sets):
+    if preset.sets and given.groups and set(given.groups) != set(preset.sets):
         yield f"groups {','.join(given.groups)}"
     if given.direct:
         yield "direct"

@@ -20,6 +20,7 @@ from innersearch.errors import ConfigError, RunError
 from innersearch.evaluate.clusters import demand_fields
 from innersearch.evaluate.judge import PREFIX, Judge, judge_all, parse_judge, with_verdicts
 from innersearch.evaluate.learnt import learn_again, with_parts
+from innersearch.evaluate.rows import of_question, of_trajectory
 from innersearch.evaluate.scores import ALWAYS, Score, find_measures, score, summarise
 from innersearch.evaluate.stored import Answered, Attempt, Repeated, Scored
 from innersearch.evaluate.writing import Writing
@@ -41,14 +42,14 @@ from innersearch.progress import Progress, silent
 from innersearch.readers import fingerprint
 from innersearch.records import LineWriter, begun, claim, keep_lines, write_json
 from innersearch.rollout.episode import Task
+from innersearch.rollout.journal import TURNS, Journal
 from innersearch.rollout.run import Rollout
 from innersearch.runs import versions
 from innersearch.sealed import any_sealed, is_sealed, seal_record, unseal_record
 from innersearch.stored import Record, read_records, read_unique
 from innersearch.tools.base import Tool
 from innersearch.tools.search import SearchTool
-from innersearch.trajectories import to_line
-from innersearch.types import Question, Sampling, Trajectory
+from innersearch.types import Question, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -209,6 +210,7 @@ def _evaluate(
         settings=settings.rollout,
         written_in=writing.grammar,
         in_flight=2 * settings.max_batch,
+        journal=_journal(path, settings, questions),
     ) as greedy:
         with_records.run("greedy", greedy, questions, 1)
         if settings.samples:
@@ -221,15 +223,23 @@ def _evaluate(
     ks = sorted({*(k for k in KS if k <= settings.samples), settings.samples} - {0})
     summary: dict[str, Any] = {"model": policy.name, "settings": settings.record()}
     summary["retokenised"] = "tokens" not in policy.provides
-    summary |= of_search | _bias(policy)
-    if (parameters := getattr(policy, "parameters", None)) and parameters.left_out:
-        summary["not_taken"] = parameters.left_out
+    summary |= of_search | _bias(policy) | _not_taken(policy)
     summary |= {"left_out": {"ids": left_out, "of": asked}} if settings.skip_long else {}
     of_greedy, judged = with_verdicts(of_greedy, path, settings.judges)
     summary |= summarise(of_greedy, of_samples, ks) | judged
     write_json(path / "summary.json", summary)
-    (path / BEGUN).unlink(missing_ok=True)
+    for name in (BEGUN, TURNS):
+        (path / name).unlink(missing_ok=True)
     return summary
+
+
+def _journal(path: Path, settings: EvalSettings, questions: Sequence[Question]) -> Journal | None:
+    """Where prompts are made anew, trajectories are long, and a kill should not cost what was done of
+    them; texts of sealed questions are not written.
+    """
+    if settings.rollout.context == "append" or any_sealed(questions):
+        return None
+    return Journal(path / TURNS)
 
 
 def _in_order(path: Path, name: str, questions: Sequence[Question]) -> list[Record]:
@@ -266,6 +276,12 @@ def _identity(policy: Policy, questions: Sequence[Question], settings: EvalSetti
         # Records from before there was this choice go on.
         del given["skip_long"]
     return given | told | {"questions_sha256": fingerprint(questions)}
+
+
+def _not_taken(policy: Policy) -> dict[str, Any]:
+    """The parameters that a chat API does not take."""
+    parameters = getattr(policy, "parameters", None)
+    return {"not_taken": parameters.left_out} if parameters and parameters.left_out else {}
 
 
 def _bias(policy: Policy) -> dict[str, Any]:
@@ -369,7 +385,7 @@ class _Records:
         samples = LineWriter(self.path / BEGUN) if name == "samples" else None
 
         def complete(question: Question) -> None:
-            record = _record(question, under_way.pop(question.id), sampled=name == "samples")
+            record = of_question(question, under_way.pop(question.id), sampled=name == "samples")
             records.write(seal_record(record, question))
             done.add(question.id)
 
@@ -397,7 +413,7 @@ class _Records:
             direct = self.settings.direct
             entry = score(trajectory, self.grammar, direct=direct, measures=measures)
             if trajectory.repetition == 0 and not is_sealed(question):
-                trajectories.write(_scored(trajectory, entry))
+                trajectories.write(of_trajectory(trajectory, entry))
             if samples:
                 sample = {"id": question.id} | entry.record()
                 samples.write(seal_record(sample, question))
@@ -417,33 +433,3 @@ class _Records:
                 given = {name: line[name] for name in _PARTS if name in line}
                 scores.setdefault(line["id"], []).append(Score(**given))
         return scores
-
-
-def _scored(trajectory: Trajectory, entry: Score) -> str:
-    components = {"em": float(entry.em), "f1": entry.f1, "format": entry.format} | entry.scores
-    return to_line(replace(trajectory, answer=entry.answer, components=components))
-
-
-def _record(question: Question, scores: Sequence[Score], *, sampled: bool) -> dict[str, Any]:
-    record = {
-        "id": question.id,
-        "group": question.group,
-        "question": question.question,
-        "golden_answers": list(question.golden_answers),
-    }
-    if not sampled:
-        return record | scores[0].record()
-    return record | {
-        "em": [int(entry.em) for entry in scores],
-        "answers": [entry.answer for entry in scores],
-        "format": sum(entry.format for entry in scores) / len(scores),
-        "searches": sum(entry.searches for entry in scores) / len(scores),
-        "unfinished": sum(entry.unfinished for entry in scores),
-        "each": {name: [getattr(entry, name) for entry in scores] for name in ("searches", "tokens")},
-        **({"scores": more} if (more := _each(scores)) else {}),
-    }
-
-
-def _each(scores: Sequence[Score]) -> dict[str, list[float]]:
-    """Per measure, what it says of each trajectory."""
-    return {name: [entry.scores[name] for entry in scores] for name in scores[0].scores}

@@ -11,6 +11,7 @@ from innersearch.assemble.pages import demand_tools, tool_kinds_of, tools_of
 from innersearch.config import RolloutSettings
 from innersearch.grammar import GRAMMARS, Grammar
 from innersearch.tools.base import Tool
+from innersearch.tools.harness import HarnessTool
 from innersearch.tools.kinds import ToolKind, shown
 from innersearch.tools.opening import OpenTool
 from innersearch.tools.search import SearchTool
@@ -69,6 +70,8 @@ class Writing:
         if GRAMMARS.get(self.grammar.name) is not self.grammar:
             tags = {str(kind): list(tag) for kind, tag in self.grammar.tags.items()}
             found["grammar"] = {"name": self.grammar.name, "tags": tags}
+        if gathers := [tool for tool in self.open if isinstance(tool, HarnessTool)]:
+            found["harness"] = gathers[0].identity
         if self.tools:
             found["tools"] = [_of_tool(tool) for tool in self.tools]
         return found

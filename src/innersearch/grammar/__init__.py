@@ -5,6 +5,7 @@ from innersearch.grammar.asearcher import ASEARCHER
 from innersearch.grammar.base import ANSWER, Action, Block, Grammar, Malformed, Reading, Reason, Tag
 from innersearch.grammar.blocks import Mark, Open, Scanner, last_answer, scan
 from innersearch.grammar.direct import DIRECT
+from innersearch.grammar.harness import HARNESS
 from innersearch.grammar.markup import is_markup, neutralise
 from innersearch.grammar.masks import Label, MaskRule, intervals, label
 from innersearch.grammar.r1_searcher import R1_SEARCHER
@@ -23,7 +24,7 @@ GRAMMARS: dict[str, Grammar] = {
     grammar.name: grammar
     for grammar in (
         *(TAGS, R1_SEARCHER, RAG_R1, RAG_R1_SINGLE, TOOL_CALL, TOOL_CALLS),
-        *(DEEP_RESEARCHER, DEEP_RESEARCHER_PLAIN, ASEARCHER, DIRECT),
+        *(DEEP_RESEARCHER, DEEP_RESEARCHER_PLAIN, ASEARCHER, DIRECT, HARNESS),
     )
 }
 """Ours, by name."""
@@ -43,6 +44,7 @@ def grammar_of(grammar: str | Grammar) -> Grammar:
 __all__ = [
     "ANSWER",
     "GRAMMARS",
+    "HARNESS",
     "OFFERS",
     "TAGS",
     "Action",

@@ -139,7 +139,8 @@ class Grammar:
     """What happens to a malformed reply: the trajectory ends, or the policy is told and goes on, or the
     reply is taken back and sampled again."""
     retries: int = 0
-    """How often a reply is sampled again."""
+    """How often a reply is sampled again; where the policy is told, how many of them in a row it may
+    write before the trajectory ends, 0 for any number."""
     untagged: bool = False
     """Whether the answer stands in no tags: it is all that is said after the last thought."""
 

@@ -19,6 +19,8 @@ from typing import Any
 from innersearch.grammar.base import Action, Malformed, Reading, Reason
 
 _SHOWN = 80
+WHOLE = "*"
+"""Stands for an argument where all of them together are one input, as JSON."""
 
 
 def one(tool: str, *, empty: bool = False) -> Reading:
@@ -40,7 +42,8 @@ def json_call(
     """A call in JSON: an object with the name of a tool and its arguments, or a list of such.
 
     Args:
-        tools: The argument that holds the inputs, a text or a list of texts, by the name of its tool.
+        tools: The argument that holds the inputs, a text or a list of texts, by the name of its tool;
+            `WHOLE` where all arguments are one input.
         most: Calls that a list may hold; the inputs of others are dropped and counted.
         inputs: Inputs that a call may have, or those of each tool; more are dropped and counted.
     """
@@ -113,11 +116,13 @@ def _call(tools: dict[str, str], allowed: dict[str, int], call: Any) -> Action |
     call = _stripped(call)
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return Malformed(Reason.NOT_A_CALL)
-    name, arguments = call["name"], _arguments(call)
+    name, arguments = call["name"].strip(), _arguments(call)
     if arguments is None:
         return Malformed(Reason.NOT_A_CALL)
     if name not in tools:
         return Malformed(Reason.UNKNOWN_TOOL, f"{name[:_SHOWN]!r}; there are {', '.join(tools)}")
+    if tools[name] == WHOLE:
+        return Action(name, (json.dumps(arguments, ensure_ascii=False),))
     options = {key: value for key, value in arguments.items() if key != tools[name]}
     inputs = [text.strip() for text in texts(arguments.get(tools[name])) or () if text.strip()]
     if not inputs:

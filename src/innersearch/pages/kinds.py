@@ -8,7 +8,7 @@ A package of somebody else offers its own under `innersearch.pages`:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from innersearch.search.base import Engine
 from innersearch.search.index import store
 from innersearch.search.index.corpus import read_corpus
 from innersearch.search.wrappers.budget import Budget
+from innersearch.types import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,7 @@ def corpus_of(engine: Engine | None) -> CorpusPages:
     Raises:
         ConfigError: It searches none of this machine.
     """
-    inner = engine
-    while inner is not None and not hasattr(inner, "documents"):
-        inner = getattr(inner, "inner", None)
+    inner = _with_documents(engine)
     documents = getattr(inner, "documents", None)
     if inner is None or documents is None:
         raise ConfigError(
@@ -99,6 +98,19 @@ def corpus_of(engine: Engine | None) -> CorpusPages:
             "corpus:PATH with a corpus or an index, or take other pages, such as web"
         )
     return CorpusPages(documents, inner.identity)
+
+
+def documents_of(engine: Engine | None) -> Sequence[Document] | None:
+    """The corpus that an engine searches; None where it is not on this machine."""
+    return getattr(_with_documents(engine), "documents", None)
+
+
+def _with_documents(engine: Engine | None) -> Engine | None:
+    """The engine inside that holds documents."""
+    inner = engine
+    while inner is not None and not hasattr(inner, "documents"):
+        inner = getattr(inner, "inner", None)
+    return inner
 
 
 def _check_corpus(name: EngineName, opening: PagesOpening) -> None:

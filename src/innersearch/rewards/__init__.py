@@ -1,6 +1,6 @@
 """What a trajectory is worth: named measures, terms that weigh them, and rubrics of terms."""
 
-from innersearch.rewards import answers, conduct, searches
+from innersearch.rewards import answers, conduct, documents, searches
 from innersearch.rewards.format import graded_format, one_thought, strict_format
 from innersearch.rewards.rubric import Rubric
 from innersearch.rewards.scored import Scored
@@ -15,6 +15,7 @@ __all__ = [
     "Term",
     "answers",
     "conduct",
+    "documents",
     "find_measure",
     "graded_format",
     "one_thought",

@@ -7,14 +7,17 @@ every later one.
 * `append()`: all of it.
 * `shorten(characters)`: what was returned in full once, for one reply, and then only its beginning.
   Built from tokens as they were, not from text.
-* `render(messages, recent, budget)`: messages made of the question, of what its tools note, and of the
-  last few turns; the oldest of these are left out until the prompt fits, the notes never are.
+* `render(messages, recent)`: messages made of the question, of what its tools note, and of the last few
+  turns. Where they do not fit, in this order: what came back earlier is shortened; the notes are given
+  in less detail, as far as their tools can; the oldest turns are left out; of the last result there is
+  only the beginning. The notes themselves are never left out, and they are of now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from innersearch import prompts
@@ -27,6 +30,8 @@ from innersearch.tools.base import State
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from innersearch.rollout.segment import Observation
+
 RECENT = 5
 """Turns that are kept where nobody says how many."""
 
@@ -38,7 +43,7 @@ class Turn(NamedTuple):
     reply: str
     shown_ids: Sequence[int]
     shown: str
-    short_ids: Callable[[int], Sequence[int]]
+    short: Callable[[int], Observation]
     """What was returned, cut after so many characters, with all that is around it."""
 
 
@@ -64,6 +69,21 @@ class History:
     state: State
     room: int
     """Tokens that a prompt may have."""
+    detail: int = 0
+    """In how much detail the notes are shown; 0 is all of it."""
+
+    def detailed(self, detail: int) -> History:
+        """The same in another degree of detail."""
+        return replace(self, detail=detail)
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """The notes of its tools in that detail, by their headings."""
+        given = self.state.notes.items()
+        return {
+            heading: note if isinstance(note, str) else note[min(self.detail, len(note) - 1)]
+            for heading, note in given
+        }
 
 
 class Context(Protocol):
@@ -115,7 +135,7 @@ class Shorten:
         last = len(history.turns) - 1
         for number, turn in enumerate(history.turns):
             tokens += turn.reply_ids
-            tokens += turn.shown_ids if number == last else turn.short_ids(self.characters)
+            tokens += turn.shown_ids if number == last else turn.short(self.characters).token_ids
         return Prompt(tokens)
 
 
@@ -133,16 +153,54 @@ class Render:
         return f"render:{self.recent}"
 
     def prompt(self, history: History) -> Prompt | None:
-        """The messages with as many turns as there is room for."""
-        made = Prompt(())
-        most = min(self.recent, len(history.turns))
-        for kept in range(most, -1, -1):
-            turns = history.turns[len(history.turns) - kept :]
-            messages = self.messages(history, turns)
+        """The messages with as much of everything as there is room for."""
+        made, rate = Prompt(()), 0.0
+        *fuller, least = self._rungs(history)
+        for shown in (*fuller, least):
+            messages = self.messages(*shown)
+            length = sum(len(content) for _, content in messages)
+            # To encode takes long, and what is much too long need not be.
+            if shown is not least and rate * length > _SURELY * history.room:
+                continue
             made = Prompt(prompts.encode_turns(history.tokenizer, messages), messages)
             if len(made.token_ids) <= history.room:
                 break
+            rate = len(made.token_ids) / max(1, length)
         return made
+
+    def _rungs(self, history: History) -> Iterator[tuple[History, Sequence[Turn]]]:
+        """What could be shown, from all to the least."""
+        most = min(self.recent, len(history.turns))
+        turns = history.turns[len(history.turns) - most :]
+        noted = history.state.notes.values()
+        details = max((1 if isinstance(note, str) else len(note) for note in noted), default=1)
+        for older in (_LONGEST, *_OLDER):
+            newest = _shortened(turns[-1:], _LONGEST)
+            yield history.detailed(0), [*_shortened(turns[:-1], older), *newest]
+        for detail in range(1, details):
+            yield history.detailed(detail), [*_shortened(turns[:-1], _OLDER[-1]), *turns[-1:]]
+        least = history.detailed(details - 1)
+        for kept in range(most - 1, 0, -1):
+            yield least, [*_shortened(turns[most - kept : -1], _OLDER[-1]), *turns[-1:]]
+        for last in _LAST:
+            yield least, [turn._replace(reply="") for turn in _shortened(turns[-1:], last)]
+        yield least, ()
+
+
+_SURELY = 1.3
+"""How much more tokens than there is room for are surely too many, as characters and tokens go."""
+_LONGEST = 15_000
+"""Characters that are ever shown of a result in a prompt that is made anew."""
+_OLDER = (600, 120)
+"""Characters of results before the last one, where all of them are too much."""
+_LAST = (_LONGEST, 6_000, 3_000, 1_500, 1_000, 700, 500, 400, 300, 250, 200, 150, 100, 60, 30)
+"""Characters of the last result, where nothing else is left to leave out."""
+
+
+def _shortened(turns: Sequence[Turn], most: int) -> list[Turn]:
+    return [
+        turn._replace(shown=turn.short(most).text) if len(turn.shown) > most else turn for turn in turns
+    ]
 
 
 def append() -> Context:
@@ -178,7 +236,7 @@ def named(text: str) -> Context:
 
 def notes_and_turns(history: History, turns: Sequence[Turn]) -> list[Message]:
     """One user message: the question, the notes of the tools under their headings, the turns."""
-    notes = [f"{heading}\n{note}" for heading, note in history.state.notes.items()]
+    notes = [f"{heading}\n{note}" for heading, note in history.notes.items()]
     clean = (_harmless(history, note) for note in notes)
     shown = (_readable(history, turn.reply) + turn.shown for turn in turns)
     return [("user", "\n\n".join(_filled((history.message, *clean, *shown))))]
@@ -198,5 +256,11 @@ def _readable(history: History, reply: str) -> str:
 
 
 def _harmless(history: History, text: str) -> str:
-    found = harmless(history.tokenizer, text, history.grammar)
+    return _cleaned(history.tokenizer, len(history.tokenizer), history.grammar, text)
+
+
+@lru_cache(maxsize=512)
+def _cleaned(tokenizer: PreTrainedTokenizerFast, size: int, grammar: Grammar, text: str) -> str:
+    """The same text is tried in prompt after prompt."""
+    found = harmless(tokenizer, text, grammar)
     return found.text if found else ""

@@ -25,7 +25,7 @@ from innersearch.rollout.observation import STYLES, Answered, write
 from innersearch.rollout.pen import EpisodePen
 from innersearch.rollout.rules import Rules
 from innersearch.rollout.segment import Asking, Mark, Observation, Reply, SegmentBuilder
-from innersearch.tools.base import Outcome, State, ToolRequest, failed, unknown
+from innersearch.tools.base import Outcome, State, ToolRequest, failed, is_free, unknown
 from innersearch.types import Call, Finish, Question, Segment, Source, StopReason, Trajectory
 
 Score = Callable[[Trajectory], tuple[float, dict[str, float]]]
@@ -108,6 +108,8 @@ class Episode:
             malformed=self.malformed,
             rolled_back=self._rolled_back or None,
         )
+        if self.state.chosen is not None:
+            trajectory = replace(trajectory, chosen=list(self.state.chosen))
         grammar = self.rules.grammar
         return replace(trajectory, answer=last_answer(transcript(trajectory, grammar), grammar))
 
@@ -184,7 +186,8 @@ class Episode:
             return self._append(NO_MORE, Source.FORCED, mark) if show else None
         if not self.left():
             return self._full()
-        if show and last == "end" and self._turns_are_up():
+        ends = show and last == "end" and self._turns_are_up()
+        if ends and not (asked := [one for one in asked if self._is_free(one)]):
             return StopReason.TURN_LIMIT
         outcomes = await self._outcomes(asked)
         self.state.calls += inputs
@@ -194,7 +197,13 @@ class Episode:
                 self.rules.tally.add(result, settings.max_error_rate)
         if any(outcome.ends for outcome in outcomes):
             return StopReason.ANSWER
+        if ends:
+            return StopReason.TURN_LIMIT
         return self._show(asked, outcomes, mark) if show else None
+
+    def _is_free(self, one: Asking) -> bool:
+        """Whether it changes nothing but what the trajectory remembers, so that the last turn may."""
+        return is_free(self.rules.tools.get(one.action.tool))
 
     async def _outcomes(self, asked: Sequence[Asking]) -> list[Outcome]:
         """What came of everything that was asked for, all at once."""
@@ -272,7 +281,7 @@ class Episode:
         if not self.rules.context.appends:
             reply = builder.since(mark)
             # What is around it is that of this place, wherever the segment is by then.
-            shorter = lambda most: shown.around(observation(content[:most])).token_ids  # noqa: E731
+            shorter = lambda most: shown.around(observation(content[:most]))  # noqa: E731
             self._turns.append(Turn(*reply, shown.token_ids, shown.text, shorter))
             prompt = self.rules.context.prompt(self._history()) or Prompt(())
             made = prompt.token_ids
@@ -335,6 +344,9 @@ class Episode:
             self.builder.roll_back(mark)
             self._rolled_back += written - self.builder.sampled
             return None
+        self._retried += 1
+        if grammar.retries and self._retried > grammar.retries:
+            return StopReason.MALFORMED
         reason = self._append(str(malformed), Source.FORCED, mark)
         if reason:
             return reason

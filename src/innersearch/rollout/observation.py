@@ -5,6 +5,7 @@
   (Search-R1 generation.py, `_passages2string`).
 * `numbered`: `(1)text`, a line per document (R1-Searcher).
 * `linked`: `[Doc 1](address): text`, a line per document, addresses to be opened (ASearcher).
+* `named`: `[id] text`, a line per document, ids to be called by (Harness-1).
 * `aligned`: one JSON object with the queries and, in their order, the documents of each (RAG-R1).
 * `results`: a JSON list with the pages that each query found, or what is read of each page that is
   opened (DeepResearcher).
@@ -53,7 +54,7 @@ class Style:
     """How results are written for the policy: documents by a template, or all results as JSON."""
 
     line: str = ""
-    """One document, from its number, title, text and address."""
+    """One document, from its number, id, title, text and address."""
     between: str = ""
     before: str = ""
     """Goes before the opening tag."""
@@ -114,6 +115,7 @@ STYLES = {
     "search-r1": Style("Doc {number}(Title: {title}) {text}\n", "", "\n\n", "\n\n"),
     "numbered": Style("({number}){text}\n", "", "\n\n", "\n\n", around="\n{}"),
     "linked": Style("[Doc {number}]({url}): {text}\n", "", "\n\n", "\n\n", around="\n{}"),
+    "named": Style("[{id}] {text}\n", around="\n{}"),
     "aligned": Style(before="\n", after="\n", build=_aligned),
     "results": Style(before="\n", after="\n", build=_results),
 }
@@ -123,7 +125,11 @@ def observation(result: SearchResult, style: Style) -> str:
     """The content of the information block for one result in a style of documents."""
     return _instead(result) or style.between.join(
         style.line.format(
-            number=number, title=document.title, text=document.text, url=_address(document)
+            number=number,
+            id=document.id,
+            title=document.title,
+            text=document.text,
+            url=_address(document),
         )
         for number, document in enumerate(result.documents, 1)
     )

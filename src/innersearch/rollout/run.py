@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -18,6 +18,7 @@ from innersearch.grammar.control import demand_tags
 from innersearch.policy.base import Policy, Sampler
 from innersearch.rollout.context import Context, named
 from innersearch.rollout.episode import Episode, Score, Task
+from innersearch.rollout.journal import Journal
 from innersearch.rollout.rules import Rules
 from innersearch.rollout.scheduler import in_order
 from innersearch.rollout.tally import Tally
@@ -61,6 +62,8 @@ class Rollout:
     """Trajectories under way at most."""
     learns: bool = True
     """Whether a router that learns in use does."""
+    journal: Journal | None = None
+    """Where replies are written down as they end, so that trajectories that were killed go on."""
     tally: Tally = field(default_factory=Tally)
     """Real searches so far, and how many failed."""
     _runner: asyncio.Runner = field(default_factory=asyncio.Runner, repr=False)
@@ -129,7 +132,11 @@ class Rollout:
             SearchError: Too many searches failed; see `SearchSettings.max_error_rate`.
             PolicyError: The policy refused too many trajectories, or cannot be asked.
         """
-        async with self.policy.session(self.sampling) as sampler:
+        async with AsyncExitStack() as opened:
+            sampler = await opened.enter_async_context(self.policy.session(self.sampling))
+            if self.journal is not None:
+                noted = self.journal.around(sampler, self.sampling.temperature)
+                sampler = await opened.enter_async_context(noted)
             roll_out, learner = partial(self.one, sampler), self._learner
             for some in self._blocks(tasks):
                 async with aclosing(in_order(some, roll_out, self.in_flight)) as trajectories:

@@ -130,8 +130,11 @@ class State:
     """Inputs that were answered."""
     memory: dict[str, Any] = field(default_factory=dict)
     """What each tool keeps, by its name."""
-    notes: dict[str, str] = field(default_factory=dict)
-    """What tools want the policy to see in every prompt that is rendered anew, by its heading."""
+    notes: dict[str, str | Sequence[str]] = field(default_factory=dict)
+    """What tools want the policy to see in every prompt that is rendered anew, by its heading: a text,
+    or the same in several degrees of detail, the fullest first."""
+    chosen: Sequence[str] | None = None
+    """The ids of the documents that were chosen, where choosing is the task; see `Trajectory`."""
     found: list[Found] = field(default_factory=list)
     """What searches returned, in order."""
     pen: Pen | None = None
@@ -182,6 +185,11 @@ class ListeningTool(Tool, Protocol):
 
     def listens(self, state: State) -> bool:
         """Whether the next call is to be answered by it."""
+
+
+def is_free(tool: Tool | None) -> bool:
+    """Whether a tool costs nothing but the tokens of its call, so that the last turn may use it."""
+    return bool(getattr(tool, "free", False))
 
 
 def failed(action: Action, error: str, notice: str = "") -> Outcome:

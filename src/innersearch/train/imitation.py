@@ -42,7 +42,14 @@ from innersearch.train.order import order, rows_from
 from innersearch.train.samples import Sample, trained_samples
 from innersearch.train.sft import IGNORED, OnStep, Row, fit
 from innersearch.train.spent import KEPT
-from innersearch.train.tasks import NO_MEASURES, Measures, encode_prompts, rollout_of, rubric_of
+from innersearch.train.tasks import (
+    NO_MEASURES,
+    Measures,
+    encode_prompts,
+    message_of,
+    rollout_of,
+    rubric_of,
+)
 from innersearch.trajectories import read_trajectories, to_line
 from innersearch.types import Finish, Question, Trajectory
 
@@ -162,7 +169,14 @@ def _tasks(
         first = asked[row] * stage.samples
         asked[row] += 1
         tasks += [
-            Task(questions[row], encoded[row], f"{number - 1}/{row}", repetition, step=0)
+            Task(
+                questions[row],
+                encoded[row],
+                f"{number - 1}/{row}",
+                repetition,
+                step=0,
+                message=message_of(recipe, questions[row]),
+            )
             for repetition in range(first, first + stage.samples)
         ]
     return tasks

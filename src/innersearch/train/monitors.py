@@ -52,6 +52,7 @@ METRICS = {
     "agent/silent_share": "Share of runs without an answer.",
     "agent/failed_share": "Share of runs that ended with an exit code other than 0, or were stopped.",
     "stop/length": "Share of trajectories cut off by a limit, mostly that of tokens.",
+    "stop/failed": "Share of trajectories that failed or ran out of time, and are not trained on.",
     "loss": "The trainer's loss.",
     "grad_norm": "Gradient norm before clipping.",
     "learning_rate": "Learning rate of the first parameter group.",
@@ -75,6 +76,8 @@ def step_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "search/calls": statistics.fmean(len(t.calls) for t in trajectories),
         "stop/length": _share(t.stop_reason.cut for t in trajectories),
     }
+    if failed := _share(t.stop_reason.failed for t in trajectories):
+        metrics["stop/failed"] = failed
     real = [call for trajectory in trajectories for call in trajectory.calls if call.engine]
     if real:
         metrics["search/real"] = len(real) / len(trajectories)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from innersearch.types import Segment, Trajectory
 
@@ -40,6 +42,28 @@ def trained_samples(trajectory: Trajectory) -> list[Sample]:
     """The samples with something to train; the last one where there is none."""
     every = samples(trajectory)
     return [sample for sample in every if sample.trained] or every[-1:]
+
+
+def without_failed(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The same, where what ended by a failure teaches nothing: none of its tokens is trained on, and its
+    reward is the mean of its group's others, so that it moves no baseline.
+    """
+    if not any(trajectory.stop_reason.failed for trajectory in trajectories):
+        return list(trajectories)
+    others: dict[str, list[float]] = {}
+    for one in trajectories:
+        if not one.stop_reason.failed:
+            others.setdefault(one.group_id, []).append(one.reward or 0.0)
+    means = {group: statistics.fmean(rewards) for group, rewards in others.items()}
+    return [
+        _untrained(one, means.get(one.group_id, 0.0)) if one.stop_reason.failed else one
+        for one in trajectories
+    ]
+
+
+def _untrained(trajectory: Trajectory, reward: float) -> Trajectory:
+    segments = [replace(s, loss_mask=[False] * len(s.token_ids)) for s in trajectory.segments]
+    return replace(trajectory, segments=segments, reward=reward)
 
 
 def _sample(segment: Segment, trajectory: Trajectory) -> Sample:

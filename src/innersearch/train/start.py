@@ -19,9 +19,10 @@ from innersearch.assemble.plans import demand_engine
 from innersearch.assemble.sources import load_questions
 from innersearch.config import Recipe
 from innersearch.config.stages import StageSettings
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, DataError
 from innersearch.metrics import exact_match
 from innersearch.readers import with_shuffled_gold
+from innersearch.rewards.documents import READ_DOCUMENTS, gold_documents
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
@@ -145,6 +146,7 @@ class Training:
             found = load_questions(recipe.data, recipe.groups, labelled=labelled)
         else:
             found = list(self.questions)
+        demand_documents(recipe, found)
         if recipe.shuffle_gold:
             found = self._shuffled(recipe, found)
         if not recipe.prompt.skip_long:
@@ -256,6 +258,20 @@ class Training:
         if not recipe.search.rule.asks:
             return None
         return partial(_open, recipe, questions, path, self.engine)
+
+
+def demand_documents(recipe: Recipe, questions: Sequence[Question]) -> None:
+    """Refuse a reward that reads which documents are gold where no question says it.
+
+    Raises:
+        DataError: It is one.
+    """
+    asked = [term.measure for term in recipe.reward if term.measure in READ_DOCUMENTS]
+    if asked and questions and not any(gold_documents(question.metadata) for question in questions):
+        raise DataError(
+            f"the reward reads {asked[0]}, and no question of {recipe.data or 'those given'} names its "
+            "documents: put their ids into metadata, under supporting_documents, or take another reward"
+        )
 
 
 def demand_unbiased(recipe: Recipe) -> None:

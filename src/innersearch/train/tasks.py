@@ -112,6 +112,11 @@ def encode_prompts(
     return encoded
 
 
+def message_of(recipe: Recipe, question: Question) -> str:
+    """The user message that asks a question: prompts that are made anew begin with it."""
+    return prompts.render(recipe.prompt.name, question.question, grammar_of(recipe.rollout.grammar))
+
+
 def fitting(
     tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question]
 ) -> list[Question]:

@@ -19,7 +19,7 @@ from transformers import Trainer
 
 from innersearch.config import TrainerSettings
 from innersearch.train import processes
-from innersearch.train.samples import trained_samples
+from innersearch.train.samples import trained_samples, without_failed
 from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.trl.advantages import corrected, importance, whitened
 from innersearch.train.trl.colocated import WEIGHTS, weight_shares
@@ -82,6 +82,7 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
 
     def columns(self, trajectories: Sequence[Trajectory]) -> Columns:
         """What `rollout_func` returns; whose rows they are is kept for the advantages."""
+        trajectories = without_failed(trajectories)
         columns, owners = to_columns(trajectories)
         self._rewards = [trajectory.reward or 0.0 for trajectory in trajectories]
         self._teaches = mixed(trajectories)

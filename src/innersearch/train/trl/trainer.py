@@ -35,7 +35,7 @@ from innersearch.train import processes
 from innersearch.train.adapters import adapters
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of
-from innersearch.train.tasks import Rollouts
+from innersearch.train.tasks import Rollouts, message_of
 from innersearch.train.trl.colocated import (
     colocated_policy,
     engine_of_the_trainers_type,
@@ -85,6 +85,7 @@ def build_trainer(
                 group=f"{step}/{row}",
                 repetition=(first + position) % recipe.trainer.group_size,
                 step=step,
+                message=message_of(recipe, questions[int(row)]),
             )
             for position, row in enumerate(row_numbers)
         ]
