@@ -315,7 +315,7 @@ def test_rules_are_those_of_today_by_default() -> None:
         **{"grammar": "tags", "tools": (), "context": "append", "budget": 0},
         **{"pages": "", "reader": "whole", "only_seen": True},
         **{"max_turns": 0, "max_tokens_per_turn": 0, "last_turn": "end"},
-        "harness": HarnessSettings().model_dump(),
+        **{"harness": HarnessSettings().model_dump(), "reads_first": False},
     }
 
 

@@ -11,6 +11,8 @@ from innersearch.config.harness import HarnessSettings
 from innersearch.config.names import demand_reader_name
 from innersearch.grammar import grammar_of
 
+_CONTEXTS = ("shorten", "shorten-pages", "render")
+
 
 class RolloutSettings(Settings):
     """What the policy writes, what it sees next, and when a trajectory ends."""
@@ -33,12 +35,15 @@ class RolloutSettings(Settings):
     of its last search, false all."""
     context: str = "append"
     """What the policy sees next: append (all of it), shorten:CHARACTERS (what was returned in full once,
-    and then only its beginning) or render:TURNS (the question, the notes of its tools and the last few
-    turns, written anew)."""
+    and then only its beginning), shorten-pages:CHARACTERS (only pages so) or render:TURNS (the question,
+    the notes of its tools and the last few turns, written anew)."""
     budget: int = Field(0, ge=0)
     """Longest prompt of a context that is not append, in tokens; 0: what the model's context takes."""
+    reads_first: bool = False
+    """When something came back, the policy first writes a thought about it alone, a reply of its own,
+    and acts in the next one; a page is shown part by part then, each with a thought (ASearcher)."""
     max_turns: int = Field(0, ge=0)
-    """Replies per trajectory; 0: no limit."""
+    """Replies per trajectory, thoughts about what came back included; 0: no limit."""
     max_tokens_per_turn: int = Field(0, ge=0)
     """Longest reply, in tokens; 0: whatever is left of sampling.max_new_tokens."""
     last_turn: Literal["end", "answer"] = "end"
@@ -64,6 +69,9 @@ class RolloutSettings(Settings):
     @classmethod
     def _is_a_context(cls, text: str) -> str:
         name, _, number = text.partition(":")
-        if text != "append" and not (name in ("shorten", "render") and number.isdecimal()):
-            raise ValueError(f"no context {text!r}: write append, shorten:CHARACTERS or render:TURNS")
+        if text != "append" and not (name in _CONTEXTS and number.isdecimal()):
+            raise ValueError(
+                f"no context {text!r}: write append, shorten:CHARACTERS, shorten-pages:CHARACTERS or "
+                "render:TURNS"
+            )
         return text

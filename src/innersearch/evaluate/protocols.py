@@ -118,8 +118,9 @@ PROTOCOLS = {
             engines=("serper",),
             style="linked",
             rollout={
-                **{"grammar": "asearcher", "context": "shorten:100", "pages": "jina"},
-                **{"reader": "parts:25000:10", "max_turns": 128, "max_tokens_per_turn": 2048},
+                **{"grammar": "asearcher", "context": "shorten-pages:100", "pages": "jina"},
+                **{"reader": "parts:25000:10", "reads_first": True},
+                **{"max_turns": 128, "max_tokens_per_turn": 2048},
             },
         ),
         # Published on eight sets of documents, among them BrowseComp-Plus (830 questions) and a sample

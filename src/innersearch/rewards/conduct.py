@@ -56,19 +56,24 @@ def balanced(scored: Scored) -> float:
 
 @measure("one_action")
 def one_action(scored: Scored) -> float:
-    """Whether every reply is thoughts and then one action, with nothing between (ASearcher's gate)."""
-    replies = scored.replies[:-1] if _was_cut(scored) else scored.replies
-    whole = all(_is_one_action(reply, scored.grammar) for reply in replies)
+    """Whether every reply is thoughts and then one action, with nothing between (ASearcher's gate);
+    between the parts of a page thoughts alone.
+    """
+    replies = list(zip(scored.replies, scored.readings, strict=True))
+    whole = all(
+        _is_one_action(reply, scored.grammar, reads=reads)
+        for reply, reads in (replies[:-1] if _was_cut(scored) else replies)
+    )
     return float(whole and bool(scored.replies))
 
 
-def _is_one_action(reply: str, grammar: Grammar) -> bool:
+def _is_one_action(reply: str, grammar: Grammar, *, reads: bool) -> bool:
     blocks = [b for b in scan(reply, grammar) if b.kind is not Kind.TEXT or b.content(reply).strip()]
     return (
         bool(blocks)
         and all(block.closed and block.content(reply).strip() for block in blocks)
         and all(block.kind is Kind.THINK for block in blocks[:-1])
-        and blocks[-1].kind in grammar.reads
+        and (blocks[-1].kind in grammar.reads or (reads and blocks[-1].kind is Kind.THINK))
     )
 
 

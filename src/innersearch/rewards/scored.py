@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 from innersearch.grammar import TAGS, Block, Grammar, scan
 from innersearch.grammar.transcript import transcript
@@ -62,8 +63,23 @@ class Scored:
         """What stands between the results: of each stretch all that the policy wrote, and what the
         framework wrote for it at its beginning.
         """
+        return [text for text, _ in self._stretches]
+
+    @property
+    def readings(self) -> list[bool]:
+        """Of each of them, whether it stands between two parts of a page."""
+        return [between for _, between in self._stretches]
+
+    @cached_property
+    def _stretches(self) -> list[tuple[str, bool]]:
         found = [""]
+        sources: list[Source | None] = [None]
+        """What stands before each, and at last what stands behind."""
         for segment in self.trajectory.segments:
+            # What came back stands in the prompt of a new segment; a thought about it goes on there.
+            if found[-1] and self._asks(found[-1]):
+                found.append("")
+                sources.append(None)
             for span in segment.spans:
                 if span.source is Source.TEMPLATE:
                     continue
@@ -71,4 +87,12 @@ class Scored:
                     found[-1] += span.text
                 elif found[-1]:
                     found.append("")
-        return [reply for reply in found if reply.strip()]
+                    sources.append(span.source)
+                elif Source.PAGE is span.source:
+                    sources[-1] = span.source
+        pages = [source is Source.PAGE for source in (*sources, None)]
+        between = (before and after for before, after in pairwise(pages))
+        return [one for one in zip(found, between, strict=True) if one[0].strip()]
+
+    def _asks(self, text: str) -> bool:
+        return any(block.kind in self.grammar.reads for block in scan(text, self.grammar))

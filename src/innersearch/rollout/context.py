@@ -5,8 +5,8 @@ where the segment is. Tokens are trained on in the segment in which they were sa
 every later one.
 
 * `append()`: all of it.
-* `shorten(characters)`: what was returned in full once, for one reply, and then only its beginning.
-  Built from tokens as they were, not from text.
+* `shorten(characters)`: what was returned in full once, for one reply, and then only its beginning; or
+  only pages so, as ASearcher does. Built from tokens as they were, not from text.
 * `render(messages, recent)`: messages made of the question, of what its tools note, and of the last few
   turns. Where they do not fit, in this order: what came back earlier is shortened; the notes are given
   in less detail, as far as their tools can; the oldest turns are left out; of the last result there is
@@ -45,6 +45,8 @@ class Turn(NamedTuple):
     shown: str
     short: Callable[[int], Observation]
     """What was returned, cut after so many characters, with all that is around it."""
+    page: bool = False
+    """Whether it is a page, or a part of one."""
 
 
 class Prompt(NamedTuple):
@@ -122,12 +124,14 @@ class Shorten:
     """See `shorten`."""
 
     characters: int
+    pages: bool = False
+    """Whether only pages are cut, and what searches found stays."""
     appends: bool = False
 
     @property
     def name(self) -> str:
         """As settings write it."""
-        return f"shorten:{self.characters}"
+        return f"shorten{'-pages' * self.pages}:{self.characters}"
 
     def prompt(self, history: History) -> Prompt | None:
         """All but the last result cut short."""
@@ -135,7 +139,8 @@ class Shorten:
         last = len(history.turns) - 1
         for number, turn in enumerate(history.turns):
             tokens += turn.reply_ids
-            tokens += turn.shown_ids if number == last else turn.short(self.characters).token_ids
+            whole = number == last or (self.pages and not turn.page)
+            tokens += turn.shown_ids if whole else turn.short(self.characters).token_ids
         return Prompt(tokens)
 
 
@@ -208,9 +213,11 @@ def append() -> Context:
     return Append()
 
 
-def shorten(characters: int) -> Context:
-    """The policy sees a result in full once, and then its first `characters`."""
-    return Shorten(characters)
+def shorten(characters: int, *, pages: bool = False) -> Context:
+    """The policy sees a result in full once, and then its first `characters`; with `pages` only what it
+    opened is cut.
+    """
+    return Shorten(characters, pages)
 
 
 def render(messages: Messages | None = None, recent: int = RECENT) -> Context:
@@ -227,11 +234,14 @@ def named(text: str) -> Context:
     name, _, number = text.partition(":")
     if text == "append":
         return append()
-    if name == "shorten" and number.isdecimal():
-        return shorten(int(number))
+    if name in ("shorten", "shorten-pages") and number.isdecimal():
+        return shorten(int(number), pages=name != "shorten")
     if name == "render" and number.isdecimal():
         return render(recent=int(number))
-    raise ConfigError(f"no context {text!r}: write append, shorten:CHARACTERS or render:TURNS")
+    raise ConfigError(
+        f"no context {text!r}: write append, shorten:CHARACTERS, shorten-pages:CHARACTERS or "
+        "render:TURNS"
+    )
 
 
 def notes_and_turns(history: History, turns: Sequence[Turn]) -> list[Message]:

@@ -21,10 +21,17 @@ from innersearch.grammar.transcript import transcript
 from innersearch.policy.base import Completion, Message, Request, Sampler
 from innersearch.policy.stops import StopStrings
 from innersearch.rollout.context import History, Prompt, Turn
-from innersearch.rollout.observation import STYLES, Answered, write
+from innersearch.rollout.observation import STYLES, Answered, answered_of, first_part, write
 from innersearch.rollout.pen import EpisodePen
 from innersearch.rollout.rules import Rules
-from innersearch.rollout.segment import Asking, Mark, Observation, Reply, SegmentBuilder
+from innersearch.rollout.segment import (
+    NOTHING_SHOWN,
+    Asking,
+    Mark,
+    Observation,
+    Reply,
+    SegmentBuilder,
+)
 from innersearch.tools.base import Outcome, State, ToolRequest, failed, is_free, unknown
 from innersearch.types import Call, Finish, Question, Segment, Source, StopReason, Trajectory
 
@@ -72,6 +79,9 @@ class Episode:
         self._retried = 0
         self._rolled_back = 0
         self._last: StopReason | None = None
+        self._reads = False
+        self._read = False
+        self._parts: list[Answered] = []
 
     async def run(self) -> Trajectory:
         """Roll the question out."""
@@ -132,17 +142,42 @@ class Episode:
     async def _reply(self) -> StopReason | None:
         """One reply and what it asks for; why the trajectory ends, or None."""
         mark = self.builder.mark()
-        self.builder.begin_reply()
+        # A thought about what came back began it.
+        if not self._read:
+            self.builder.begin_reply()
         self.builder.replies = self.replies
-        stop = self._stop()
+        reads, self._reads, self._read = self._reads and not self._last, False, False
+        stop = self.rules.thought_stop if reads else self._stop()
         completion = await self.generate(stop)
         self.replies += 1
         self.builder.add_sampled(completion)
+        if reads and completion.finish is Finish.STOP:
+            return self._after_reading(mark)
         if (completion.finish is Finish.STOP and stop) or (
             completion.finish is Finish.EOS and self.rules.acts_at_end
         ):
             return await self._go_on(mark, completion.finish)
         return self._ended(completion.finish)
+
+    def _after_reading(self, mark: Mark) -> StopReason | None:
+        """Show the next part of a page, or let the policy act; why the trajectory ends, or None."""
+        if self._parts:
+            return self._show_part(mark)
+        self._read = True
+        if not self.rules.context.appends:
+            self._turns.append(Turn(*self.builder.since(mark), (), "", lambda _: NOTHING_SHOWN))
+            prompt = self.rules.context.prompt(self._history())
+            if prompt and self.builder.rest_of(prompt.token_ids, NOTHING_SHOWN) is None:
+                return self._begin_segment(prompt) or self._out_of_turns()
+        return self._out_of_turns() if self._can_go_on() else self._full()
+
+    def _show_part(self, mark: Mark) -> StopReason | None:
+        """Show the next part of a page, to be read."""
+        self._reads = True
+        part, settings = self._parts.pop(0), self.rules.search.settings
+        content = write(STYLES[settings.style], [part], self._cut, settings.max_tokens)
+        most = part.max_tokens or settings.max_tokens
+        return self._append(content, Source.PAGE, mark, most) or self._out_of_turns()
 
     def _ended(self, finish: Finish) -> StopReason:
         """Why no reply follows one that ended so."""
@@ -246,18 +281,12 @@ class Episode:
         """Let the policy read what came back, unless it writes that itself."""
         settings = self.rules.search.settings
         notices = [outcome.notice for outcome in outcomes if outcome.notice]
-        answered, source = [], Source.FORCED
-        for one, outcome in zip(asked, outcomes, strict=True):
-            for text, result, call in zip(
-                one.action.inputs, outcome.results, outcome.calls, strict=True
-            ):
-                if result is None or outcome.notice:
-                    continue
-                answered.append(Answered(text, result, outcome.max_tokens, one.action.tool))
-                if result.documents and source is Source.FORCED:
-                    source = call.source
+        answered, source = answered_of([one.action for one in asked], outcomes)
         if not answered:
             return self._append("\n".join(notices), source, mark) if notices else None
+        self._reads = self.rules.settings.reads_first
+        if self._reads and source is Source.PAGE:
+            answered, self._parts = first_part(answered)
         style = STYLES[settings.style]
         content = write(style, answered, self._cut, settings.max_tokens)
         alone = len(answered) == 1 and style.build is None and not notices
@@ -282,7 +311,8 @@ class Episode:
             reply = builder.since(mark)
             # What is around it is that of this place, wherever the segment is by then.
             shorter = lambda most: shown.around(observation(content[:most]))  # noqa: E731
-            self._turns.append(Turn(*reply, shown.token_ids, shown.text, shorter))
+            page = source is Source.PAGE
+            self._turns.append(Turn(*reply, shown.token_ids, shown.text, shorter, page))
             prompt = self.rules.context.prompt(self._history()) or Prompt(())
             made = prompt.token_ids
             rest = builder.rest_of(made, shown) if made else shown

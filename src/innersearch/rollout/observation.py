@@ -23,11 +23,13 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from innersearch.grammar import Action
 from innersearch.search.base import SearchResult
-from innersearch.types import Document
+from innersearch.tools.base import Outcome
+from innersearch.types import Document, Source
 
 UNAVAILABLE = "Search unavailable."
 """Stands for the result of a call that failed."""
@@ -119,6 +121,29 @@ STYLES = {
     "aligned": Style(before="\n", after="\n", build=_aligned),
     "results": Style(before="\n", after="\n", build=_results),
 }
+
+
+def answered_of(actions: Sequence[Action], outcomes: Sequence[Outcome]) -> tuple[list[Answered], Source]:
+    """The results that are shown, and who wrote them: of several the first one with documents."""
+    found, source = [], Source.FORCED
+    for action, outcome in zip(actions, outcomes, strict=True):
+        for text, result, call in zip(action.inputs, outcome.results, outcome.calls, strict=True):
+            if result is None or outcome.notice:
+                continue
+            found.append(Answered(text, result, outcome.max_tokens, action.tool))
+            if result.documents and source is Source.FORCED:
+                source = call.source
+    return found, source
+
+
+def first_part(answered: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]:
+    """The first document of some results, and the others, which are shown one by one."""
+    parts = [
+        one._replace(result=replace(one.result, documents=(document,)))
+        for one in answered
+        for document in one.result.documents
+    ]
+    return (parts[:1], parts[1:]) if parts else (list(answered), [])
 
 
 def observation(result: SearchResult, style: Style) -> str:

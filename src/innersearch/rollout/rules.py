@@ -72,6 +72,11 @@ class Rules:
         return StopStrings(self.tokenizer, (), last=self._answer) if self._answer else None
 
     @cached_property
+    def thought_stop(self) -> StopStrings:
+        """Ends a reply that is only a thought about what came back."""
+        return StopStrings(self.tokenizer, [self.grammar.closing(Kind.THINK)])
+
+    @cached_property
     def block_stop(self) -> StopStrings:
         """Ends a reply at whatever block comes next."""
         kinds = (Kind.INFORMATION, *self.grammar.reads)

@@ -26,7 +26,7 @@ from innersearch.routing.learning import Learner
 from innersearch.routing.router import Router
 from innersearch.tools.base import Tool
 from innersearch.tools.search import NAME, SearchTool
-from innersearch.types import Sampling, Trajectory
+from innersearch.types import Kind, Sampling, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -78,6 +78,8 @@ class Rollout:
         demand_provided(self.search.router, self.policy.provides, self.policy.name)
         self.search.demand_grammar(self.grammar)
         demand_turns(self.grammar, self.policy)
+        if self.settings.reads_first:
+            self.grammar.closing(Kind.THINK)
         if self.grammar is not TAGS:
             demand_tags(self.tokenizer, self.tokenizer.name_or_path, self.grammar)
 

@@ -81,6 +81,9 @@ class Observation(NamedTuple):
         return Observation(tuple(held if part[1] else part for part in self.parts))
 
 
+NOTHING_SHOWN = Observation(())
+
+
 class SegmentBuilder:
     """One segment in the making, from its prompt on.
 

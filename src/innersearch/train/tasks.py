@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from innersearch.errors import DataError, ModelError
 from innersearch.grammar import MaskRule, grammar_of
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
+from innersearch.random_draws import draw
 from innersearch.rewards import GroupMeasure, Measure, Rubric
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
@@ -98,6 +100,8 @@ def encode_prompts(
     """
     grammar, tools = grammar_of(recipe.rollout.grammar), shown_tools(recipe)
     texts = [question.question for question in questions]
+    if recipe.prompt.must_answer:
+        _demand_short(tokenizer, recipe, questions, context)
     name, date = recipe.prompt.name, recipe.prompt.date
     encoded = prompts.encode_all(tokenizer, name, texts, grammar=grammar, tools=tools, date=date)
     by_id = {question.id: ids for question, ids in zip(questions, encoded, strict=True)}
@@ -112,9 +116,65 @@ def encode_prompts(
     return encoded
 
 
-def message_of(recipe: Recipe, question: Question) -> str:
+MUST_ANSWER = "must_answer"
+"""Where the metadata of a question say whether an answer was demanded; prompts that do end on it."""
+
+
+def message_of(recipe: Recipe, question: Question, prompt: str = "") -> str:
     """The user message that asks a question: prompts that are made anew begin with it."""
-    return prompts.render(recipe.prompt.name, question.question, grammar_of(recipe.rollout.grammar))
+    grammar = grammar_of(recipe.rollout.grammar)
+    name, date = prompt or recipe.prompt.name, recipe.prompt.date
+    return prompts.render(name, question.question, grammar, date=date)
+
+
+def task_of(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerFast,
+    question: Question,
+    prompt_ids: tuple[int, ...],
+    *,
+    row: int,
+    step: int,
+    repetition: int,
+) -> Task:
+    """A rollout of training.
+
+    Where some groups must answer, which of them depends on the seed, the question and the step; it
+    stands in the metadata of the question.
+
+    Args:
+        recipe: Of the run.
+        tokenizer: Of the policy.
+        question: Row `row` of the questions.
+        prompt_ids: Its prompt where no answer is demanded.
+        row: Its number.
+        step: The step of training, from 1 on.
+        repetition: Which of its group.
+    """
+    name, share = recipe.prompt.name, recipe.prompt.must_answer
+    if share:
+        must = draw(recipe.seed, MUST_ANSWER, question.id, step) < share
+        question = replace(question, metadata=question.metadata | {MUST_ANSWER: must})
+        if must:
+            name = demanding(recipe)
+            grammar, tools = grammar_of(recipe.rollout.grammar), shown_tools(recipe)
+            prompt_ids = prompts.encode(tokenizer, name, question.question, grammar=grammar, tools=tools)
+    message = message_of(recipe, question, name)
+    system = prompts.system(name, date=recipe.prompt.date)
+    return Task(question, prompt_ids, f"{step}/{row}", repetition, step, message, system)
+
+
+def demanding(recipe: Recipe) -> str:
+    """The name of the prompt that demands an answer."""
+    return f"{recipe.prompt.name}-{MUST_ANSWER.replace('_', '-')}"
+
+
+def _demand_short(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, questions: Sequence[Question], context: int
+) -> None:
+    """Check the prompts that demand an answer as the others are checked."""
+    prompt = recipe.prompt.model_copy(update={"name": demanding(recipe), MUST_ANSWER: 0.0})
+    encode_prompts(tokenizer, recipe.model_copy(update={"prompt": prompt}), questions, context)
 
 
 def fitting(

@@ -28,8 +28,8 @@ GATHERED = 150
 `GATHERED_TO_TRAIN`."""
 GATHERED_TO_TRAIN = 1_000
 
-_LINEAGE = "Who is the first in the line of teachers of {x}?"
-_FIRST = "{x} had no mentor and learned alone."
+LINEAGE = "Who is the first in the line of teachers of {x}?"
+FIRST = "{x} had no mentor and learned alone."
 _STAFF = "Which people work for {x}?"
 _LEFT = "After many years {x} left the company {y}."
 
@@ -90,7 +90,7 @@ def further_passages(world: Encyclopedia) -> list[Document]:
     for line in lineages(world):
         for pupil, teacher in zip(line.names, line.names[1:], strict=False):
             documents.append(_passage(pupil, "teacher", taught.format(x=pupil, y=teacher)))
-        documents.append(_passage(line.names[-1], "teacher", _FIRST.format(x=line.names[-1])))
+        documents.append(_passage(line.names[-1], "teacher", FIRST.format(x=line.names[-1])))
     for staff in staffs(world):
         for person in staff.people:
             documents.append(_passage(person, "employer", hired.format(x=person, y=staff.company)))
@@ -110,7 +110,7 @@ def lineage_questions(world: Encyclopedia, split: Split) -> list[Question]:
     return [
         Question(
             f"{line.names[-1 - depth]}:lineage",
-            _LINEAGE.format(x=line.names[-1 - depth]),
+            LINEAGE.format(x=line.names[-1 - depth]),
             (line.names[-1],),
             _about("lineage", split, depth, [f"{name}:teacher" for name in line.names[-1 - depth :]])
             | {"line": line.names[-1]},
@@ -221,5 +221,5 @@ FURTHER: dict[str, Callable[[Encyclopedia, Split], list[Question]]] = {
 }
 """What can be asked besides chains, by the name it has in `world:NAME-SPLIT`."""
 
-VOCABULARY = (_LINEAGE, _FIRST, _STAFF, _LEFT)
+VOCABULARY = (LINEAGE, FIRST, _STAFF, _LEFT)
 """Texts with words that occur nowhere else."""

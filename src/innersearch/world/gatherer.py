@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from innersearch.grammar import HARNESS
+from innersearch.grammar.harness import HARNESS
 from innersearch.policy.base import Request
 from innersearch.types import Kind
 
@@ -27,7 +27,7 @@ def gatherer(tokenizer: PreTrainedTokenizerFast) -> Callable[[Request], str]:
     """The replies of such an agent in the grammar `harness`, for a `ScriptedPolicy`."""
 
     def reply(request: Request) -> str:
-        prompt = tokenizer.decode(list(request.prompt_ids), skip_special_tokens=True)
+        prompt = str(tokenizer.decode(list(request.prompt_ids), skip_special_tokens=True))
         turn = request.stream[2] if len(request.stream) > 2 else 0
         return next_reply(prompt, int(turn))
 

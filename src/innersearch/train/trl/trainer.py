@@ -30,12 +30,11 @@ from transformers import (
 
 from innersearch.config import Recipe, TrainerSettings
 from innersearch.rewards import Rubric
-from innersearch.rollout.episode import Task
 from innersearch.train import processes
 from innersearch.train.adapters import adapters
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of
-from innersearch.train.tasks import Rollouts, message_of
+from innersearch.train.tasks import Rollouts, task_of
 from innersearch.train.trl.colocated import (
     colocated_policy,
     engine_of_the_trainers_type,
@@ -79,13 +78,14 @@ def build_trainer(
         step = trainer.state.global_step // plan.updates + 1
         first = trainer.accelerator.process_index * len(row_numbers)
         tasks = [
-            Task(
+            task_of(
+                recipe,
+                tokenizer,
                 questions[int(row)],
                 prompts[int(row)],
-                group=f"{step}/{row}",
-                repetition=(first + position) % recipe.trainer.group_size,
+                row=int(row),
                 step=step,
-                message=message_of(recipe, questions[int(row)]),
+                repetition=(first + position) % recipe.trainer.group_size,
             )
             for position, row in enumerate(row_numbers)
         ]

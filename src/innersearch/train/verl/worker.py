@@ -29,7 +29,7 @@ from innersearch.search.base import Engine, InformedEngine
 from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_json
 from innersearch.tools.search import SearchTool
-from innersearch.train.tasks import message_of, rollout_of, shown_tools
+from innersearch.train.tasks import rollout_of, shown_tools, task_of
 from innersearch.train.verl.outputs import failed
 from innersearch.train.verl.server import ServerPolicy, ServerSampler
 from innersearch.trajectories import to_line
@@ -112,8 +112,15 @@ class Worker:
             tools=shown_tools(self.recipe),
             date=self.recipe.prompt.date,
         )
-        message = message_of(self.recipe, question)
-        return Task(question, prompt, f"{int(step)}/{number}", int(repetition), int(step), message)
+        return task_of(
+            self.recipe,
+            self.rollout.tokenizer,
+            question,
+            prompt,
+            row=number,
+            step=int(step),
+            repetition=int(repetition),
+        )
 
     async def roll_out(self, task: Task, temperature: float) -> tuple[Trajectory, ServerSampler]:
         """The trajectory of a task, which is a failed one where anything went wrong; it is on disk.
