@@ -19,8 +19,8 @@ class RolloutSettings(Settings):
 
     grammar: str = "tags"
     """How a policy writes: tags, r1-searcher, rag-r1, rag-r1-single, tool-call, tool-calls,
-    deepresearcher, deepresearcher-plain, asearcher, or harness, which gathers documents; or direct, which
-    answers without tags and can ask for nothing."""
+    deepresearcher, deepresearcher-plain, asearcher, or harness, which gathers documents; or direct,
+    which answers without tags and can ask for nothing."""
     tools: tuple[str, ...] = ()
     """What the policy can use beside search, by names that installed packages offer."""
     pages: str = ""
