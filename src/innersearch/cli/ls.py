@@ -24,6 +24,7 @@ Topic = Literal[
     "pages",
     "models",
     "prompts",
+    "exports",
 ]
 
 

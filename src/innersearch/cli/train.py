@@ -24,7 +24,7 @@ from innersearch.runs import Run
 from innersearch.stored import read_json
 
 if TYPE_CHECKING:
-    from innersearch.train.start import Training
+    from innersearch.train.start import Training, Watcher
 
 app = App(name="train", help_format="plaintext")
 
@@ -57,6 +57,7 @@ def train(
     dry_run: bool = False,
     trainer: Literal["trl", "verl"] | None = None,
     agent: str = "",
+    track: str = "",
     show: Annotated[bool, Parameter(name="--print", negative=())] = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
 ) -> None:
@@ -84,6 +85,7 @@ def train(
             default, which is trl.
         agent: A program that is trained as it is: run for every question, it asks the model at
             OPENAI_BASE_URL and searches at INNERSEARCH_SEARCH_URL (see docs/serving.md).
+        track: Mirror metrics.jsonl in wandb (WANDB_MODE=offline sends nothing), trackio or tensorboard.
         show: Only print how verl would be started.
         settings: The recipe with overrides.
     """
@@ -98,20 +100,21 @@ def train(
     from innersearch.serve.rollouts import rollouts_of
     from innersearch.train.start import Training, resolved
 
-    with _Watcher() as watcher:
+    with _Watcher() as shown:
+        watcher = shown.tracked(track, path)
         training = Training(resolved(settings), watcher=watcher, rollouts=rollouts_of(settings))
         if dry_run:
             _dry_run(recipe, settings, training, path, resume=resume)
         elif show:
             _show(training, path, resume=resume)
         else:
-            run = training.start(path, resume=resume)
-            if settings.stage:
-                stdout.print(f"model   {run.model}")
-            _tell_spent(run)
+            _start(training, path, resume=resume)
 
 
-def _tell_spent(run: Run) -> None:
+def _start(training: Training, path: Path, *, resume: bool) -> None:
+    run = training.start(path, resume=resume)
+    if training.recipe.stage:
+        stdout.print(f"model   {run.model}")
     from innersearch.train.spent import spent
 
     if not ANOTHER:
@@ -172,6 +175,18 @@ def _demand_trl(recipe: Recipe) -> None:
 
 class _Watcher(ExitStack):
     """Shows on the terminal how a training goes."""
+
+    def tracked(self, name: str, path: Path) -> Watcher:
+        """The same, with a tracker beside it where one is named."""
+        if not name:
+            return self
+        from innersearch.train.tracking import TRACKERS, Tracked
+
+        kind = TRACKERS.get(name)
+        kind.demand()
+        tracked = Tracked(self, kind, path / "tracking")
+        self.callback(tracked.close)
+        return tracked
 
     def notice(self, text: str) -> None:
         """Say it."""

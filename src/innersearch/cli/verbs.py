@@ -48,6 +48,8 @@ HEADINGS: dict[str, tuple[Verb, ...]] = {
     ),
     "Look and hand on": (
         Verb("view", "view", "Open the report of a run, or page through it with --term."),
+        Verb("export", "export", "Hand on trajectories to Hugging Face, inspect or verifiers."),
+        Verb("push", "push", "Hand on a model with its card, to a directory or the hub."),
         Verb("report", "report", "Write report.html from what a run directory holds."),
     ),
     "Data": (

@@ -128,6 +128,12 @@ def _prompts() -> Iterator[tuple[str, ...]]:
         yield path.stem, first[:80] + ("…" if len(first) > 80 else "")
 
 
+def _exports() -> Iterator[tuple[str, ...]]:
+    from innersearch.view.exports import EXPORTS
+
+    return ((name, kind.summary) for name, kind in _found(EXPORTS))
+
+
 TOPICS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]]] = {
     "engines": (("name", "written as", "per 1,000 searches", "what answers"), _engines),
     "routers": (("name", "written as", "who answers"), _routers),
@@ -141,5 +147,6 @@ TOPICS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]
     "pages": (("name", "written as"), _pages),
     "models": (("name", "directory"), _models),
     "prompts": (("name", "begins with"), _prompts),
+    "exports": (("name", "what is written"), _exports),
 }
 """Sorts of things that have a name: the heads of their columns, and what makes their rows."""
