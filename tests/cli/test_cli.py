@@ -347,9 +347,9 @@ def test_help_names_every_command_and_gives_examples(capsys) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     for command in ("demo", "train", "eval", "ask", "report", "world"):
-        assert f"innersearch {command}" in text
+        assert f"│ {command} " in text
         assert main([command, "--help"]) == 0
-        assert "innersearch" in capsys.readouterr().out
+        assert f"innersearch {command} " in capsys.readouterr().out
 
 
 def test_import_and_help_are_cheap() -> None:

@@ -55,12 +55,12 @@ def run(tmp_path_factory) -> Path:
     return path
 
 
-def rendered(report: Path, fragment: str = "") -> str:
+def rendered(report: Path, fragment: str = "", *more: str) -> str:
     """The document as the browser has it after running the page's script."""
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
     profile = f"--user-data-dir={report.parent / 'profile'}"
     done = subprocess.run(
-        [CHROMIUM, *flags.split(), profile, "--dump-dom", f"file://{report}{fragment}"],
+        [CHROMIUM, *flags.split(), *more, profile, "--dump-dom", f"file://{report}{fragment}"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -100,13 +100,13 @@ def test_evaluations_on_other_files_stand_beside_each_other(tmp_path: Path) -> N
 @needs_browser
 def test_report_shows_results_figures_and_trajectories(run: Path) -> None:
     document = rendered(write_report(run))
-    assert document.count("<svg") == 4
+    assert document.count("<svg") == 5
     assert len(items(document)) == 2 * 3 * len(GROUPS)
     results = document.split('<table id="results">')[1].split("</table>")[0]
     for group in GROUPS:
         assert group.replace("_", " ") in results
     assert re.search(r'class="block search"', document)
-    assert re.search(r'<span class="masked ?">[^<]+&lt;/information&gt;</span>', document)
+    assert re.search(r'<span class="masked ?">(?:[^<]|</?mark>)+&lt;/information&gt;</span>', document)
     # The opening tag is the policy's decision and is not masked.
     assert re.search(r"<span>&lt;information&gt;</span>", document)
 
@@ -122,6 +122,65 @@ def test_report_filters_by_address(run: Path) -> None:
     assert len(wrong) + len(right) == 2 * 3 * len(GROUPS)
     assert all("✗" in item for item in wrong)
     assert "nothing matches" in rendered(report, "#needle=zzzzz")
+
+
+@needs_browser
+def test_samples_of_a_question_stand_side_by_side(run: Path, tmp_path: Path) -> None:
+    """Rewards and advantages of a group, gold answers marked in what was returned, and a link to it."""
+    shutil.copytree(run, tmp_path / "run")
+    record = next(read_lines(run / "eval" / "after" / "trajectories.jsonl"))
+    gold = record["question"]["golden_answers"][0]
+    for number, span in enumerate(record["segments"][0]["spans"]):
+        if span["kind"] == "information":
+            record["segments"][0]["spans"][number] = span | {"text": f"not{gold}, but {gold.lower()}."}
+    members = [
+        record | {"uid": f"u{n}", "group_id": "g", "step": 1, "reward": reward, "repetition": n}
+        for n, reward in enumerate((1.0, 0.5, 0.0))
+    ]
+    LineWriter(tmp_path / "run" / "trajectories.jsonl").write(*members)
+    document = rendered(write_report(tmp_path / "run"), "#show=training+step+1%2Fu1&view=together")
+    detail = document.split('id="detail"')[1].split("</main>")[0]
+    # Those of its group come first, then the same question in both evaluations.
+    assert re.findall(r"<h4>([^<]*)</h4>", detail)[:3] == [
+        f"training step 1 · reward {reward:.2f}" for reward in (1, 0.5, 0)
+    ]
+    assert detail.count("<section>") == 5
+    assert re.findall(r"advantage ([+−][0-9.]+)", detail) == ["+0.50", "+0.00", "−0.50"]
+    assert f"not{gold}, but <mark>{gold.lower()}</mark>." in detail
+    assert 'aria-pressed="true"' in detail
+    assert len(items(rendered(write_report(tmp_path / "run"), "#verdict=failed"))) == 0
+
+
+@needs_browser
+def test_all_trajectories_can_be_browsed(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = next(read_lines(run / "eval" / "after" / "trajectories.jsonl"))
+    lines = [record | {"uid": f"u{n}", "group_id": f"g{n}", "step": 1} for n in range(400)]
+    LineWriter(tmp_path / "run" / "trajectories.jsonl").write(*lines)
+    sampled = embedded(write_report(tmp_path / "run").read_text())
+    assert sum(entry["origin"] == "training step 1" for entry in sampled) == 4
+    report = write_report(tmp_path / "run", trajectories=350)
+    assert len(embedded(report.read_text())) == 350
+    document = rendered(report)
+    assert "350 of 350 trajectories" in document
+    assert "show more (50 left)" in document
+    assert len(items(document)) == 301
+
+
+AXE = os.environ.get("INNERSEARCH_AXE", "")
+"""The file axe.min.js of axe-core, by `make test-axe`."""
+
+
+@pytest.mark.skipif(not AXE or CHROMIUM is None, reason="needs axe-core and a browser: make test-axe")
+@pytest.mark.parametrize("fragment", ["", "#view=together", "#needle=zzzzz"])
+def test_nothing_stands_in_the_way_of_anybody(run: Path, tmp_path: Path, fragment: str) -> None:
+    """What axe-core finds, written into the page's title once it is done."""
+    checks = "axe.run().then(r => { document.title = JSON.stringify(r.violations.map(v => v.id)); });"
+    page = write_report(run).read_text()
+    page = page.replace("</body>", f"<script>{Path(AXE).read_text()}</script><script>{checks}</script>")
+    (tmp_path / "checked.html").write_text(page)
+    document = rendered(tmp_path / "checked.html", fragment, "--virtual-time-budget=60000")
+    assert re.search(r"<title>(.*?)</title>", document)[1] == "[]"
 
 
 @needs_browser
@@ -237,7 +296,7 @@ def test_names_of_others_are_text_everywhere(tmp_path: Path, capsys, recwarn) ->
     page = (run / "report.html").read_bytes().decode("utf-8")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", page)
     figures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(figures) == 4
+    assert len(figures) == 5
     shown = [
         "".join(node.itertext())
         for figure in figures
@@ -322,7 +381,7 @@ def test_records_with_missing_or_odd_values_are_one_clear_line_or_a_report(
 ) -> None:
     """Each key of each record is left out, and replaced by values of other kinds, one at a time."""
     # Drawing takes long; that figures are drawn of whatever passes the check is tested below.
-    for drawing in ("reward_curve", "behaviour_curve", "pass_curve", "group_bars"):
+    for drawing in ("reward_curve", "behaviour_curve", "pass_curve", "group_bars", "cost_accuracy"):
         monkeypatch.setattr(plots, drawing, lambda *given: "<svg/>")
     record = hostile_record(0, "g")
     samples = [

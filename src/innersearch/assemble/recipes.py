@@ -21,7 +21,7 @@ from innersearch.assemble.given import reason
 from innersearch.config import Recipe
 from innersearch.config.earlier import demand_todays_keys
 from innersearch.config.stages import merged
-from innersearch.errors import ConfigError, DataError, RunError
+from innersearch.errors import ConfigError, DataError, RunError, did_you_mean
 from innersearch.rows.files import text_of
 from innersearch.runs import dotted
 from innersearch.stored import read_json
@@ -53,7 +53,9 @@ def read_recipe(name: str) -> tuple[Path, dict[str, Any]]:
     if path is None and Path(name).is_dir():
         raise ConfigError(f"{name} is a directory: give a .toml file")
     if path is None:
-        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/")
+        hint = did_you_mean(name, [known for known, _ in bundled_recipes()])
+        near = f"; {hint}" if hint.startswith("did") else ""
+        raise ConfigError(f"no recipe at {name}; recipes are .toml files, see recipes/{near}")
     return path, _with_base(path, [])
 
 

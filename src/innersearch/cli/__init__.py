@@ -40,8 +40,8 @@ HELP = """Train, measure and serve LLM search agents without paying for a search
     innersearch serve bm25:runs/wiki               answer as search APIs do
 
 Results go to stdout, progress to stderr; --json prints results for programs.
-Exit status: 0 done, 1 failed with a one-line reason, 2 wrong usage, 130
-interrupted.
+Options are variables, too: INNERSEARCH_EVAL_SEED=3 is --seed 3 of eval. Exit
+status: 0 done, 1 failed with a one-line reason, 2 wrong usage, 130 interrupted.
 """
 
 app = App(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -18,6 +19,8 @@ from rich.table import Column
 
 from innersearch.cli.console import ANOTHER, SafeConsole
 
+SILENCE = "INNERSEARCH_NO_PROGRESS"
+"""Environment variable; whatever it holds, nothing is shown."""
 _PLAIN_INTERVAL_S = 10.0
 _SHOWN = {
     "reward/mean": "reward",
@@ -37,7 +40,9 @@ class Display:
     """Counts one long piece of work after another; use it as a context manager."""
 
     def __init__(self) -> None:
-        self._console = SafeConsole(stderr=True, highlight=False, markup=False, quiet=ANOTHER)
+        self._console = SafeConsole(
+            stderr=True, highlight=False, markup=False, quiet=ANOTHER or bool(os.environ.get(SILENCE))
+        )
         self._bar = Progress(
             TextColumn("{task.description}", table_column=_fixed(), markup=False),
             BarColumn(bar_width=10, table_column=_fixed()),

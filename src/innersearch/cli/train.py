@@ -17,6 +17,7 @@ from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.cli.progress import Display, describe
+from innersearch.cli.verbs import ENVIRONMENT
 from innersearch.config import Recipe
 from innersearch.config.earlier import demand_todays_options
 from innersearch.errors import ConfigError
@@ -37,14 +38,14 @@ def read_recipe(tokens: list[str]) -> None:
             name that it no longer has.
     """
     demand_todays_options(tokens)
-    app.config = ()
+    app.config = (ENVIRONMENT,)
     for token in tokens:
         if token.endswith(".toml") and not token.startswith("-"):
             path, values = recipes.read_recipe(token)
             # Under the name of the command: cyclopts drops keys that are names of other commands.
             defaults = Dict({"train": values})
             defaults.source = str(path)
-            app.config = (defaults,)
+            app.config = (ENVIRONMENT, defaults)
             return
 
 

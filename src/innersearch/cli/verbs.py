@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cyclopts import App, Group
+from cyclopts.config import Env
 
 
 class Verb(NamedTuple):
@@ -62,8 +63,13 @@ HEADINGS: dict[str, tuple[Verb, ...]] = {
 }
 
 
+ENVIRONMENT = Env("INNERSEARCH_", command=True)
+"""Every option as a variable, INNERSEARCH_VERB_OPTION: below what is typed, above what a recipe says."""
+
+
 def register(app: App) -> None:
     """Give an app all verbs."""
+    app.config = (ENVIRONMENT,)
     for number, (heading, verbs) in enumerate(HEADINGS.items()):
         group = Group(heading, sort_key=number)
         for order, verb in enumerate(verbs):

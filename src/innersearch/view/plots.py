@@ -34,6 +34,8 @@ COLOURS = {
     "after_hybrid": "#CC79A7",
 }
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+_ROWS = (*_SERIES, "#56B4E9", "#D55E00", "#F0E442", "#999999")
+"""Of evaluations that have no colour of their own."""
 _SMOOTH = 5
 _LONGEST = 40
 """Characters of a label."""
@@ -147,7 +149,7 @@ def group_bars(rows: Mapping[str, Any]) -> str:
             for side in ("low", "high")
         ]
         places = [index + (offset - (len(rows) - 1) / 2) * width for index in range(len(groups))]
-        colour = COLOURS.get(row, _SERIES[offset % 4])
+        colour = COLOURS.get(row, _ROWS[offset % len(_ROWS)])
         style: dict[str, Any] = {"color": colour, "label": _written(row), "capsize": 2, "ecolor": "#444"}
         axes.bar(places, values, width, yerr=errors if groups else None, **style)
     labels = ["\n".join(_written(group.replace("_", " ")).rsplit(" ", 1)) for group in groups]
@@ -157,6 +159,35 @@ def group_bars(rows: Mapping[str, Any]) -> str:
     axes.set(ylim=(0, 1.08 + 0.12 * lines), title="Greedy exact match by group")
     _legend(axes, ncols=min(3, len(rows)), loc="upper center")
     return _svg(figure)
+
+
+def cost_accuracy(rows: Mapping[str, Any]) -> str:
+    """Greedy exact match over all questions of each row, against its real searches per question; those
+    that no other row beats in both are joined by a line.
+    """
+    figure, axes = _figure()
+    dots = []
+    for number, (row, summary) in enumerate(rows.items()):
+        em = summary["em"].get(ALL_GROUPS) or next(iter(summary["em"].values()))
+        if any(em[part] is None for part in ("value", "low", "high")):
+            continue
+        dot = summary.get("calls", 0.0), em["value"]
+        margins = [[abs(em[end] - em["value"])] for end in ("low", "high")]
+        style: dict[str, Any] = {"fmt": "o", "color": COLOURS.get(row, _ROWS[number % len(_ROWS)])}
+        axes.errorbar(*dot, yerr=margins, capsize=2, ecolor="#888", **style)
+        axes.annotate(_written(row), dot, xytext=(6, 4), textcoords="offset points", fontsize=8)
+        dots.append(dot)
+    front = sorted(dot for dot in dots if not any(_beats(other, dot) for other in dots))
+    axes.plot(*(zip(*front, strict=True) if front else ([], [])), color="#888", linewidth=1, zorder=0)
+    most = max((cost for cost, _ in dots), default=1.0) or 1.0
+    axes.set_xlim(-0.05 * most, 1.3 * most)
+    axes.set(xlabel="real searches per question", ylim=(0, 1.08), title="Real searches, exact match")
+    return _svg(figure)
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether it is as good in cost and in exact match, and better in one of them."""
+    return one != other and one[0] <= other[0] and one[1] >= other[1]
 
 
 def _points(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
