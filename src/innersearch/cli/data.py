@@ -50,11 +50,11 @@ def ls(folder: Path | None = None, *, as_json: AsJson = False) -> None:
             cells = [split, f"{found.n:,}", benchmark.licence, benchmark.source]
             rows.append([found.name, *cells, _presence(found, folder)])
     heads = ["name", "split", "n", "licence (as known)", "from", f"in {folder}"]
-    found = [
+    listed = [
         dict(zip(("name", "split", "n", "licence", "from", "here"), row, strict=True)) for row in rows
     ]
     notes = ["fetch   innersearch data get NAME [--from DIR]"]
-    show(found, markdown(heads, rows), as_json=as_json, notes=notes)
+    show(listed, markdown(heads, rows), as_json=as_json, notes=notes)
 
 
 def _presence(found: catalogue.Split, folder: Path) -> str:

@@ -19,9 +19,10 @@ from innersearch.errors import DataError
 from innersearch.types import Kind, Question
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from innersearch.grammar import Grammar
     from innersearch.policy.base import Request
-    from innersearch.policy.plain import PlainTokenizer
     from innersearch.types import Trajectory
 
 app = App(name="play", help_format="plaintext")
@@ -97,11 +98,11 @@ class Game:
         """The trajectory that comes of it."""
         from innersearch.assemble.agents import Agent
         from innersearch.grammar import grammar_of
-        from innersearch.policy.plain import PlainTokenizer
+        from innersearch.policy.plain import plain_tokenizer
         from innersearch.testing import ScriptedPolicy
         from innersearch.world.bundled import BUNDLED
 
-        tokenizer, written = PlainTokenizer.read(BUNDLED), grammar_of(self.grammar)
+        tokenizer, written = plain_tokenizer(BUNDLED), grammar_of(self.grammar)
         stderr.print(f"question  {self.question.question}")
         stderr.print("type a thought, ? QUERY or = ANSWER; Ctrl-D ends", style="dim")
         replies = ScriptedPolicy(tokenizer, lambda request: self._reply(tokenizer, written, request))
@@ -119,7 +120,7 @@ class Game:
         [trajectory] = rolled
         return trajectory
 
-    def _reply(self, tokenizer: PlainTokenizer, grammar: Grammar, request: Request) -> str:
+    def _reply(self, tokenizer: PreTrainedTokenizerFast, grammar: Grammar, request: Request) -> str:
         """What the person writes next, up to a query or an answer."""
         ids = request.prompt_ids
         if self._seen:

@@ -10,7 +10,7 @@ from innersearch.assemble.agents import Agent
 from innersearch.assemble.models import conventions_named
 from innersearch.assemble.sources import load_questions
 from innersearch.policy.base import Request
-from innersearch.policy.plain import PlainTokenizer
+from innersearch.policy.plain import plain_tokenizer
 from innersearch.progress import Progress
 from innersearch.testing import ScriptedPolicy
 from innersearch.types import Kind, Question
@@ -80,7 +80,7 @@ def _spread(questions: Sequence[Question], number: int) -> Sequence[Question]:
 
 def scripted(script: Script, questions: Sequence[Question]) -> Agent:
     """An agent that a script plays, in the tokens of the world's model."""
-    tokenizer = PlainTokenizer.read(BUNDLED)
+    tokenizer = plain_tokenizer(BUNDLED)
     by_id = {question.id: question for question in questions}
 
     def reply(request: Request) -> str:

@@ -4,7 +4,7 @@ It has what rollouts ask of a tokenizer, and no chat template: prompts are plain
 installation reads, writes and cuts tokens as the model's own tokenizer does.
 
     >>> from innersearch.world.bundled import BUNDLED
-    >>> tokenizer = PlainTokenizer.read(BUNDLED)
+    >>> tokenizer = plain_tokenizer(BUNDLED)
     >>> tokenizer.decode(tokenizer.encode("<answer>Lima</answer>"))
     '<answer> Lima</answer>'
 """
@@ -15,13 +15,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NotRequired
+from typing import TYPE_CHECKING, NotRequired, cast
 
 from tokenizers import AddedToken, Tokenizer
 from typing_extensions import TypedDict
 
 from innersearch.errors import ModelError
 from innersearch.stored import read_object
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def plain_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model directory, as rollouts take it; errors as `PlainTokenizer.read`."""
+    return cast("PreTrainedTokenizerFast", PlainTokenizer.read(folder))
 
 
 class _Told(TypedDict):

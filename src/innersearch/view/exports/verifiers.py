@@ -56,7 +56,7 @@ def _questions(run: Path) -> list[dict[str, Any]]:
         for trajectory in part.trajectories():
             asked = trajectory.question
             if asked.golden_answers:
-                row = {"id": asked.id, "question": asked.question}
+                row: dict[str, Any] = {"id": asked.id, "question": asked.question}
                 row |= {"golden_answers": list(asked.golden_answers), "group": asked.group}
                 found.setdefault(asked.id, row)
     if not found:
