@@ -73,11 +73,11 @@ test-clients: .venv-clients/installed
 
 # The docs as a site, in site/; nothing is fetched while it is built or read.
 docs: .venv-docs/installed
-	.venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 .venv-docs/installed:
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip install --quiet --disable-pip-version-check mkdocs-material==MATERIAL
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check mkdocs-material==9.8.2
 	touch $@
 
 # Checks the report for what stands in the way of people who see or move differently, with axe-core.
