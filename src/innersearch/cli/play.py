@@ -124,7 +124,7 @@ class Game:
         """What the person writes next, up to a query or an answer."""
         ids = request.prompt_ids
         if self._seen:
-            stderr.print(tokenizer.decode(ids[self._seen :]).strip(), style="green")
+            stderr.print(str(tokenizer.decode(list(ids[self._seen :]))).strip(), style="green")
         text = "".join(_typed(self.read, grammar))
         self._seen = len(ids) + len(tokenizer.encode(text, add_special_tokens=False))
         return text

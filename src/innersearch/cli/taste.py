@@ -85,7 +85,8 @@ def scripted(script: Script, questions: Sequence[Question]) -> Agent:
 
     def reply(request: Request) -> str:
         question = next(by_id[part] for part in request.stream if part in by_id)
-        return script(question, list(_found(tokenizer.decode(request.prompt_ids), request)))
+        read = str(tokenizer.decode(list(request.prompt_ids)))
+        return script(question, list(_found(read, request)))
 
     return Agent(ScriptedPolicy(tokenizer, reply, name="scripted"), tokenizer, conventions_named(NAME))
 

@@ -32,7 +32,7 @@ def listing(topic: str) -> Listing:
     if topic not in TOPICS:
         raise ConfigError(f"nothing is listed as {topic!r}; {did_you_mean(topic, TOPICS)}")
     heads, rows = TOPICS[topic]
-    return Listing(heads, list(rows()))
+    return Listing(heads, [tuple(cell or "–" for cell in row) for row in rows()])
 
 
 def _found(offers: Offers[Any]) -> Iterator[tuple[str, Any]]:
