@@ -19,7 +19,8 @@ ORDER = """
     types errors extensions openmp progress rows metrics intervals replication gold stored records
     trajectories random_draws token_text thoughts grammar prompts weights identity locks sealed
     readers net data routing config checkpoints runs search pages memory tools policy rollout rewards
-    simulator world_1 world real assemble evaluate train world_making view serve public testing cli
+    simulator world_1 world real assemble evaluate train cold_start world_making view serve public
+    testing cli
 """.split()
 """Imports go down this list, never up."""
 

@@ -34,7 +34,7 @@ from innersearch.config.reward import written
 from innersearch.errors import DataError, RunError
 from innersearch.identity import known_by_content
 from innersearch.records import begun, keep_lines, write_json
-from innersearch.stored import read_object
+from innersearch.stored import read_json, read_object
 
 
 class Step(TypedDict):
@@ -129,8 +129,11 @@ class Run:
         return self.path / "verl" / "stopped.json"
 
     @classmethod
-    def start(cls, path: Path, recipe: Recipe, *, resume: bool) -> Run:
-        """Open a fresh directory, or with `resume` the one that a run left.
+    def start(
+        cls, path: Path, recipe: Recipe, *, resume: bool, notes: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Open a fresh directory, or with `resume` the one that a run left; `notes` go into its
+        environment.json, where it has none of their names yet.
 
         Raises:
             RunError: The directory is not empty and `resume` is not given, or it was written by
@@ -145,7 +148,14 @@ class Run:
             environment = {"versions": versions(), "os": platform.platform()}
             write_json(path / "environment.json", environment | {"threads": openmp.described()})
             write_json(run.recipe, recipe.model_dump(mode="json"))
+        run._note(notes or {})
         return run
+
+    def _note(self, notes: Mapping[str, Any]) -> None:
+        file = self.path / "environment.json"
+        known = read_json(file) if notes and file.is_file() else {}
+        if isinstance(known, dict) and (new := {k: v for k, v in notes.items() if k not in known}):
+            write_json(file, known | new)
 
     def goes_on(self, recipe: Recipe, *, resume: bool) -> bool:
         """Whether `start` would go on with a run that is there; writes nothing.

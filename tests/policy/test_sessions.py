@@ -338,3 +338,36 @@ def test_two_sequences_of_one_name_do_not_disturb_each_other() -> None:
     shared, own = asyncio.run(run(["same"] * 6)), asyncio.run(run([f"s{n}" for n in range(6)]))
     tokens = [[[c.token_ids for c in pair] for pair in pairs] for pairs in (shared, own)]
     assert tokens[0] == tokens[1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_beginning_that_requests_share_is_computed_once_and_changes_nothing(
+    name: str, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packs:
+        monkeypatch.setattr("innersearch.policy.batch.packs", lambda model: False)
+    model = make(name)
+    draw = random.Random(3)
+    beginning = tuple(draw.randrange(VOCABULARY) for _ in range(50))
+    prompts = [(*beginning, *(draw.randrange(VOCABULARY) for _ in range(1 + n % 5))) for n in range(9)]
+    read = 0
+
+    def count(module: torch.nn.Module, arguments: tuple[object], given: dict[str, torch.Tensor]) -> None:
+        nonlocal read
+        read += given["input_ids"].numel()
+
+    model.register_forward_pre_hook(count, with_kwargs=True)
+    found, tokens = [], []
+    for shared in (0, len(beginning)):
+        read = 0
+        asked = [Request(prompt, (n,), shared=shared) for n, prompt in enumerate(prompts)]
+        done = TransformersPolicy(model, [END], max_batch=4).stream(asked, SAMPLING)
+        found.append(sorted(done, key=lambda finished: finished.request))
+        tokens.append(read)
+    assert [one.completion.token_ids for one in found[0]] == [
+        one.completion.token_ids for one in found[1]
+    ]
+    for one, other in zip(*found, strict=True):
+        assert one.completion.logprobs == pytest.approx(other.completion.logprobs, abs=1e-5)
+    assert tokens[1] < tokens[0] - 5 * len(beginning)

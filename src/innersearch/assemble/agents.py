@@ -180,7 +180,8 @@ def open_agent(
         model: A model directory or hub id; `world` is the bundled model.
         policy: Who runs it: transformers, vllm, http:URL,URL or chat:URL#NAME.
         max_batch: Sequences in flight at most.
-        dtype: What a model in this process computes in: float32, bfloat16, float16 or auto.
+        dtype: What a model in this process computes in: float32, bfloat16, float16, auto (bfloat16
+            where this CPU is faster with it) or stored (as its weights are).
         logit_bias: Constants on the logits of single tokens, such as `{" answer": -0.8}`.
 
     Raises:

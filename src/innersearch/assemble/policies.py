@@ -22,6 +22,7 @@ from innersearch.net.addresses import without_users
 from innersearch.policy.base import Policy, Request
 from innersearch.policy.bias import biased_tokens
 from innersearch.policy.completions import CompletionsPolicy
+from innersearch.policy.dtype import AUTO, STORED, Choice, choose
 from innersearch.policy.kinds import DTYPE, Opening, PolicyKind, PolicyName
 from innersearch.policy.servers import Patience, Servers
 from innersearch.types import Sampling
@@ -29,6 +30,8 @@ from innersearch.types import Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+TRANSFORMERS = "transformers"
+"""The policy that runs the model in this process."""
 _PROBE_S = 60.0
 """How long a server may take for its first word."""
 
@@ -55,6 +58,7 @@ class ChosenPolicy:
         logit_bias: Sequence[str] = (),
     ) -> Policy:
         """The policy for the model at `path`; as `open_policy`."""
+        dtype = self.computes(dtype, path).dtype
         if dtype != DTYPE and not self.kind.here:
             raise ConfigError(
                 f"--dtype {dtype} with the policy {self.name.text}: its server has chosen, leave it out"
@@ -62,6 +66,12 @@ class ChosenPolicy:
         self.demand_bias(logit_bias)
         biased = biased_tokens(tokenizer, logit_bias)
         return self.kind.open(self.name, Opening(path, tokenizer, max_batch, dtype, biased))
+
+    def computes(self, dtype: str, path: str) -> Choice:
+        """In which type the model at `path` is to compute, where that is asked for; see `choose`."""
+        if dtype == AUTO and self.kind.name != TRANSFORMERS:
+            return Choice(DTYPE, "as its server has chosen")
+        return choose(dtype, path)
 
     def demand_bias(self, logit_bias: Sequence[str]) -> None:
         """Refuse constants on logits where the policy cannot add them.
@@ -109,8 +119,8 @@ def open_policy(
         path: Model directory or hub id; for servers, it says only what ends a sequence.
         tokenizer: The tokenizer there.
         max_batch: Sequences in flight at most.
-        dtype: What the model computes in here: float32, bfloat16, float16 or auto; servers have chosen
-            theirs.
+        dtype: What the model computes in here: float32, bfloat16, float16, auto (bfloat16 where this CPU
+            is faster with it) or stored (as its weights are); servers have chosen theirs.
         logit_bias: Constants on the logits of tokens, each a `TOKEN=CONSTANT`.
 
     Raises:
@@ -145,7 +155,7 @@ def _open_transformers(name: PolicyName, opening: Opening) -> Policy:
     from innersearch.policy.transformers import TransformersPolicy
 
     dtype: torch.dtype | Literal["auto"]
-    dtype = "auto" if opening.dtype == "auto" else getattr(torch, opening.dtype)
+    dtype = "auto" if opening.dtype == STORED else getattr(torch, opening.dtype)
     model = load_model(opening.path, dtype=dtype)
     return TransformersPolicy.of(model, opening.tokenizer, opening.max_batch, opening.logit_bias)
 
@@ -190,7 +200,7 @@ POLICIES: Offers[PolicyKind] = Offers(
         kind.name: kind
         for kind in (
             PolicyKind(
-                *("transformers", "transformers", _open_transformers, _is_bare),
+                *(TRANSFORMERS, TRANSFORMERS, _open_transformers, _is_bare),
                 here=True,
                 biases=True,
                 training=_train_transformers,

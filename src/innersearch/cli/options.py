@@ -22,6 +22,8 @@ from innersearch.routing.router import Router, always, is_router, parse_router
 
 SELF, HYBRID, LEARNING = "self", "hybrid", "learning"
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "stored"]
+"""What weights can be computed in; see `innersearch.policy.dtype`."""
 _CALLS = ("max_calls", "max_usd", "in_flight", "per_second", "deadline_s")
 """Options that limit calls."""
 _LATER = ("max_error_rate", "experience", "noise")

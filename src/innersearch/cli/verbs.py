@@ -31,6 +31,7 @@ HEADINGS: dict[str, tuple[Verb, ...]] = {
         Verb("env", "env", "Show versions, extras, keys that are set, and hardware."),
     ),
     "Train": (
+        Verb("start", "start", "Teach a model the tags by trajectories that it wrote behind examples."),
         Verb("train", "train", "Train a model by self-search or with an engine, as a recipe says."),
         Verb("config", "config", "Recipes as they are resolved."),
         Verb("simulator", "simulator", "Models that play the search engine."),

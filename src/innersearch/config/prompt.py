@@ -12,7 +12,7 @@ class PromptSettings(Settings):
 
     name: str = "ssrl"
     """Prompt text: ssrl, search-r1, r1-searcher, r1-searcher-chat, rag-r1, rag-r1-single,
-    deepresearcher, direct, world or world-direct."""
+    deepresearcher, direct, question (nothing but that), world or world-direct."""
     date: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
     """The day that prompts name that name one, as 2026-11-30; that on which the run began by default."""
     max_tokens: int = Field(1024, ge=1)

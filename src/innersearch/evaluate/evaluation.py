@@ -15,6 +15,7 @@ from innersearch.config import SearchSettings
 from innersearch.errors import ConfigError
 from innersearch.evaluate.run import EvalSettings, demand_scores, evaluate
 from innersearch.policy.bias import biased_tokens
+from innersearch.policy.kinds import DTYPE
 from innersearch.policy.loading import load_tokenizer
 from innersearch.progress import Progress, silent
 from innersearch.sealed import any_sealed
@@ -35,7 +36,8 @@ class Evaluation:
         model: Model directory or hub id, or a name such as `world`.
         questions: What is asked.
         prompt: Prompt text; what the model expects by default.
-        choices: Values of `EvalSettings`; `max_new_tokens` 0 takes what the prompt needs.
+        choices: Values of `EvalSettings`; `max_new_tokens` 0 takes what the prompt needs, and `dtype`
+            auto what this machine is fast with.
         resume: Whether evaluations go on with what is in their directories.
         real: Whether an engine answers every query, so that the model need not play one.
         policy: Who runs the model; see `innersearch.assemble.policies`.
@@ -76,7 +78,9 @@ class Evaluation:
         asks = prompt or self.conventions.asks(direct=direct, real=real)
         tokens = choices.get("max_new_tokens") or usual_length(asks)
         writes = rollout_settings(self.path, rollout, published, direct=direct)
-        self.settings = EvalSettings(prompt=asks, rollout=writes, **choices | {"max_new_tokens": tokens})
+        dtype = self._named.computes(choices.get("dtype", DTYPE), self.path).dtype
+        choices = choices | {"max_new_tokens": tokens, "dtype": dtype}
+        self.settings = EvalSettings(prompt=asks, rollout=writes, **choices)
 
     def search_settings(self, choice: SearchChoice | None) -> SearchSettings | None:
         """Who answers queries, with what the model expects where nothing is given; None: itself.

@@ -33,7 +33,9 @@ class Request:
     sequence: str | None = None
     """Name under which its keys and values are kept when it stops at a stop string. The next request
     of that name computes only what differs from there on."""
-
+    shared: int = 0
+    """Tokens at its beginning that many requests have in common: what the policy may compute once for
+    all of them, while the session is open. Nothing it samples depends on it."""
     messages: Sequence[Message] = ()
     """The messages with which its prompt begins, where they are known: for policies that take text, not
     tokens."""

@@ -74,6 +74,7 @@ class Batch:
         self.padded = PaddedPasses(model, cache, self.context)
         self.running: list[_Running] = []
         self.paused: dict[str, Paused] = {}
+        self.beginnings: dict[tuple[int, ...], Paused] = {}
         columns = min(sampling.max_new_tokens, self.context)
 
         def table(dtype: torch.dtype, *shape: int) -> torch.Tensor:
@@ -119,7 +120,7 @@ class Batch:
         resumed: list[tuple[int, Request, Paused]] = []
         fresh: list[tuple[int, Request]] = []
         for ticket, request in newcomers:
-            before = self.paused.pop(request.sequence or "", None)
+            before = self.paused.pop(request.sequence or "", None) or self._beginning(request)
             if before is None:
                 fresh.append((ticket, request))
             else:
@@ -134,6 +135,22 @@ class Batch:
             logits += [self._prefill(part) for part in self._parts(fresh)]
             logits += [self._resume(part) for part in self._parts(resumed)]
         self.logits = torch.cat(logits)
+
+    def _beginning(self, request: Request) -> Paused | None:
+        """What is kept of the tokens that a request has in common with others; computed for the first
+        of them, in a slot that is free.
+        """
+        ids = request.prompt_ids[: request.shared]
+        if ids and ids not in self.beginnings:
+            free = torch.tensor([self.size], device=self.model.device)
+            if self.packs and not torch.is_autocast_enabled("cpu"):
+                nobody = free[:0]
+                newcomer = Newcomer([self.size], 0, ids)
+                PackedPass(self.cache, nobody, nobody, [newcomer]).logits(self.model)
+            else:
+                self.padded.prefill([ids], free)
+            self.beginnings[ids] = Paused([*ids], self.cache.keep(self.size, len(ids)))
+        return self.beginnings.get(ids)
 
     def _packed(
         self,

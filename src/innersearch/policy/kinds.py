@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DTYPE = "float32"
-"""What weights are computed in unless another type is asked for; auto is that of the weights."""
+"""What weights are computed in unless another type is asked for; see `innersearch.policy.dtype`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
@@ -203,11 +204,22 @@ def configured_context(path: str) -> int:
         ModelError: Its configuration cannot be read, or does not say.
     """
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except Exception as error:
-        reason = _first_line(error)
-        raise ModelError(f"how long sequences of {path} may be is not known: {reason}") from error
+        config = configuration(path)
+    except ModelError as error:
+        raise ModelError(f"how long sequences of {path} may be is not known: {error}") from error
     return context_of(config, path)
+
+
+def configuration(path: str) -> PreTrainedConfig:
+    """The configuration of a model directory or hub id.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(_first_line(error)) from error
 
 
 def context_of(config: Any, path: str) -> int:

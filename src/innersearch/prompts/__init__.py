@@ -190,7 +190,7 @@ def _put(
     if tools and (not tokenizer.chat_template or is_transcript(name)):
         raise ModelError("the tokenizer has no chat template to show tools in: take another model")
     if is_transcript(name):
-        return _encode_plain(tokenizer, message), asked.text != question
+        return plain_tokens(tokenizer, message), asked.text != question
     if not tokenizer.chat_template:
         return encode_message(tokenizer, _together(told, message)), asked.text != question
     rendered = ask(tokenizer, message, tools, told)
@@ -231,11 +231,11 @@ def encode_message(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, 
         # In two steps, for one that tokenises as well takes three times as long.
         rendered = tokenizer.encode(ask(tokenizer, text), add_special_tokens=False)
         return _open_ended(tokenizer, rendered)
-    return _encode_plain(tokenizer, text + "\n")
+    return plain_tokens(tokenizer, text + "\n")
 
 
-def _encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """The tokens of a text, behind what a tokenizer puts at the beginning of one."""
+def plain_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """The tokens of a text that goes on, without a chat, behind what begins every text."""
     bare = tokenizer.encode(text, add_special_tokens=False)
     full = tokenizer.encode(text)
     # Some tokenizers put an end behind every text, and what follows an end is another text.

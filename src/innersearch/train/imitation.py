@@ -298,5 +298,6 @@ def _fit(
         before = now
         on_step(step, steps, loss)
 
-    fit(model, tokenizer, rows, settings, run.kept(), run.latest(), run.model, note, logged=1)
+    given = (model, tokenizer, rows, settings, run.kept(), run.latest(), run.model, note)
+    fit(*given, logged=1, save_every=plan.save_every)
     metrics.close()

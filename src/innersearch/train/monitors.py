@@ -34,8 +34,8 @@ METRICS = {
     "policy/correct_logprob": "Mean log-probability per trained token of correct trajectories, or of "
     "those in the majority where that is the reward; a fall precedes collapse (arXiv 2512.04220).",
     "policy/kl": "k3 divergence from the starting model, nats per trained token.",
-    "policy/logprob_gap": "Mean difference between the log-probabilities of vLLM and of the trainer, "
-    "nats per sampled token.",
+    "policy/logprob_gap": "Mean difference between the log-probabilities of the trainer and of what "
+    "samples, where that is vLLM or computes in bfloat16; nats per sampled token.",
     "policy/weights_cut": "Share of trained tokens whose importance weight was cut, with vLLM or a "
     "correction.",
     "policy/weights_low": "Share of trained tokens whose importance weight is below a half, then too.",

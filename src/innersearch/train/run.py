@@ -30,6 +30,7 @@ from innersearch.train.drift import Drift
 from innersearch.train.memory import outline
 from innersearch.train.monitors import Observer
 from innersearch.train.recorder import Recorder
+from innersearch.train.rounded import RoundedPolicy, demand_roundable, rollout_dtype, rounds
 from innersearch.train.tasks import (
     NO_MEASURES,
     MakeRollouts,
@@ -41,7 +42,7 @@ from innersearch.train.tasks import (
     rollout_of,
     rubric_of,
 )
-from innersearch.train.trl.colocated import comparison
+from innersearch.train.trl.colocated import compare, comparison
 from innersearch.train.trl.trainer import build_trainer, uses_bf16
 from innersearch.types import Question
 
@@ -119,7 +120,7 @@ def _train(
     torch.manual_seed(recipe.seed)
     rollout = _rollout(recipe, model, tokenizer, engine, rollouts)
     curriculum = engine.curriculum if isinstance(engine, InformedEngine) else None
-    apart = comparison(recipe, model)
+    apart = comparison(recipe, model) or (partial(compare, model) if rounds(recipe) else None)
     recorder = Recorder(recipe, run, observer, _drift(recipe, model), curriculum, apart)
     trainer = build_trainer(
         recipe,
@@ -132,6 +133,7 @@ def _train(
         output=run.checkpoints,
         on_rollout=recorder.on_rollout,
         callbacks=[recorder],
+        rounded=rounds(recipe),
     )
     with rollout:
         _fit(trainer, recorder, run, recipe, latest)
@@ -167,6 +169,8 @@ def _rollout(
     rollouts: MakeRollouts,
 ) -> Rollouts:
     opens = training_policy(recipe.sampling.policy)
+    if rounds(recipe):
+        opens = RoundedPolicy.following
     policy = opens(model, tokenizer, processes.sequences_at_once(recipe))
     search = SearchTool(engine, recipe.search.rule, recipe.search)
     return rollouts(recipe, policy, tokenizer, search)
@@ -196,6 +200,7 @@ def check(
             f"TRL has no advantage {recipe.trainer.advantage!r}: take group or rloo, or --trainer verl"
         )
     _demand_policy(recipe)
+    demand_roundable(recipe)
     processes.by_first(lambda: _demand_way(recipe, Run(path), resume=resume))
     demand_a_full_step(recipe, questions)
     processes.demand_equal_shares(recipe)
@@ -225,7 +230,7 @@ def _made_of(
 
 
 def _start(run: Run, recipe: Recipe, *, resume: bool) -> None:
-    Run.start(run.path, recipe, resume=resume)
+    Run.start(run.path, recipe, resume=resume, notes={"rollouts": rollout_dtype(recipe)._asdict()})
 
 
 def _demand_way(recipe: Recipe, run: Run, *, resume: bool) -> None:

@@ -131,13 +131,17 @@ def fit(
     on_step: OnStep,
     *,
     logged: int = 5,
+    save_every: int = 0,
 ) -> None:
     """Train `model` on rows, from a checkpoint if there is one, and write it to `output`.
 
-    The loss is told every `logged` steps.
+    The loss is told every `logged` steps, and what is there is saved after every epoch, or `save_every`
+    steps where those are fewer.
     """
     torch.manual_seed(settings.seed)
-    trainer = _trainer(model, tokenizer, rows, settings, checkpoints, on_step, logged)
+    epoch = max(1, len(rows) // settings.batch)
+    saved = min(epoch, save_every or epoch)
+    trainer = _trainer(model, tokenizer, rows, settings, checkpoints, on_step, logged, saved)
     checkpoints.clear(latest)
     trainer.train(resume_from_checkpoint=str(latest.path) if latest else None)
     trained: Any = trainer.model
@@ -171,6 +175,7 @@ def _trainer(
     checkpoints: Checkpoints,
     on_step: OnStep,
     logged: int,
+    saved: int,
 ) -> SFTTrainer:
     on_gpu = torch.cuda.is_available()
     optimizer = None
@@ -199,7 +204,7 @@ def _trainer(
             data_seed=settings.seed,
             logging_steps=logged,
             save_strategy="steps",
-            save_steps=max(1, len(rows) // settings.batch),
+            save_steps=saved,
             report_to="none",
             disable_tqdm=True,
         ),

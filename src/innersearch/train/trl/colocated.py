@@ -139,7 +139,7 @@ def comparison(recipe: Recipe, model: PreTrainedModel) -> Callable[[Sequence[Tra
 
 @torch.no_grad()
 def compare(model: PreTrainedModel, trajectories: Sequence[Trajectory]) -> float:
-    """Mean difference between the engine's and the trainer's log-probabilities, nats per sampled token.
+    """Mean difference between the log-probabilities of rollouts and trainer, nats per sampled token.
 
     Raises:
         ModelError: It is more than rounding explains.
@@ -156,8 +156,9 @@ def compare(model: PreTrainedModel, trajectories: Sequence[Trajectory]) -> float
     mean = sum(apart) / max(1, len(apart))
     if mean > _MOST_APART:
         raise ModelError(
-            f"vLLM's log-probabilities are {mean:.3f} nats per token from the trainer's, more than "
-            "rounding explains: it does not sample from the weights that are trained; check the "
-            "versions of vLLM and TRL (docs/scaling.md), or use sampling.policy transformers"
+            f"the log-probabilities of the rollouts are {mean:.3f} nats per token from the trainer's, "
+            "more than rounding explains: what samples has other weights than those that are trained; "
+            "with vLLM check its version and TRL's (docs/scaling.md), or use sampling.policy "
+            "transformers with sampling.dtype float32"
         )
     return mean

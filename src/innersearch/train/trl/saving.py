@@ -9,6 +9,7 @@ adapters, are named by seed, step and process. FSDP and DeepSpeed keep files of 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from innersearch.policy.base import stream_key
 from innersearch.train import processes
+
+# On every resume it reports the tied language-model head as missing.
+logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
 
 STATE = "optimizer.safetensors"
 """Optimizer and schedule of a checkpoint."""

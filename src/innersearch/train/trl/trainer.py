@@ -12,7 +12,6 @@ repetition, so that the trajectories do not depend on the number of processes.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -34,7 +33,7 @@ from innersearch.train import processes
 from innersearch.train.adapters import adapters
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of
-from innersearch.train.tasks import Rollouts, task_of
+from innersearch.train.tasks import WEIGHT_LIMIT, Rollouts, task_of
 from innersearch.train.trl.colocated import (
     colocated_policy,
     engine_of_the_trainers_type,
@@ -48,10 +47,6 @@ from innersearch.types import Question, Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from trl import GRPOConfig
-
-# On every resume it reports the tied language-model head as missing.
-logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-
 
 OnRollout = Callable[[int, list[Trajectory]], None]
 """Called with the number of the step and this process's trajectories, before they are trained on."""
@@ -69,9 +64,10 @@ def build_trainer(
     output: Path,
     on_rollout: OnRollout,
     callbacks: Sequence[TrainerCallback] = (),
+    rounded: bool = False,
 ) -> SegmentTrainer:
-    """A GRPOTrainer that trains `model` on rollouts of `questions`."""
-    plan = recipe.trainer
+    """A GRPOTrainer that trains `model` on rollouts of `questions`, `rounded` or of its own weights."""
+    plan = _plan(recipe, rounded=rounded)
     rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
     def roll_out(row_numbers: list[str], trainer: SegmentTrainer) -> dict[str, Any]:
@@ -101,7 +97,7 @@ def build_trainer(
         arguments.router_aux_loss_coef = 0.0
     with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
         trainer = SegmentTrainer(
-            recipe.trainer,
+            plan,
             model=model,
             reward_funcs=[_given_reward],
             args=arguments,
@@ -116,6 +112,14 @@ def build_trainer(
         rollout.policy = colocated_policy(trainer, recipe, tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _plan(recipe: Recipe, *, rounded: bool) -> TrainerSettings:
+    """How to train; rounding is corrected for where nothing is said of a correction."""
+    plan = recipe.trainer
+    if not rounded or plan.correction != "none":
+        return plan
+    return plan.model_copy(update={"correction": "truncate", "cap": WEIGHT_LIMIT})
 
 
 def _given_reward(given_reward: list[float | None], **_: Any) -> list[float | None]:
