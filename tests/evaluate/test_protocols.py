@@ -144,9 +144,21 @@ def test_a_whole_set_is_no_departure(name: str) -> None:
     chosen = ProtocolOptions(protocol=name).choices("", None, 0, options)
     whole = [Question(f"{s}/{i}", "q", ("a",), {"group": s}) for s, n in sizes.items() for i in range(n)]
     assert chosen.counted(whole).departures == ""
-    assert chosen.counted(whole[1:]).departures == "nq {:,} of {:,} questions".format(
-        sizes["nq"] - 1, sizes["nq"]
-    )
+    first, size = next(iter(sizes.items()))
+    short = f"{first} {size - 1:,} of {size:,} questions"
+    assert chosen.counted(whole[1:]).departures == short
+
+
+def test_what_is_written_another_way_than_the_protocol_says_is_named() -> None:
+    def departs(name: str, **given: object) -> str:
+        engine = f"{PROTOCOLS[name].engines[0]}x"
+        asked = ProtocolOptions(protocol=name).choices("", None, 0, SearchOptions(search=engine))
+        return asked.departing(given).departures
+
+    assert departs("rag-r1", max_turns=3, last_turn="answer") == "max_turns 3"
+    assert departs("r1-searcher") == ""
+    assert departs("deepresearcher", reader="model:http://h/v1#n") == ""
+    assert departs("deepresearcher") == "reader passages:8"
 
 
 @pytest.mark.parametrize("option", ["-k", "--max-searches"])

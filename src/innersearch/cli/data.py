@@ -14,6 +14,7 @@ from cyclopts.types import NonNegativeInt
 from innersearch.assemble.engines import open_engine
 from innersearch.assemble.sources import load_questions, question_file
 from innersearch.cli.console import stdout
+from innersearch.cli.filtering import filter_command
 from innersearch.cli.options import announce_cost
 from innersearch.cli.progress import Display
 from innersearch.cli.results import AsJson, show
@@ -25,6 +26,8 @@ from innersearch.errors import DataError
 from innersearch.view.tables import coverage_table, markdown
 
 app = App(name="data", help_format="plaintext", help="Benchmarks by name, and checks of question files.")
+
+app.command(filter_command, name="filter")
 
 _SHOWN_IDS = 3
 

@@ -100,7 +100,7 @@ def evaluate_command(
     """
     _demand_use(options, n, sample_questions)
     chosen = asked.choices(data, prompt, max_new_tokens, options, groups=groups, direct=direct)
-    rows, used = _selected(chosen)
+    rows, used = _selected(chosen, writes)
     sampled = _sampled(n, sample_questions, seed, temperature, direct=direct)
     evaluation = _evaluation(model, rows, used, sampled, writes, runs, by=by, resume=resume)
     folder = output or _named(model, data, asked.protocol, options, runs.logit_bias)
@@ -114,8 +114,9 @@ def _sampled(
     return given | {"temperature": temperature, "direct": direct}
 
 
-def _selected(used: Choices) -> tuple[list[Question], Choices]:
-    """The questions that are asked, and the choices with what is missing of them named."""
+def _selected(used: Choices, writes: RolloutOptions) -> tuple[list[Question], Choices]:
+    """The questions that are asked, and the choices with what is missing of them or other named."""
+    used = used.departing(writes.given)
     rows = used.select(load_questions(used.data, used.groups, allow_sealed=True))
     return rows, used.counted(rows)
 

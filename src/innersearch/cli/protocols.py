@@ -17,9 +17,9 @@ class ProtocolOptions:
     """Which questions are asked, how, and what answers are scored by."""
 
     protocol: str = ""
-    """Evaluate as a paper did: ssrl, zerosearch, search-r1, asearcher or harness-1. It chooses data,
-    subset, prompt, lengths and limits where they are not given, and what is reported first; see
-    docs/reproduce.md."""
+    """Evaluate as a paper did: ssrl, zerosearch, search-r1, r1-searcher, rag-r1, deepresearcher,
+    asearcher or harness-1. It chooses data, subset, prompt, grammar, lengths and limits where they are
+    not given, and what is reported first; see docs/reproduce.md."""
     subset: NonNegativeInt | None = None
     """Questions per group, drawn by the hash of their ids; 0 takes all."""
     skip_long: bool = False

@@ -7,8 +7,10 @@ All of them are greedy here, and every question of a set is scored. As released,
 validated at temperature 1 and dropped the last partial batch, which left 72 of the 125 Bamboogle
 questions; what ZeroSearch calls EM is containment, which is `cover_em` here; and the 500 tokens that
 both allow for a turn are not enforced, only the sum of all turns is. Which 500 questions of
-each set SSRL and ZeroSearch took is not published: ours are drawn by the hash of their ids, so that they
-depend on neither order nor seed.
+each set SSRL, ZeroSearch, R1-Searcher and DeepResearcher took is not published: ours are drawn by the
+hash of their ids, so that they depend on neither order nor seed. RAG-R1 takes whole sets, at temperature
+0.7 as released, and prints no n; as DeepResearcher's reader any may be given, and the published one is a
+language model.
 
     >>> protocol("zerosearch").metric, protocol("ssrl").subset
     ('cover_em', 500)
@@ -65,6 +67,8 @@ class Protocol:
     """What is measured besides, whatever is asked for."""
     rollout: Mapping[str, Any] = field(default_factory=dict)
     """Values of `RolloutSettings`: how the policy writes, what it sees next, when a trajectory ends."""
+    read_by_model: bool = False
+    """Whether a language model reads the pages."""
 
     def select(self, questions: Sequence[Question], subset: int | None = None) -> list[Question]:
         """The questions that are asked, as they are asked."""
@@ -139,6 +143,45 @@ PROTOCOLS = {
                 **{"max_turns": 40, "max_tokens_per_turn": 2048},
             },
         ),
+        Protocol(
+            *("r1-searcher", ("hotpotqa", "2wikimultihopqa", "bamboogle", "musique"), 500, "cover_em"),
+            *("r1-searcher-chat", 4608),
+            k=3,
+            max_searches=8,
+            max_tokens=1000,
+            engine="bge-large-en-v1.5 over KILT's Wikipedia of 2019",
+            engines=("dense:", "remote:"),
+            style="numbered",
+            rollout={"grammar": "r1-searcher", "max_tokens_per_turn": 512},
+        ),
+        # Up to five retrievals in evaluation, four in training.
+        Protocol(
+            *("rag-r1", _SEVEN, 0, "em", "rag-r1", 6144),
+            k=3,
+            max_searches=15,
+            max_tokens=1000,
+            engine="bge-large-en-v1.5 over KILT's Wikipedia of 2019",
+            engines=("dense:", "remote:"),
+            style="aligned",
+            rollout={
+                **{"grammar": "rag-r1", "max_turns": 5, "last_turn": "answer"},
+                "max_tokens_per_turn": 1024,
+            },
+        ),
+        Protocol(
+            *("deepresearcher", _SEVEN, 512, "f1_set", "deepresearcher", 20_000),
+            k=10,
+            max_searches=120,
+            max_tokens=1500,
+            engine="Google by Serper",
+            engines=("serper",),
+            style="results",
+            rollout={
+                **{"grammar": "deepresearcher", "pages": "web", "reader": "passages:8"},
+                **{"only_seen": "last", "max_turns": 10, "max_tokens_per_turn": 2000},
+            },
+            read_by_model=True,
+        ),
     )
 }
 
@@ -203,6 +246,17 @@ class Choices:
             return settings
         style = {"style": self.protocol.style} if self.protocol.style else {}
         return settings.model_copy(update={"max_tokens": self.protocol.max_tokens, **style})
+
+    def departing(self, given: Mapping[str, Any]) -> Choices:
+        """The same, with what is given of `RolloutSettings` and is not the protocol's named."""
+        preset = self.protocol.rollout if self.protocol and not self.direct else {}
+        other = [f"{name} {value}" for name, value in given.items() if preset.get(name, value) != value]
+        # A language model reads in published runs, whichever is at hand.
+        if self.protocol and self.protocol.read_by_model:
+            reader = str(given.get("reader", preset["reader"]))
+            other = [name for name in other if not name.startswith("reader ")]
+            other += [] if reader.startswith("model:") else [f"reader {reader}"]
+        return replace(self, departures=", ".join(filter(None, [self.departures, *other])))
 
     @property
     def record(self) -> dict[str, Any]:

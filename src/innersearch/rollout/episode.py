@@ -187,6 +187,10 @@ class Episode:
 
     async def _go_on(self, mark: Mark, finish: Finish) -> StopReason | None:
         """Do what a reply asks for; why the trajectory ends, or None."""
+        if finish is Finish.STOP and self.builder.open in self.rules.grammar.opaque:
+            # What ended the reply is text there, such as an answer that a thought mentions.
+            self.replies -= 1
+            return None if self.left() else self._full()
         reply = self.builder.reply(mark)
         if reply.malformed:
             return self._misread(reply.malformed, mark)

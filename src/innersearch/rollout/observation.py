@@ -62,15 +62,15 @@ class Style:
     """Goes before the opening tag."""
     after: str = ""
     """Goes after the closing tag."""
-    build: Callable[[Sequence[Answered], Callable[[str], str]], Any] | None = None
+    build: Callable[[Sequence[Answered], _Cleaner], Any] | None = None
     """What JSON is made of: the results, and what makes a text of one harmless and cuts it."""
     around: str = "{}"
     """Goes around the content, inside the tags."""
 
 
-def _aligned(answered: Sequence[Answered], clean: Callable[[str], str]) -> Any:
+def _aligned(answered: Sequence[Answered], clean: _Cleaner) -> Any:
     return {
-        "query": [clean(one.input) for one in answered],
+        "query": [clean.whole(one.input) for one in answered],
         "documents": [_lines(one.result, clean) for one in answered],
     }
 
@@ -81,11 +81,11 @@ def _lines(result: SearchResult, clean: Callable[[str], str]) -> str:
     )
 
 
-def _results(answered: Sequence[Answered], clean: Callable[[str], str]) -> Any:
+def _results(answered: Sequence[Answered], clean: _Cleaner) -> Any:
     return [
-        {"url": clean(one.input), "information": _read(one.result, clean)}
+        {"url": clean.whole(one.input), "information": _read(one.result, clean)}
         if one.tool == "open"
-        else {"search_query": clean(one.input), "web_page_info_list": _pages(one.result, clean)}
+        else {"search_query": clean.whole(one.input), "web_page_info_list": _pages(one.result, clean)}
         for one in answered
     ]
 
@@ -190,10 +190,14 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 class _Cleaner:
-    """Cleans the texts of one result, which share its tokens."""
+    """Cleans the texts of one result, which share its tokens; what was asked for takes none of them."""
 
     def __init__(self, cut: Cut, max_tokens: int | None) -> None:
         self._cut, self._left = cut, max_tokens
+
+    def whole(self, text: str) -> str:
+        """A text that is not cut."""
+        return self._cut(unicodedata.normalize("NFC", text), None)[0]
 
     def __call__(self, text: str) -> str:
         found, tokens = self._cut(unicodedata.normalize("NFC", text), self._left)

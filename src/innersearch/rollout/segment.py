@@ -173,10 +173,15 @@ class SegmentBuilder:
         self._pieces += added
         self._labels.add(added, "".join(added), _POLICY)
 
+    @property
+    def open(self) -> Kind:
+        """The kind of the block that nothing has closed yet; text outside of blocks."""
+        return self._labels.scanner.current.kind
+
     def begin_reply(self) -> None:
         """Append what the framework writes first in a reply, unless a block is open that goes on."""
         begins = self._grammar.begins
-        if begins and self._labels.scanner.current.kind is Kind.TEXT:
+        if begins and self.open is Kind.TEXT:
             self._inject(encode_markup(self._tokenizer, begins), Author(Source.FORCED))
 
     def add_information(

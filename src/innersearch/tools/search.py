@@ -6,12 +6,14 @@ Where the policy always answers itself there is no engine, and nothing ever inte
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from innersearch.config import SearchSettings
-from innersearch.errors import ConfigError
+from innersearch.errors import ConfigError, InnersearchError
 from innersearch.grammar import Action, Grammar
 from innersearch.grammar.readings import most_inputs
 from innersearch.routing.learning import Learner
@@ -24,6 +26,21 @@ from innersearch.types import Call, Decision, Source
 NAME = "search"
 SCHEMA = ToolSchema(NAME, "Search for documents.", (Argument("query", "What to look for."),))
 _Answer = tuple[SearchResult | None, Call]
+_log = logging.getLogger(__name__)
+
+
+def demand_one_query(router: Router, grammar: Grammar) -> None:
+    """Refuse a grammar with several queries per call where the policy may answer them itself.
+
+    Raises:
+        ConfigError: It is one: whose answer the policy would go on with cannot be told.
+    """
+    most = max((most_inputs(reading) for reading in grammar.reads.values()), default=1)
+    if (most > 1 or grammar.several) and not router.every:
+        raise ConfigError(
+            f"the router {router.name} lets the policy answer queries itself, one at a time, and the "
+            f"grammar {grammar.name} has several per reply: take the router always, or another grammar"
+        )
 
 
 @dataclass(frozen=True)
@@ -75,13 +92,7 @@ class SearchTool:
         Raises:
             ConfigError: It is one: whose answer the policy would go on with cannot be told.
         """
-        most = max((most_inputs(reading) for reading in grammar.reads.values()), default=1)
-        if (most > 1 or grammar.several) and not self.router.every:
-            raise ConfigError(
-                f"the router {self.router.name} lets the policy answer queries itself, one at a time, "
-                f"and the grammar {grammar.name} has several per reply: take the router always, or "
-                "another grammar"
-            )
+        demand_one_query(self.router, grammar)
 
     def listens(self, state: State) -> bool:
         """Whether the policy is interrupted after its next query."""
@@ -93,7 +104,7 @@ class SearchTool:
         if len(asked) == 1:
             answers = [await self._answer(asked[0], request, state)]
         else:
-            answers = await asyncio.gather(*(self._answer(q, request, state) for q in asked))
+            answers = await self._answers(asked, request, state)
         for query, (result, _) in zip(asked, answers, strict=True):
             for document in result.documents if result else ():
                 address = document.url or document.id
@@ -116,6 +127,27 @@ class SearchTool:
         )
         earlier.append(query)
         return query
+
+    async def _answers(
+        self, asked: Sequence[Query], request: ToolRequest, state: State
+    ) -> list[_Answer]:
+        """The answers to several queries; one that fails by an exception fails alone."""
+        waiting = (self._answer(query, request, state) for query in asked)
+        answers: list[_Answer] = []
+        for query, answer in zip(
+            asked, await asyncio.gather(*waiting, return_exceptions=True), strict=True
+        ):
+            if isinstance(answer, InnersearchError) or (
+                isinstance(answer, BaseException) and not isinstance(answer, Exception)
+            ):
+                raise answer
+            if isinstance(answer, Exception):
+                error = type(answer).__name__
+                _log.warning("a search of several failed: %s", error)
+                call = Call(query.index, query.text, Source.FORCED, error=error)
+                answer = SearchResult(error=error), call
+            answers.append(answer)
+        return answers
 
     async def _answer(self, query: Query, request: ToolRequest, state: State) -> _Answer:
         route = (self.learner or self.router).route(query)

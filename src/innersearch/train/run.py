@@ -38,6 +38,7 @@ from innersearch.train.tasks import (
     Rollouts,
     demand_a_full_step,
     demand_weights,
+    demand_writing,
     encode_prompts,
     rollout_of,
     rubric_of,
@@ -206,6 +207,7 @@ def check(
     processes.demand_equal_shares(recipe)
     demand_weights(recipe.model)
     demand_loadable(recipe.model, tokenizer)
+    demand_writing(recipe, tokenizer)
     model = outline(recipe.model)
     context = TransformersPolicy(model, configured_ends(recipe.model, tokenizer)).context
     if recipe.trainer.lora.rank:

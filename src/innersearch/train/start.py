@@ -20,13 +20,14 @@ from innersearch.assemble.sources import load_questions
 from innersearch.config import Recipe
 from innersearch.config.stages import StageSettings
 from innersearch.errors import ConfigError, DataError
+from innersearch.grammar import grammar_of
 from innersearch.metrics import exact_match
 from innersearch.readers import with_shuffled_gold
 from innersearch.rewards.documents import READ_DOCUMENTS, gold_documents
 from innersearch.runs import Run
 from innersearch.search.base import Engine
 from innersearch.search.curriculum import Curriculum
-from innersearch.tools.search import SearchTool
+from innersearch.tools.search import SearchTool, demand_one_query
 from innersearch.train.tasks import MakeRollouts, Measures, fitting, rollout_of, rubric_of
 from innersearch.types import Question
 
@@ -128,20 +129,29 @@ class Training:
             return {"": self._questions(self.recipe)}
         asked: dict[str, list[Question]] = {}
         for stage, values in zip(self.recipe.stage, self.recipe.stages(), strict=True):
+            searches = stage.kind == "rl"
             if stage.kind == "sft":
                 from innersearch.train.imitation import demand_learnable
 
-                if demand_learnable(stage, values):
-                    demand_tools(values.rollout, values.search, engine=self.engine)
+                searches = demand_learnable(stage, values)
             else:
                 demand_unbiased(values)
+            if searches:
+                self._demand_tools(values)
             if stage.kind == "rl" or stage.samples:
                 asked[stage.name] = self._questions(values)
         return asked
 
+    def _demand_tools(self, recipe: Recipe) -> None:
+        """Check that what answers in a stage can be opened, before the first one begins."""
+        demand_tools(recipe.rollout, recipe.search, engine=self.engine)
+        if self.engine is None:
+            demand_engine(recipe.search)
+
     def _questions(self, recipe: Recipe) -> list[Question]:
         labelled = rubric_of(recipe, self.measures).needs_gold
         demand_tools(recipe.rollout, recipe.search, engine=self.engine)
+        demand_one_query(recipe.search.rule, grammar_of(recipe.rollout.grammar))
         if self.questions is None:
             found = load_questions(recipe.data, recipe.groups, labelled=labelled)
         else:

@@ -13,7 +13,9 @@ from innersearch import prompts
 from innersearch.assemble.pages import tool_kinds_of, tools_of
 from innersearch.config import Recipe
 from innersearch.errors import DataError, ModelError
-from innersearch.grammar import MaskRule, grammar_of
+from innersearch.grammar import TAGS, MaskRule, grammar_of
+from innersearch.grammar.control import demand_tags
+from innersearch.grammar.turns import turns_of
 from innersearch.policy.base import Policy, demand_room, too_long
 from innersearch.policy.loading import configured_context
 from innersearch.random_draws import draw
@@ -21,7 +23,7 @@ from innersearch.rewards import GroupMeasure, Measure, Rubric
 from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.tools.kinds import shown
-from innersearch.tools.search import SearchTool
+from innersearch.tools.search import SearchTool, demand_one_query
 from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -77,6 +79,21 @@ def demand_a_full_step(recipe: Recipe, questions: Sequence[Question]) -> None:
             f"{len(questions)} questions cannot fill a step of trainer.prompts_per_step = {needed}: "
             "lower it (trainer.micro_batch must divide prompts_per_step × group_size) or give more"
         )
+
+
+def demand_writing(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuse a model that cannot write as a recipe says, or whose chat template cannot hold results.
+
+    Raises:
+        ModelError: Its tokenizer cannot write a tag, or its template changes earlier turns.
+        ConfigError: The policy may answer several queries at once itself.
+    """
+    grammar = grammar_of(recipe.rollout.grammar)
+    demand_one_query(recipe.search.rule, grammar)
+    if grammar is not TAGS:
+        demand_tags(tokenizer, recipe.model, grammar)
+    if grammar.turns and recipe.rollout.context == "append":
+        turns_of(tokenizer, grammar, shown_tools(recipe))
 
 
 def demand_weights(model: str) -> None:
