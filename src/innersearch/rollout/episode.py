@@ -24,6 +24,7 @@ from innersearch.rollout.context import History, Prompt, Turn
 from innersearch.rollout.observation import STYLES, Answered, answered_of, first_part, write
 from innersearch.rollout.pen import EpisodePen
 from innersearch.rollout.rules import Rules
+from innersearch.rollout.scheduler import is_cancelled
 from innersearch.rollout.segment import (
     NOTHING_SHOWN,
     Asking,
@@ -269,7 +270,7 @@ class Episode:
             raise
         except (Exception, asyncio.CancelledError) as error:
             # Some clients let out that they cancelled something of their own.
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             # Its text may hold what was sent, keys included: only whoever looks for it sees that.
             _log.warning("the tool %s failed: %s", action.tool, type(error).__name__)
@@ -446,9 +447,3 @@ class Episode:
         if sample is not None:
             return (*self.identity, made, "sample", sample)
         return (*self.identity, made) if made else self.identity
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody wants the task that runs to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

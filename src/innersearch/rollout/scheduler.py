@@ -86,3 +86,9 @@ def _raise_first(supervisor: asyncio.Task[None]) -> None:
         supervisor.result()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+def is_cancelled() -> bool:
+    """Whether somebody wants the task that runs to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
