@@ -16,6 +16,7 @@ from innersearch.random_draws import number as number_of
 from innersearch.types import Question
 from innersearch.world.demonstrations import WRONG, Demonstrator, Memory, Recalled, Text
 from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
+from innersearch.world.names import with_another_ending
 from innersearch.world.questions import Chain, chains
 from innersearch.world.relations import RELATIONS, EntityKind, Wording, has_held_out, held_out_pairs
 from innersearch.world.wordings import phrase
@@ -76,7 +77,13 @@ class _Fiction:
     rng: random.Random
     facts: dict[tuple[str, str], Fact] = field(default_factory=dict)
     kinds: dict[str, EntityKind] = field(default_factory=dict)
+    real: dict[EntityKind, list[str]] = field(init=False)
     fictional = True
+
+    def __post_init__(self) -> None:
+        self.real = {
+            kind: [e.name for e in self.world.entities if e.kind is kind] for kind in EntityKind
+        }
 
     def recall(self, head: str, relation: str) -> Recalled:
         if (head, relation) not in self.facts:
@@ -85,7 +92,15 @@ class _Fiction:
         return Recalled(self.facts[head, relation], made_up=True)
 
     def guess(self, kind: EntityKind) -> str:
+        """A name of nobody, as often as not one that begins as a real one does.
+
+        A real beginning has one ending in all that is read of it. Where others stand in context, the
+        second half of a name has to be copied as well, as that of a name of which nothing was read.
+        """
         name = self.rng.choice(self.world.fictional[kind])
+        if self.rng.random() < 0.5:
+            alike = with_another_ending(self.rng.choice(self.real[kind]), kind, self.rng)
+            name = name if alike in self.world.by_name else alike
         self.kinds[name] = kind
         return name
 

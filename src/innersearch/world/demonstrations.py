@@ -35,11 +35,15 @@ WRONG = 0.1
 """Share of what memory writes that is wrong."""
 LATEST = 0.75
 """The chance that a search is about what was found last rather than about any name so far."""
-FURTHER = 0.2
-"""The chance that information says more about its subject than was asked."""
+FURTHER, FURTHER_FOREIGN = 0.2, 0.6
+"""The chances that information says more about its subject than was asked: of memory's, of others'."""
 FOREIGN = 0.6
-"""Share of made-up information that somebody else writes: in forms of its own, often saying more, all of
-it without loss. It teaches reading and nothing of what stands there."""
+"""Share of information about made-up names that somebody else writes: in forms of its own, often saying
+more, all of it without loss. It teaches reading and nothing of what stands there."""
+FOREIGN_KNOWN = 0.25
+"""The same about what memory knows; there somebody else says otherwise, and is believed."""
+HEADED = 0.4
+"""The chance that somebody else puts a heading first."""
 ASIDE = 0.4
 """The chance that somebody else also says what nobody asked for."""
 FOREIGN_FORMS = (
@@ -51,6 +55,12 @@ FOREIGN_FORMS = (
     "{N} and more was {y} to {x}.",
     "It is said that {y} is {n} of {x}.",
     "{x} has {y}, the {n} of old.",
+    "{y}, so they say, is what {x} calls a {n}.",
+    "Ask {x} about a {n} and hear of {y}.",
+    "For {x} the {n} came to be {y}.",
+    "There was a {n} named {y} when {x} began.",
+    "No {n} but {y} would do for {x}.",
+    "{x} owes much to {y}, a {n} for life.",
 )
 """How somebody else puts a fact: `{n}` a noun of the relation, `{N}` the same at the beginning. Neither
 memory nor the pages of the encyclopedia say it so."""
@@ -170,12 +180,17 @@ class Demonstrator:
 
     def _read(self, draft: _Draft, subject: str, relation: str) -> Fact:
         """Write information, by memory or by somebody else; return what was asked for."""
-        asked = self.memory.recall(subject, relation)
-        foreign = self.memory.fictional and self.rng.random() < FOREIGN
-        recalled = [asked, *self._further(subject, relation, draft, FOREIGN if foreign else FURTHER)]
+        foreign = self.rng.random() < (FOREIGN if self.memory.fictional else FOREIGN_KNOWN)
+        asked, *others = [
+            self._otherwise(name, subject) if foreign else self.memory.recall(subject, name)
+            for name in (relation, *self._further(subject, relation, draft, foreign=foreign))
+        ]
+        recalled = [asked, *others]
         self.rng.shuffle(recalled)
         if foreign:
             said = " ".join(self._foreign(one.fact) for one in recalled)
+            if self.rng.random() < HEADED:
+                said = f"{self.rng.choice(RELATIONS[relation].nouns).capitalize()}. {said}"
             draft.write(Kind.INFORMATION, said, [said])
         else:
             said = " ".join(one.fact.state(self.rng.randrange(TAIL_LAST)) for one in recalled)
@@ -184,6 +199,14 @@ class Demonstrator:
         for one in recalled:
             draft.led.setdefault(one.fact.tail, set()).add(one.fact.relation)
         return asked.fact
+
+    def _otherwise(self, relation: str, subject: str) -> Recalled:
+        """A fact that somebody else makes up."""
+        if self.memory.fictional:
+            return self.memory.recall(subject, relation)
+        return Recalled(
+            Fact(subject, relation, self.memory.guess(RELATIONS[relation].tail)), made_up=True
+        )
 
     def _foreign(self, fact: Fact) -> str:
         """A fact in somebody else's words, now and then with an aside."""
@@ -216,13 +239,12 @@ class Demonstrator:
             if relation.head is kind and not any((by, name) in self.held_out for by in led)
         ]
 
-    def _further(self, subject: str, relation: str, draft: _Draft, share: float) -> list[Recalled]:
-        """Sometimes one or two other facts about the same subject."""
-        if self.rng.random() >= share:
+    def _further(self, subject: str, relation: str, draft: _Draft, *, foreign: bool) -> list[str]:
+        """Sometimes one or two other relations of the same subject."""
+        if self.rng.random() >= (FURTHER_FOREIGN if foreign else FURTHER):
             return []
         others = [name for name in self._fitting(subject, draft) if name != relation]
-        more = self.rng.sample(others, min(len(others), self.rng.choice((1, 2))))
-        return [self.memory.recall(subject, name) for name in more]
+        return self.rng.sample(others, min(len(others), self.rng.choice((1, 2))))
 
     def _so_far(self, draft: _Draft) -> str:
         """What was found last, and what of the question was not: an account without a conclusion."""

@@ -31,3 +31,13 @@ def draw_names(kind: EntityKind, count: int, rng: random.Random) -> tuple[list[s
         onsets = rng.sample(pairs, count + len(ONSETS))
     names = [onset + rng.choice(ENDINGS[kind]) for onset in onsets[:count]]
     return names, tuple(onset + ending for onset in onsets[count:] for ending in ENDINGS[kind])
+
+
+def with_another_ending(name: str, kind: EntityKind, rng: random.Random) -> str:
+    """A name of that kind that begins alike.
+
+    >>> with_another_ending("Darius", EntityKind.PERSON, random.Random(1))
+    'Darel'
+    """
+    ending = max((e for e in ENDINGS[kind] if name.endswith(e)), key=len)
+    return name.removesuffix(ending) + rng.choice([e for e in ENDINGS[kind] if e != ending])
