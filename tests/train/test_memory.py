@@ -177,7 +177,7 @@ def test_dry_run_shows_everything_and_leaves_nothing(capsys) -> None:
     assert rows["trainer.clip"] == ["0.2", "default"]
     assert "80 steps of 16 questions × 8 trajectories = 10,240 trajectories" in shown
     assert "at most 30,720 sampled" in shown
-    assert "962,176 parameters, " in shown
+    assert "964,480 parameters, " in shown
     assert "20,480 searches" in shown
     assert "peak of a training step" in shown
     assert not list(Path().iterdir())
