@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from innersearch.errors import ModelError
 from innersearch.evaluate.evaluation import Evaluation
 from innersearch.policy import dtype
 from innersearch.policy.dtype import AUTO, BFLOAT16, FLOAT32, choose, has_bfloat16, measured_gain
+from innersearch.policy.loading import load_model, load_tokenizer
+from innersearch.policy.speed import measure
+from innersearch.policy.transformers import TransformersPolicy
 from innersearch.types import Question
 from innersearch.world.bundled import BUNDLED
 
@@ -75,3 +79,15 @@ def test_servers_have_chosen(large: str) -> None:
 def test_what_has_no_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         choose(AUTO, str(tmp_path))
+
+
+def test_speed_is_that_of_the_clock() -> None:
+    """However busy the machine is, no part is slower than all of it took."""
+    tokenizer = load_tokenizer(str(BUNDLED))
+    policy = TransformersPolicy.of(load_model(str(BUNDLED)), tokenizer, 4)
+    began = time.perf_counter()
+    speed = measure(policy, 4)
+    taken = time.perf_counter() - began
+    assert speed.read >= 192 / taken
+    assert 4 * 8 / taken <= speed.written
+    assert speed.trained < speed.read
