@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import gathering as gather  # noqa: E402
 from benchmarks import world_agents as agents  # noqa: E402
 from innersearch.assemble.recipes import recipe_with  # noqa: E402
 from innersearch.assemble.sources import load_questions  # noqa: E402
 from innersearch.config import Recipe  # noqa: E402
 from innersearch.intervals import mean_score  # noqa: E402
 from innersearch.search.wrappers.slow import Latency, Slow  # noqa: E402
-from innersearch.types import Question, Trajectory  # noqa: E402
+from innersearch.types import Question, StopReason, Trajectory  # noqa: E402
 from innersearch.view.tables import markdown  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "five_systems.md"
@@ -163,10 +164,68 @@ def without_pages() -> Recipe:
     return world("deepresearcher", rollout={"tools": [], "pages": ""})
 
 
+def asearcher() -> Table:
+    """Lines of teachers up to sixteen look-ups deep, under limits of searches."""
+    asked = load_questions("world:lineages-test")
+    deep = [q for q in asked if q.metadata["depth"] >= 11]
+    rows, right = [], {}
+    for limit, questions in ((4, asked[::3]), (10, asked[::3]), (40, [*asked[::3], *deep])):
+        unique = list({question.id: question for question in questions}.values())
+        found = gather.followed(world("asearcher", search={"max_searches": limit}), unique)
+        for first, last in ((2, 4), (5, 10), (11, 16)):
+            some = [t for t in found if first <= t.question.metadata["depth"] <= last]
+            right[limit, first] = fmean(em(some))
+            replies = fmean(gather.replies(t) for t in some)
+            depth = f"{first}–{last}"
+            rows.append([str(limit), depth, f"{len(some):,}", share(em(some)), f"{replies:.1f}"])
+    aims = [
+        met(f"EM of depth 11–16 at least 80 %: {100 * right[40, 11]:.1f}", right[40, 11] >= 0.8),
+        met(
+            "a limit of 4 or 10 searches leaves none of depth 11–16",
+            right[4, 11] == right[10, 11] == 0.0,
+        ),
+    ]
+    header = ["searches, at most", "depth", "n", "EM, %", "replies, readings included"]
+    return Table("ASearcher", aims, header, rows)
+
+
+def harness_1() -> Table:
+    """The people of companies, gathered in a small window; killed and resumed; random states."""
+    asked = load_questions("world:sets-test")
+    rows, by = [], {}
+    for context in ("render:5", "append"):
+        found = gather.gathered(asked, context)
+        by[context] = found
+        scores = [fmean(t.components[name] for t in found) for name in ("set_recall", "set_precision")]
+        turns = [gather.replies(t) for t in found]
+        longest = max(s.prompt_len for t in found for s in t.segments)
+        within = sum(t.stop_reason is not StopReason.CONTEXT_FULL for t in found)
+        cells = [f"{100 * score:.1f}" for score in scores]
+        cells += [f"{min(turns)}–{max(turns)}", f"{within} of {len(found)}", str(longest)]
+        rows.append([context, str(len(found)), *cells])
+    kept, lost = by["render:5"], by["append"]
+    whole = all(set(t.chosen or ()) == set(t.question.metadata["documents"]) for t in kept)
+    full = max(gather.replies(t) for t in lost)
+    longest = max(s.prompt_len for t in kept for s in t.segments)
+    resumed, killed = gather.resumes(asked)
+    states, wrong = gather.states()
+    aims = [
+        met(f"prompts within {gather.ROOM} tokens in every turn: {longest}", longest <= gather.ROOM),
+        met("the chosen set is the gold one for every question", whole),
+        met(f"append overflows by turn 12: at the latest in turn {full}", full <= 12),
+        met(f"the same set after a kill: {resumed} of {killed}", resumed == killed),
+        met(f"random states without a loss: {states - wrong:,} of {states:,}", wrong == 0),
+    ]
+    header = ["context", "n", "recall, %", "precision, %", "turns", "not cut off", "longest prompt"]
+    return Table(f"Harness-1, {gather.TURNS} turns in {gather.WINDOW} tokens", aims, header, rows)
+
+
 SYSTEMS: dict[str, Callable[[], Table]] = {
     "r1-searcher": r1_searcher,
     "rag-r1": rag_r1,
     "deepresearcher": deepresearcher,
+    "asearcher": asearcher,
+    "harness-1": harness_1,
 }
 """One function per system."""
 
@@ -197,7 +256,22 @@ def main() -> None:
             print(sections[-1], flush=True)
     if chosen.only is None:
         chosen.output.write_text("\n".join([HEADING, *sections]), encoding="utf-8")
-        print(f"written to {chosen.output}")
+    else:
+        replace_section(chosen.output, sections[0])
+    print(f"written to {chosen.output}")
+
+
+def replace_section(path: Path, section: str) -> None:
+    """Put one section into the results, in place of the one with its heading or behind all."""
+    heading = section.partition("\n")[0]
+    parts = path.read_text(encoding="utf-8").rstrip("\n").split("\n## ")
+    found = [parts[0], *(f"## {part}" for part in parts[1:])]
+    named = [part.partition("\n")[0] for part in found]
+    if heading in named:
+        found[named.index(heading)] = section.rstrip("\n")
+    else:
+        found.append(section.rstrip("\n"))
+    path.write_text("\n\n".join(part.rstrip("\n") for part in found) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.harness_states import lost
 
 from innersearch.assemble.agents import Agent
 from innersearch.assemble.models import rollout_settings
@@ -23,23 +24,19 @@ from innersearch.config import RolloutSettings, SearchSettings
 from innersearch.config.harness import HarnessSettings
 from innersearch.errors import ConfigError, DataError
 from innersearch.evaluate.protocols import PROTOCOLS
-from innersearch.grammar import HARNESS, MaskRule
-from innersearch.memory import Answer, Memory, Verdict, curate, discover, replay, verdict
+from innersearch.grammar import HARNESS
+from innersearch.memory import replay
 from innersearch.policy.base import Request
 from innersearch.policy.loading import load_tokenizer
 from innersearch.prompts import encode
 from innersearch.rewards import Rubric, Scored, find_measure
-from innersearch.rollout.context import History, Turn, render
 from innersearch.rollout.episode import Task
 from innersearch.rollout.journal import Journal
 from innersearch.rollout.run import Rollout
-from innersearch.rollout.segment import SegmentBuilder
 from innersearch.runs import Run
 from innersearch.search.base import SearchResult
 from innersearch.stored import read_json
 from innersearch.testing import ScriptedEngine, ScriptedPolicy
-from innersearch.tools.base import State
-from innersearch.tools.harness import _Desk, note
 from innersearch.tools.search import SearchTool
 from innersearch.train.monitors import step_metrics
 from innersearch.train.samples import without_failed
@@ -126,60 +123,9 @@ def test_h1_2_a_guessed_id_is_refused_and_worth_nothing() -> None:
     assert rubric.score(guess) == rubric.score(honest)
 
 
-def history(state: State, turns: Sequence[Turn], room: int) -> History:
-    return History(TOKENIZER, HARNESS, "Who rules Lim?", (1, 2), turns, state, room)
-
-
-def turn(rng: random.Random) -> Turn:
-    """A call with a result as long as it may be."""
-    builder = SegmentBuilder(TOKENIZER, (1, 2), MaskRule(), HARNESS)
-    content = f"head{rng.randint(0, 99)} " + "word " * rng.choice([3, 40, 400, 4000])
-    shown = builder.observation(content)
-    shorter = lambda most: shown.around(builder.observation(content[:most]))  # noqa: E731
-    return Turn(
-        (), call("search", query="x " * rng.choice([1, 30])), shown.token_ids, shown.text, shorter
-    )
-
-
-def some_memory(rng: random.Random, settings: HarnessSettings) -> Memory:
-    names = [f"n{n}" for n in range(rng.randint(1, 60))]
-    memory = Memory()
-    for start in range(0, len(names), 6):
-        some = [
-            Document(name, "Title", "Some text. " * rng.randint(1, 30))
-            for name in names[start : start + 6]
-        ]
-        memory = discover(memory, "a query", some, settings)
-    add = rng.sample(names, min(len(names), rng.randint(0, 30)))
-    memory, _ = curate(memory, add, [], {name: rng.choice(["high", "low"]) for name in add}, settings)
-    said = rng.sample(names, min(len(names), rng.randint(0, 12)))
-    return verdict(
-        memory, [Verdict(name, "it rules", rng.choice(list(Answer)), "since") for name in said]
-    )
-
-
-def lost(rng: random.Random) -> list[str]:
-    """What a prompt of a random state lacks and must never lack, or how much too long it is."""
-    settings = HarnessSettings(dedup=0, auto_seed=rng.choice([0, 8]))
-    state, memory = State(), some_memory(rng, settings)
-    note(state, _Desk(memory), settings)
-    turns = [turn(rng) for _ in range(rng.randint(1, 9))]
-    room = rng.choice([420, 600, 1200, 4000])
-    made = render(recent=5).prompt(history(state, turns, room))
-    assert made is not None
-    if len(made.token_ids) > room:
-        return [f"{len(made.token_ids)} tokens for {room}"]
-    text = " ".join(TOKENIZER.decode(made.token_ids).split())
-    words = text.replace(",", " ").replace("[", " ").replace("]", " ").replace("(", " ").split()
-    needed = [*memory.curated, *(one.document for one in memory.verdicts)]
-    missing = [name for name in needed if name not in words]
-    head = turns[-1].shown.split()[1]
-    return missing + ([] if head in text else [head])
-
-
 def test_h1_3_no_prompt_is_too_long_or_lacks_a_curated_id_a_verdict_or_the_last_result() -> None:
     rng = random.Random(7)
-    assert [found for _ in range(15) if (found := lost(rng))] == []
+    assert [found for _ in range(15) if (found := lost(TOKENIZER, rng))] == []
 
 
 def test_h1_4_documents_stay_documents_and_every_feature_shows() -> None:

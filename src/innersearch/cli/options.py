@@ -137,8 +137,8 @@ class RolloutOptions:
 
     grammar: str | None = None
     """How the model writes: tags, r1-searcher, rag-r1, rag-r1-single, tool-call, tool-calls,
-    deepresearcher, deepresearcher-plain or asearcher; tags by default, or what the model was trained
-    with."""
+    deepresearcher, deepresearcher-plain, asearcher or harness; tags by default, or what the model was
+    trained with."""
     pages: str | None = None
     """Pages that it may open: corpus (of the engine), corpus:PATH, web, remote:URL, jina or firecrawl;
     none by default, or as it was trained."""
@@ -148,8 +148,8 @@ class RolloutOptions:
     """Pages that it may open: yes takes those that a search found, last those that the last search
     found, no opens all; yes by default, or as it was trained."""
     context: str | None = None
-    """What it sees next: append (everything), shorten:CHARACTERS or render:TURNS; append by default, or
-    what the model was trained with."""
+    """What it sees next: append (everything), shorten:CHARACTERS, shorten-pages:CHARACTERS or
+    render:TURNS; append by default, or what the model was trained with."""
     prompt_budget: NonNegativeInt | None = None
     """Longest prompt of a context that is not append, in tokens; 0 for what the model takes."""
     max_turns: NonNegativeInt | None = None
