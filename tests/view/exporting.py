@@ -21,7 +21,9 @@ def make_run(path: Path) -> Path:
         taste.PER_GROUP = before
     lines = (path / "eval/careful-encyclopedia/trajectories.jsonl").read_text().splitlines()
     LineWriter(path / "trajectories.jsonl").write(*lines[:3])
-    recipe = Recipe(name="tried", model="world", data="world:train", search={"engine": "world", "k": 2})
+    recipe = Recipe(
+        name="tried", model=str(BUNDLED), data="world:train", search={"engine": "world", "k": 2}
+    )
     write_json(path / "recipe.json", recipe.model_dump(mode="json"))
     write_json(path / "environment.json", {"versions": versions()})
     shutil.copytree(BUNDLED, path / "model")

@@ -118,6 +118,7 @@ def test_a_model_is_pushed_with_its_card(run: Path, tmp_path: Path, capsys) -> N
     assert card == model_card(run, "agent")
     for said in (
         "| recipe | `tried` |",
+        "| trained from | `world` |",
         "world:train",
         "0.9*em + 0.1*format:strict",
         "100.0 [54.1, 100.0]",

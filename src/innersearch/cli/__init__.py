@@ -54,6 +54,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 register(app)
+_registered = app
 
 
 _INTERRUPTED = "interrupted; what is written stays, and commands with --resume go on from it"
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from innersearch.cli.train import read_recipe
 
                 read_recipe(tokens[1:])
-            unfold(app, tokens[:1])
+            unfold(_registered, tokens[:1])
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         except BaseException as error:
             # Libraries turn the interrupt that comes in the middle of them into errors of their own.

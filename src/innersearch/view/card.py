@@ -11,6 +11,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from innersearch.assemble.models import MODELS
 from innersearch.config import Recipe
 from innersearch.config.reward import written
 from innersearch.evaluate.stored import Shown
@@ -79,7 +80,7 @@ def _what(recipe: Recipe | None) -> Iterator[str]:
     plan, search = recipe.trainer, recipe.search
     rows = {
         "recipe": recipe.name,
-        "trained from": Path(recipe.model).name if Path(recipe.model).is_dir() else recipe.model,
+        "trained from": _model_name(recipe.model),
         "data": recipe.data,
         "who answers queries": f"{search.router}"
         + (f", engine {search.engine}" if search.engine else ""),
@@ -95,6 +96,12 @@ def _what(recipe: Recipe | None) -> Iterator[str]:
     for key, value in rows.items():
         yield f"| {key} | `{line(value)}` |" if value else f"| {key} | – |"
     yield ""
+
+
+def _model_name(model: str) -> str:
+    """A model as a user names it: that of a bundled one, the last part of a directory, or a hub id."""
+    bundled = (name for name in MODELS.names() if str(MODELS.find(name)) == model)
+    return next(bundled, Path(model).name if Path(model).is_dir() else model)
 
 
 def _how(run: Path, recipe: Recipe | None) -> Iterator[str]:
