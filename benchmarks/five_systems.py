@@ -240,7 +240,8 @@ HEADING = """# Five systems over the second world: what scripts reach
 
 `python benchmarks/five_systems.py`. No model was trained for these figures: agents that follow a script
 look up what a question is about, in the environment of `recipes/NAME-world.toml`, and answer with what
-they read. Questions are those of the test split of seed 1; intervals are 95 %, over questions.
+they read. Questions are those of the test split of seed 1; intervals are 95 %, over questions. Waits are
+wall-clock: other work on the same cores makes them longer, those of many rounds most.
 """
 
 
