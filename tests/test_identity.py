@@ -98,7 +98,7 @@ def test_an_evaluation_goes_on_with_what_it_began_with_only(capsys, monkeypatch)
             capsys.readouterr()
             assert message in fails(capsys, *EVAL, "--resume")
     with monkeypatch.context() as patch:
-        patch.setattr("innersearch.prompts._lines", lambda name: ["Do answer: {question}"])
+        patch.setattr("innersearch.prompts._parts", lambda name: {"user": ["Do answer: {question}"]})
         assert "the text of the prompt changed since" in fails(capsys, *EVAL, "--resume")
     # A copy is the same model, whatever its times say.
     with kept("model"):
@@ -222,7 +222,7 @@ def test_a_model_of_the_hub_is_that_of_its_commit(tmp_path: Path, monkeypatch) -
     assert of_model("someone/model", tokenizer) == of_model(str(BUNDLED), tokenizer)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "stored"])
 def test_weights_are_computed_in_the_type_that_is_asked_for(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,7 +203,7 @@ def test_a_kill_within_a_question_loses_no_finished_sample(model, tokenizer, tmp
     code = f"""
 import os
 from pathlib import Path
-from innersearch.config import RolloutSettings
+from innersearch.config.rollout import HarnessSettings, RolloutSettings
 from innersearch.evaluate import run
 from tests.evaluate.test_evaluate import BUNDLED, TEST, TransformersPolicy, load_model, load_tokenizer
 

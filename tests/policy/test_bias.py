@@ -91,7 +91,7 @@ def test_an_evaluation_records_its_bias(
     number = TOKENIZER.encode(" answer", add_special_tokens=False)[0]
     assert read_json(Path("out/summary.json"))["logit_bias"] == {str(number): -30.0}
     texts = Path("out/trajectories.jsonl").read_text()
-    assert "know" in texts
+    assert "lack" in texts
     assert "The answer is" not in texts
     sampled = [json.loads(line) for line in Path("out/samples.jsonl").read_text().splitlines()]
     for record in sampled:

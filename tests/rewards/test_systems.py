@@ -35,10 +35,13 @@ ASEARCH = "f1_set + gate(one_action) + otherwise(not_refused, -0.5)"
 QUERY = {
     "tags": "<search>q</search>",
     "rag-r1": "<search>q, r</search>",
+    "rag-r1-single": "<search>q</search>",
     "asearcher": "<search>q</search>",
     "r1-searcher": "<|begin_of_query|>q<|end_of_query|>",
     "tool-call": '<tool_call>{"name": "search", "arguments": {"query": ["q"]}}</tool_call>',
     "harness": '<tool_call>{"name": "search", "arguments": {"query": "q"}}</tool_call>',
+    "deepresearcher": '<tool_call>{"name": "search", "arguments": {"query": ["q"]}}</tool_call>',
+    "deepresearcher-plain": ('<tool_call>{"name": "search", "arguments": {"query": ["q"]}}</tool_call>'),
     "tool-calls": '<tool_call>{"name": "search", "arguments": {"query": ["q"]}}</tool_call>',
 }
 

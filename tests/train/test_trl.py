@@ -214,10 +214,12 @@ def test_the_divergence_in_the_loss_is_plain_k3(tmp_path, advantage: str) -> Non
     """Its weight is large and the model far from its start, so that other estimators would show."""
     spy = GradientSpy()
     recipe = small(kl=0.5, advantage=advantage)
-    trainer, seen = trainer_of(recipe, tmp_path, MaskRule(), spy, model=moved())
+    trainer, seen = trainer_of(recipe, tmp_path, MaskRule(), spy, model=moved().double())
     trainer.train()
-    named = {"kl": 0.5, "reference": load_model(str(BUNDLED)), "deviation": advantage == "group"}
-    expected = oracle(moved(), seen[0], 4, **named)
+    # In double precision: the rounding of single precision is as large as the bound on some CPUs.
+    reference = load_model(str(BUNDLED)).double()
+    named = {"kl": 0.5, "reference": reference, "deviation": advantage == "group"}
+    expected = oracle(moved().double(), seen[0], 4, **named)
     assert_equal_gradients(spy.gradient, expected)
 
 
