@@ -63,8 +63,8 @@ _GLUE = [
     '"}}',
     '"]}}',
 ]
-"""What stands around names and queries in a tool call, whole calls' beginnings first: of what begins at
-one place, the longest is taken. Keys stand in them with their quotes, since words outside get a space."""
+"""What stands around names and queries in a tool call, whole calls' beginnings first: of what begins
+at one place, the longest is taken. Keys stand in them with their quotes: words outside get a space."""
 _HEADS = ["Ġ" + onset for onset in ONSETS]
 """Onsets as byte-level tokenizers write them after a space."""
 _TAILS = sorted(set(chain.from_iterable(ENDINGS.values())))

@@ -23,6 +23,7 @@ from innersearch.train.samples import trained_samples, without_failed
 from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.trl.advantages import corrected, importance, whitened
 from innersearch.train.trl.colocated import WEIGHTS, weight_shares
+from innersearch.train.trl.padding import by_length, passes
 from innersearch.train.trl.saving import SavesPlainly
 from innersearch.types import Trajectory
 
@@ -158,7 +159,7 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
     ) -> torch.Tensor:
         """One backward pass per micro-batch: with several segments there are more rows than that."""
         model.train()
-        *before, last = _passes(self._prepare_inputs(inputs), self.plan.micro_batch)
+        *before, last = passes(self._prepare_inputs(inputs), self.plan.micro_batch)
         losses = []
         for rows in before:
             self._pass = rows
@@ -170,7 +171,15 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         rows, self._pass = self._pass, None
-        return super()._prepare_inputs(generation_batch) if rows is None else rows
+        if rows is not None:
+            return rows
+        sampled_before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is sampled_before:
+            return inputs
+        together = self.current_gradient_accumulation_steps
+        self._buffered_inputs = by_length(self._buffered_inputs, together)
+        return self._buffered_inputs[self._step % len(self._buffered_inputs)]
 
     @contextmanager
     def _going_on(self, model: nn.Module) -> Iterator[None]:
@@ -190,19 +199,3 @@ def _weigh_equally(outputs: dict[str, Any], trained: torch.Tensor, total: Any) -
     tokens = trained.sum(1, keepdim=True).clamp(min=1)
     outputs["tool_mask"] = outputs["tool_mask"] / tokens
     outputs["num_items_in_batch"] = total((trained / tokens).sum())
-
-
-def _passes(rows: dict[str, Any], size: int) -> list[dict[str, Any]]:
-    """Rows in parts of at most `size`."""
-    count = len(rows["completion_ids"])
-    if count <= size:
-        return [rows]
-    return [
-        {
-            name: value[start : start + size]
-            if isinstance(value, torch.Tensor) and value.ndim
-            else value
-            for name, value in rows.items()
-        }
-        for start in range(0, count, size)
-    ]
