@@ -163,27 +163,27 @@ class Demonstrator:
         draft.lacking = list(asked.relations if asked.gathers else reversed(asked.relations))
         for _ in range(searches):
             self._search(draft, asked, at_length=at_length)
-        if draft.found:
-            found = [fact.tail for fact in draft.found]
-            self._conclude(draft, joined(found) if asked.gathers else found[-1], [], at_length=at_length)
-        else:
-            guessed = self.guess(asked).text
-            self._conclude(draft, guessed, [guessed], at_length=at_length)
+        found = [fact.tail for fact in draft.found]
+        hidden = [] if found else [guessed.fact.tail for guessed in self._guessed(asked)]
+        said = found or hidden
+        self._conclude(draft, joined(said) if asked.gathers else said[-1], hidden, at_length=at_length)
         if self.rng.random() < MALFORMED:
             return self._malformed(draft)
         return Text(draft.text, tuple(draft.made_up))
 
     def guess(self, asked: Asked) -> Text:
-        """An answer without a search: what memory says of one fact, and any name of the kind beyond."""
-        if asked.gathers:
-            kinds = [RELATIONS[relation].tail for relation in asked.relations]
-            answer, made_up = joined([self.memory.guess(kind) for kind in kinds]), True
-        elif len(asked.relations) == 1:
-            recalled = self.memory.recall(asked.heads[0], asked.relations[0])
-            answer, made_up = recalled.fact.tail, recalled.made_up
-        else:
-            answer, made_up = self.memory.guess(RELATIONS[asked.relations[-1]].tail), True
-        return Text(answer, ((0, len(answer)),) if made_up else ())
+        """An answer to a chain without a search: what memory says of one fact, any name beyond."""
+        [recalled] = self._guessed(asked)
+        answer = recalled.fact.tail
+        return Text(answer, ((0, len(answer)),) if recalled.made_up else ())
+
+    def _guessed(self, asked: Asked) -> list[Recalled]:
+        """As many answers as are asked for."""
+        if len(asked.relations) == 1:
+            return [self.memory.recall(asked.heads[0], asked.relations[0])]
+        ends = asked.relations if asked.gathers else asked.relations[-1:]
+        tails = [(name, self.memory.guess(RELATIONS[name].tail)) for name in ends]
+        return [Recalled(Fact(asked.heads[0], name, tail), made_up=True) for name, tail in tails]
 
     def _search(self, draft: _Draft, asked: Asked, *, at_length: bool) -> None:
         reached = dict.fromkeys([*asked.heads, *(fact.tail for fact in draft.found)])
