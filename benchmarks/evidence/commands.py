@@ -41,7 +41,7 @@ class Commands:
             "--model",
             world.model,
             "--data",
-            f"{world.data}:{run.row.questions}",
+            ",".join(f"{world.data}:{name}" for name in run.row.questions),
             "--seed",
             str(run.seed),
         ]
