@@ -77,13 +77,14 @@ test-clients: .venv-clients/installed
 		exa-py langchain-community perplexityai serpapi tavily-python
 	touch $@
 
-# The docs as a site, in site/; nothing is fetched while it is built or read.
+# The docs as a site, in site/, with a reference made from the docstrings; a broken link ends it, and nothing is
+# fetched while it is built or read.
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
-.venv-docs/installed:
+.venv-docs/installed: constraints.txt
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip install --quiet --disable-pip-version-check mkdocs-material==9.8.2
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material "mkdocstrings[python]"
 	touch $@
 
 # Checks the report for what stands in the way of people who see or move differently, with axe-core.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.evidence.claims import Claims, demand_claims, read_claims
 from benchmarks.evidence.demos import demo_table
+from benchmarks.evidence.front import read_systems, system_table, two_sentences
 from benchmarks.evidence.plan import HERE, ROOT, Plan, read_plan, read_toml
 from benchmarks.evidence.plots import depth_plot, verdict_plot
 from benchmarks.evidence.stored import Results, read_results
@@ -91,6 +92,8 @@ class Evidence:
         return {
             "demo": demo_table,
             "verdicts": self._verdicts,
+            "in-short": lambda: two_sentences(self.verdicts) if self.results.runs else NOTHING,
+            "systems": lambda: system_table(self.results, self.claims, read_systems()),
             "costs": lambda: cost_table(self.results) + "\n",
             **tables,
         }

@@ -16,6 +16,7 @@ from innersearch.replication import share
 from innersearch.view.tables import markdown
 
 NONE = "–"
+TOO_FEW = ", too few runs for an interval"
 
 
 class Column(Part):
@@ -151,7 +152,7 @@ def found_text(verdict: Verdict) -> str:
     low, high = verdict.found.interval
     value = _number(verdict.claim, verdict.found.value)
     if math.isinf(low) or math.isnan(verdict.found.value):
-        return f"{value}, too few runs for an interval" if not math.isnan(verdict.found.value) else NONE
+        return f"{value}{TOO_FEW}" if not math.isnan(verdict.found.value) else NONE
     return f"{value} [{_number(verdict.claim, low)}, {_number(verdict.claim, high)}]"
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from innersearch.tools.base import Outcome, State, Tool, ToolSchema
     from innersearch.types import Call, Document, Kind, Question, Source, Trajectory
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = {
     "assemble.agents": ("Agent", "open_agent"),

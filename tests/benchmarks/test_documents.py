@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.evidence.demos import demo_table, keep
+from benchmarks.evidence.front import EFFECTS, KNOWN, read_systems, two_sentences
 from benchmarks.evidence.page import BLOCK, Evidence, documents, written
 from benchmarks.evidence.plan import ROOT
 from benchmarks.evidence.sources import complaints, tables_with_figures
@@ -78,3 +79,34 @@ def test_the_demo_of_the_readme_is_the_median(tmp_path: Path) -> None:
     assert "94.0 (90.0–98.0)" in table
     assert "Median of 3 demos" in table
     assert "2.0 (2.0–2.0) minutes" in table
+
+
+def test_a_figure_of_a_system_stands_in_its_file(tmp_path: Path) -> None:
+    row = (
+        '[[system]]\nname = "A"\npaper = "https://a.example"\nrecipe = "a"\npage = "a.md"\n'
+        'idea = "b"\nfigures = "a.md"\nshows = "at [3 hops](b-9.md) {} % EM"\n'
+    )
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/a.toml").touch()
+    (tmp_path / "a.md").write_text("| 3 | 99.8 (99.4–100.0) |\n")
+    file = tmp_path / "systems.toml"
+    file.write_text(row.format("99.8"))
+    assert read_systems(file, tmp_path).system[0].name == "A"
+    for stale in ("9.8", "99", "99.80"):
+        file.write_text(row.format(stale))
+        with pytest.raises(ConfigError, match=f"A: {stale} stands not in a.md"):
+            read_systems(file, tmp_path)
+    (tmp_path / "recipes/a.toml").unlink()
+    with pytest.raises(ConfigError, match=r"there is no recipes/a\.toml"):
+        read_systems(file, tmp_path)
+
+
+def test_effects_are_said_by_the_sign_of_what_was_found() -> None:
+    evidence = Evidence.read()
+    does, does_not = two_sentences(evidence.verdicts).splitlines()
+    for verdict in evidence.verdicts:
+        if verdict.claim.name in EFFECTS and verdict.found:
+            said = does if verdict.found.value > 0 else does_not
+            assert f"{verdict.claim.short} (" in said
+            assert f", {verdict.verdict})" in said
+    assert [verdict for verdict in evidence.verdicts if verdict.claim.name in (*EFFECTS, KNOWN)]

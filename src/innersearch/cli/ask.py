@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from innersearch.config import RolloutSettings
     from innersearch.rollout.episode import Task
+    from innersearch.types import Trajectory
 
 app = App(name="ask", help_format="plaintext")
 
@@ -34,6 +36,7 @@ def ask(
     max_new_tokens: PositiveInt = 1024,
     seed: int = 0,
     dtype: Dtype = "auto",
+    svg: Path | None = None,
     options: Annotated[SearchOptions, Parameter(name="*")] = SearchOptions(),  # noqa: B008
     writes: Annotated[RolloutOptions, Parameter(name="*")] = RolloutOptions(),  # noqa: B008
 ) -> None:
@@ -58,6 +61,7 @@ def ask(
         seed: Seed of the random numbers, where the temperature is not 0.
         dtype: What the weights are computed in: float32, bfloat16, float16, stored (as they are), or
             auto: bfloat16 for models of some size on a CPU that is measured to be faster with it.
+        svg: File that a picture of the trajectory is written to as well.
         options: Who answers the queries.
         writes: How the model writes, what it sees next, and when a trajectory ends.
     """
@@ -67,7 +71,6 @@ def ask(
     from innersearch.policy.loading import load_tokenizer
     from innersearch.rollout.run import Rollout
     from innersearch.types import Sampling
-    from innersearch.view.terminal import print_trajectory
 
     chosen, tokenizer = parse_policy(policy), load_tokenizer(path)
     conventions = conventions_of(tokenizer if chosen.own else None)
@@ -76,14 +79,23 @@ def ask(
     chosen_search = search.settings(path, conventions) if search else SearchSettings()
     demand_tools(settings, chosen_search)
     task = _task(question, name, tokenizer, settings)
-    sampling = Sampling(temperature, max_new_tokens, seed)
     answering = chosen.open(path, tokenizer, max_batch=1, dtype=dtype)
     answers = open_search(chosen_search if search else None, max_outage_s=15.0)
     tools = tools_of(settings, chosen_search, answers.engine)
-    opened = (answering, tokenizer, sampling)
+    opened = (answering, tokenizer, Sampling(temperature, max_new_tokens, seed))
     with Rollout(*opened, search=answers, tools=tools, settings=settings) as rollout:
         [trajectory] = rollout.run([task])
+    _show(trajectory, svg, f'innersearch ask {model} "{question}"')
+
+
+def _show(trajectory: Trajectory, svg: Path | None, title: str) -> None:
+    from innersearch.view.terminal import print_trajectory
+
     print_trajectory(trajectory, stdout)
+    if svg is not None:
+        from innersearch.cli.pictures import draw
+
+        draw([trajectory], svg, title)
 
 
 def _task(

@@ -6,14 +6,18 @@ import os
 import sys
 import webbrowser
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
 from innersearch.cli.console import stdout
-from innersearch.errors import DataError
+from innersearch.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from innersearch.types import Trajectory
 
 app = App(name="view", help_format="plaintext")
 
@@ -26,6 +30,7 @@ def view(
     only: Literal["all", "wrong", "right", "failed"] = "all",
     n: Annotated[NonNegativeInt, Parameter(alias="-n")] = 0,
     text: str = "",
+    svg: Path | None = None,
 ) -> None:
     """Open the report of a run in a browser; write it first where there is none or it is out of date.
 
@@ -34,6 +39,7 @@ def view(
         innersearch view runs/demo
         innersearch view runs/demo --term --only wrong -n 5
         innersearch view runs/demo/eval/after --term --text Zerorn | less -R
+        innersearch view runs/demo/eval/after --term --only right -n 1 --svg trajectory.svg
 
     Args:
         run: Directory of a run or an evaluation, or with --term a file of trajectories.
@@ -41,9 +47,12 @@ def view(
         only: Trajectories that are printed, with --term.
         n: Number of trajectories that are printed at most, with --term; 0 prints all.
         text: Words that must stand in a question or in what was written, with --term.
+        svg: File that a picture of what is printed is written to as well, with --term.
     """
+    if svg is not None and not term:
+        raise ConfigError(f"--svg {svg} draws what --term prints: add --term")
     if term:
-        _print(run, only, n, text)
+        _print(run, only, n, text, svg)
         return
     from innersearch.view.report import demand_report
 
@@ -62,29 +71,35 @@ def _has_browser() -> bool:
     )
 
 
-def _print(run: Path, only: str, n: int, text: str) -> None:
-    from innersearch.public import read_trajectories
+def _print(run: Path, only: str, n: int, text: str, svg: Path | None) -> None:
     from innersearch.view.terminal import print_trajectory
 
-    shown = 0
+    drawn, shown = [], 0
+    for shown, trajectory in enumerate(islice(_fitting(run, only, text), n or None), 1):
+        if shown > 1:
+            stdout.print()
+        print_trajectory(trajectory, stdout)
+        if svg is not None:
+            drawn.append(trajectory)
+    if not shown:
+        raise DataError(f"no trajectory of {run} fits: give another --only or --text")
+    if svg is not None:
+        from innersearch.cli.pictures import draw
+
+        draw(drawn, svg, f"innersearch view {run} --term")
+
+
+def _fitting(run: Path, only: str, text: str) -> Iterator[Trajectory]:
+    """The trajectories that are asked for, one by one."""
+    from innersearch.public import read_trajectories
+
     for file in _files(run):
         for trajectory in read_trajectories(file):
             right = trajectory.components.get("em") == 1.0
             kinds = {"wrong": not right, "right": right, "failed": trajectory.error is not None}
-            written = [
-                trajectory.question.question,
-                *(s.text for g in trajectory.segments for s in g.spans),
-            ]
-            if not kinds.get(only, True) or text not in "".join(written):
-                continue
-            if shown:
-                stdout.print()
-            print_trajectory(trajectory, stdout)
-            shown += 1
-            if shown == n:
-                return
-    if not shown:
-        raise DataError(f"no trajectory of {run} fits: give another --only or --text")
+            blocks = (s.text for g in trajectory.segments for s in g.spans)
+            if kinds.get(only, True) and text in "".join([trajectory.question.question, *blocks]):
+                yield trajectory
 
 
 def _files(run: Path) -> Iterator[Path]:
