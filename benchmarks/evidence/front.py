@@ -59,11 +59,11 @@ def two_sentences(verdicts: Sequence[Verdict]) -> str:
     found = [(verdict, verdict.found.value > 0) for name in EFFECTS if (verdict := by_name[name]).found]
     does = [_said(verdict) for verdict, above in found if above]
     does_not = [_said(verdict) for verdict, above in found if not above]
-    if by_name[KNOWN].found:
-        does_not = [_said(by_name[KNOWN]), *does_not]
+    known = by_name[KNOWN]
+    kept = f"{_said(known)}; " if known.found else ""
     return (
-        f"What RL does here, as far as it was run: {'; '.join(does) or 'nothing yet'}.\n"
-        f"What it does not: {'; '.join(does_not) or 'nothing was found yet'}.\n"
+        f"What RL does here, as far as it was run: {'; '.join(does) or 'nothing was found yet'}.\n"
+        f"What it does not: {kept}nor did these come out: {'; '.join(does_not) or 'none so far'}.\n"
     )
 
 
