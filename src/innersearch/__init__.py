@@ -7,7 +7,7 @@
 
 Everything below is offered here and stays; what is imported from deeper may move.
 
-* open: `open_agent` gives an `Agent`, a policy with its tokenizer; `open_engine`
+* open: `open_agent` gives an `Agent`, a policy with its tokenizer; `open_engine`; `open_server`
 * do: `roll_out`, `score`, `evaluate_agent`, `train_agent`
 * read: `read_questions`, `read_trajectories`
 * what flows: `Recipe`, `Question`, `Document`, `Call`, `Source`, `Trajectory`
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from innersearch.public import (
         evaluate_agent,
         open_engine,
+        open_server,
         read_questions,
         read_trajectories,
         roll_out,
@@ -52,8 +53,8 @@ _ROOMS = {
     "grammar": ("Action", "Grammar", "Tag"),
     "policy.base": ("Policy",),
     "public": (
-        *("evaluate_agent", "open_engine", "read_questions", "read_trajectories", "roll_out"),
-        *("score", "train_agent"),
+        *("evaluate_agent", "open_engine", "open_server", "read_questions", "read_trajectories"),
+        *("roll_out", "score", "train_agent"),
     ),
     "rewards": ("Rubric", "Term"),
     "search.base": ("Engine", "SearchResult"),
@@ -87,6 +88,7 @@ __all__ = [
     "evaluate_agent",
     "open_agent",
     "open_engine",
+    "open_server",
     "read_questions",
     "read_trajectories",
     "roll_out",

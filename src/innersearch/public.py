@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from innersearch.assemble.agents import Agent, open_agent
-from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions
+from innersearch.assemble.anywhere import anywhere
+from innersearch.assemble.given import demand_engine, demand_questions
 from innersearch.assemble.given import settings as values
 from innersearch.assemble.models import rollout_settings, usual_length
 from innersearch.assemble.recipes import recipe_with
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from innersearch.routing.router import Router
     from innersearch.runs import Run
     from innersearch.search.base import Engine
+    from innersearch.serve.beside import Server
     from innersearch.tools.base import Tool
     from innersearch.tools.search import SearchTool
     from innersearch.train.start import Watcher
@@ -77,6 +79,7 @@ def score(
     return rubric.settle([replace(t, reward=r, components=parts) for t, r, parts in pairs])
 
 
+@anywhere
 def evaluate_agent(
     agent: Agent | str,
     questions: Sequence[Question] | str | Path,
@@ -114,14 +117,13 @@ def evaluate_agent(
         The summary: every metric by group of questions with its n and 95 % interval.
 
     Raises:
-        ConfigError: A setting is unknown, or a name of something; or an event loop is running here.
+        ConfigError: A setting is unknown, or a name of something.
         DataError: There are no questions, or two of one id.
         RunError: `output` holds something else.
         SearchError: Too many searches failed; `resume` goes on.
     """
     from innersearch.evaluate.run import evaluate as run
 
-    demand_no_loop()
     _demand_known(settings)
     opened = _opened(agent)
     asked = load_questions(str(questions)) if isinstance(questions, str | Path) else questions
@@ -168,6 +170,7 @@ def _written(grammar: Grammar | str, context: str, tools: Sequence[Tool | str]) 
     return {setting: value for setting, value in given.items() if value}
 
 
+@anywhere
 def train_agent(
     recipe: Recipe | str | Path,
     output: str | Path,
@@ -204,7 +207,6 @@ def train_agent(
     from innersearch.serve.rollouts import rollouts_of
     from innersearch.train.start import Silent, Training, resolved
 
-    demand_no_loop()
     if isinstance(questions, str | Path):
         overrides["data"], questions = str(questions), None
     if isinstance(engine, str):
@@ -246,6 +248,42 @@ def open_engine(name: str, **search: Any) -> Engine:
     from innersearch.assemble.engines import open_engine as opened
 
     return opened(values(SearchSettings, router="always", engine=name, **search))
+
+
+def open_server(
+    engine: Engine | str = "world",
+    agent: Agent | str | None = None,
+    *,
+    search: str = "",
+    port: int = 0,
+    **values: Any,
+) -> Server:
+    """Serve an engine, and an agent beside it, at 127.0.0.1 from this process; `innersearch serve` does
+    the same by itself. Needs the extra `serve`.
+
+        with open_server("world", agent="world") as server:
+            print(server.url)
+
+    Args:
+        engine: An engine, or the name of one; the server closes it.
+        agent: An agent, or the name of its model; nobody answers chat requests without it.
+        search: Who answers its queries where a request says nothing: `self`, `always` or `hybrid`.
+        port: Port to listen on; 0 takes a free one.
+        values: Values of `SearchSettings` for an engine that is named, such as `cache`.
+
+    Returns:
+        The server: `.url` is its address, `close()` ends it, and so does the end of a `with` block.
+
+    Raises:
+        ConfigError: There is no engine or search mode of that name, or a value is impossible.
+        ModelError: There is no such model.
+        RunError: Another program listens there, or the server did not start.
+        SearchError: The engine cannot be opened.
+    """
+    from innersearch.serve.beside import serve_beside
+
+    opened = open_engine(engine, **values) if isinstance(engine, str) else demand_engine(engine)
+    return serve_beside(opened, agent, search=search, port=port)
 
 
 def read_trajectories(path: str | Path) -> Iterator[Trajectory]:

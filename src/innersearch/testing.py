@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from innersearch.assemble.anywhere import anywhere
 from innersearch.grammar.checking import check_grammar
 from innersearch.policy.base import Completion, Policy, Request
 from innersearch.policy.scripted import ScriptedPolicy
@@ -72,6 +73,7 @@ class ScriptedEngine:
         """Nothing is open."""
 
 
+@anywhere
 def check_engine(engine: Engine, queries: Sequence[str] = QUERIES, k: int = 3) -> None:
     """Ask an engine as rollouts do, and hold what it answers against the contract of `Engine`.
 
@@ -127,6 +129,7 @@ def _check_result(query: str, result: SearchResult, k: int) -> None:
         _demand(isinstance(document.text, str), f"query {query!r}: the text of {document.id!r} is none")
 
 
+@anywhere
 def check_policy(
     policy: Policy, tokenizer: PreTrainedTokenizerFast, prompt: str = "Who founded Coltek?"
 ) -> None:

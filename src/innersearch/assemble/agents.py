@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from innersearch import prompts
+from innersearch.assemble.anywhere import streams_anywhere
 from innersearch.assemble.engines import open_engine
-from innersearch.assemble.given import demand_engine, demand_no_loop, demand_questions, settings
+from innersearch.assemble.given import demand_engine, demand_questions, settings
 from innersearch.assemble.models import conventions_of, model_path, usual_length
 from innersearch.assemble.pages import tools_of
 from innersearch.assemble.policies import parse_policy
@@ -42,6 +43,7 @@ class Agent:
     conventions: Conventions = field(default=USUAL)
     """What its model expects."""
 
+    @streams_anywhere
     def roll_out(
         self,
         questions: Iterable[Question | str] | Question | str,
@@ -79,11 +81,10 @@ class Agent:
             search: Values of `SearchSettings`, such as `k`.
 
         Raises:
-            ConfigError: Something has no such name or value, or an event loop is running here.
+            ConfigError: Something has no such name or value.
             DataError: Two questions have the same id, or one leaves no room in the model's context.
             SearchError: Too many searches failed.
         """
-        demand_no_loop()
         _demand_numbers(repetitions, temperature, max_new_tokens)
         tool, written = self.search(engine, router, **search), grammar_of(grammar)
         writes = _writes(grammar, context, rollout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from inspect import iscoroutinefunction
@@ -89,19 +88,3 @@ def demand_engine(engine: object) -> Engine:
 def _is_async(engine: object, name: str) -> bool:
     method = getattr(engine, name, None)
     return iscoroutinefunction(method) or iscoroutinefunction(getattr(method, "__call__", None))  # noqa: B004
-
-
-def demand_no_loop() -> None:
-    """Refuse to wait where that would stop the event loop that is running.
-
-    Raises:
-        ConfigError: One is running in this thread.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise ConfigError(
-        "an event loop is running in this thread, as in a notebook or an async function: call this in "
-        "another, for example await asyncio.to_thread(lambda: list(roll_out(...)))"
-    )
