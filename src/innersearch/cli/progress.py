@@ -72,6 +72,11 @@ class Display:
     ) -> None:
         self._bar.stop()
 
+    @property
+    def console(self) -> SafeConsole:
+        """Where more can be printed, above the bar."""
+        return self._console
+
     def update(self, what: str, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` steps of `what` are done."""
         if not self._console.is_terminal:

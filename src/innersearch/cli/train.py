@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
+from cyclopts.types import NonNegativeInt
 
 from innersearch.assemble import recipes
 from innersearch.assemble.plans import demand_engine
@@ -17,6 +18,7 @@ from innersearch.cli.console import ANOTHER, stderr, stdout
 from innersearch.cli.cost import forecast_table
 from innersearch.cli.options import announce_calls
 from innersearch.cli.progress import Display, describe
+from innersearch.cli.samples import print_newest_group
 from innersearch.cli.verbs import ENVIRONMENT
 from innersearch.config import Recipe
 from innersearch.config.earlier import demand_todays_options
@@ -59,6 +61,7 @@ def train(
     trainer: Literal["trl", "verl"] | None = None,
     agent: str = "",
     track: str = "",
+    samples_every: NonNegativeInt = 0,
     show: Annotated[bool, Parameter(name="--print", negative=())] = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008
 ) -> None:
@@ -69,9 +72,7 @@ def train(
         innersearch train recipes/ssrl-world.toml
         innersearch train recipes/ssrl-world.toml --trainer.steps 20 --seed 1 --output runs/short
         innersearch train recipes/ssrl.toml --model ~/models/Qwen2.5-1.5B-Instruct --data nq.jsonl
-        innersearch train recipes/search-r1-world.toml
-        innersearch train recipes/ssrl-world.toml --resume
-        innersearch train recipes/rejection-world.toml
+        innersearch train recipes/ssrl-world.toml --resume --samples-every 10
         innersearch train recipes/my-agent.toml --agent "python agent.py {question}"
         innersearch train recipes/ssrl.toml --model DIR --data nq.jsonl --dry-run
         innersearch train recipes/ssrl.toml --trainer verl --model ~/models/Qwen2.5-7B --data nq.jsonl
@@ -87,6 +88,7 @@ def train(
         agent: A program that is trained as it is: run for every question, it asks the model at
             OPENAI_BASE_URL and searches at INNERSEARCH_SEARCH_URL (see docs/serving.md).
         track: Mirror metrics.jsonl in wandb (WANDB_MODE=offline sends nothing), trackio or tensorboard.
+        samples_every: Print a group, with rewards and advantages, after so many steps; 0 prints none.
         show: Only print how verl would be started.
         settings: The recipe with overrides.
     """
@@ -101,7 +103,7 @@ def train(
     from innersearch.serve.rollouts import rollouts_of
     from innersearch.train.start import Training, resolved
 
-    with _Watcher() as shown:
+    with _Watcher(path, samples_every) as shown:
         watcher = shown.tracked(track, path)
         training = Training(resolved(settings), watcher=watcher, rollouts=rollouts_of(settings))
         if dry_run:
@@ -177,6 +179,10 @@ def _demand_trl(recipe: Recipe) -> None:
 class _Watcher(ExitStack):
     """Shows on the terminal how a training goes."""
 
+    def __init__(self, path: Path, samples_every: int) -> None:
+        super().__init__()
+        self._path, self._samples_every = path, samples_every
+
     def tracked(self, name: str, path: Path) -> Watcher:
         """The same, with a tracker beside it where one is named."""
         if not name:
@@ -198,13 +204,15 @@ class _Watcher(ExitStack):
         if recipe.search.rule.asks:
             stderr.print(forecast_table(recipe), soft_wrap=True)
             announce_calls(recipe)
-        self._display = self.enter_context(Display())
+        self._recipe, self._display = recipe, self.enter_context(Display())
         self._display.update(what, 0, steps)
 
     def step(self, what: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         """Show a step with its figures."""
         loss = f"loss {metrics['loss']:.3f}" if "loss" in metrics else ""
         self._display.update(what, step, steps, describe(metrics) or loss)
+        if self._samples_every and step % self._samples_every == 0:
+            print_newest_group(self._path, self._recipe, self._display.console)
 
     def ends(self, run: Run, what: str) -> None:
         """Say where the results are."""
