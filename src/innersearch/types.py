@@ -289,7 +289,8 @@ class Trajectory:
     sampling: Sampling
     stop_reason: StopReason
     step: int = 0
-    """The optimizer step of the policy that wrote it, the smallest of several; 0 outside training."""
+    """The optimizer step of the policy that wrote it, the smallest of several; 0 outside training. With
+    rollouts ahead of training the step that trained on it; `Segment.versions` tells of the policy."""
     reward: float | None = None
     components: dict[str, float] = field(default_factory=dict)
     """The named parts the reward was made of, and unweighted metrics."""

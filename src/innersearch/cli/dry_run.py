@@ -140,6 +140,7 @@ def memory_text(recipe: Recipe, shape: Shape, prompt_tokens: int) -> str:
         "weights": memory.weights,
         "bfloat16 copies": memory.copies,
         "reference model": memory.reference,
+        "weights of rollouts": memory.sampled_from,
         f"optimizer ({recipe.trainer.optimizer})": memory.optimizer,
         "gradients": memory.gradients,
         "activations": memory.activations,

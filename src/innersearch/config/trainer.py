@@ -70,6 +70,13 @@ class TrainerSettings(Settings):
     groups: Literal["all", "mixed"] = "all"
     """Groups of rollouts that are trained on. mixed: those whose rewards are all equal are left out of
     the loss and of what it is divided by; not with verl."""
+    ahead: int = Field(0, ge=0)
+    """Steps that rollouts may begin ahead of training, so that slow searches and training overlap; with
+    0 they take turns. Trajectories are then sampled by weights that are up to so many steps old: see
+    `correction`. Not with verl, vllm or several processes."""
+    refill: bool = False
+    """Replace groups whose rewards are all equal by further questions, at most `prompts_per_step` of
+    them in a step; not with verl, vllm or several processes."""
     whiten: bool = False
     """Bring advantages to mean 0 and deviation 1 over all trained tokens of the batch."""
     loss: Literal["ppo", "cispo"] = "ppo"

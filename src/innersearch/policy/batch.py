@@ -72,6 +72,8 @@ class Batch:
         self.end_ids = torch.tensor(sorted(end_ids), device=device)
         self.context = config.max_position_embeddings
         self.padded = PaddedPasses(model, cache, self.context)
+        self.version: int | None = None
+        """Which weights the model has; None where nobody says."""
         self.running: list[_Running] = []
         self.paused: dict[str, Paused] = {}
         self.beginnings: dict[tuple[int, ...], Paused] = {}
@@ -84,6 +86,7 @@ class Batch:
         self.tokens = table(torch.long, columns)
         self.logprobs = table(torch.float32, columns)
         self.entropies = table(torch.float32, columns)
+        self.versions = table(torch.long, columns)
         self.counts = table(torch.long)
         self.budgets = table(torch.long)
         self.positions = table(torch.long)
@@ -264,6 +267,8 @@ class Batch:
         self.tokens[rows, counts] = drawn
         self.logprobs[rows, counts] = logprobs[rows, drawn]
         self.entropies[rows, counts] = entropies(probabilities, logprobs)
+        if self.version is not None:
+            self.versions[rows, counts] = self.version
         self.counts[: self.size] += 1
         self.positions[: self.size] += 1
         self._tell(drawn)
@@ -322,6 +327,7 @@ class Batch:
             self.tokens,
             self.logprobs,
             self.entropies,
+            self.versions,
             self.counts,
             self.budgets,
             self.positions,
@@ -344,6 +350,7 @@ class Batch:
             self.logprobs[row, :count].tolist(),
             self.entropies[row, :count].tolist(),
             finish,
+            None if self.version is None else self.versions[row, :count].tolist(),
         )
         return Finished(ticket, completion)
 

@@ -8,6 +8,8 @@ the keys, i in the feed-forward layer, a heads, and w = 2 bytes with bf16, else 
   autocast makes, 2 each;
 * gradients 4T, and as much again for the buckets of several processes;
 * AdamW 8T; Muon 4 per number of a matrix and 8 for the others;
+* the copy that rollouts sample from with `trainer.ahead` or `refill`, as large as the weights, and the
+  rollouts then at the same time as training;
 * a frozen reference for the divergence, as large as the weights; with a weight on it and adapters, none;
 * activations of a layer (Llama, Qwen2, Qwen3; attention by scaled_dot_product_attention), per token:
   float32 4(6h + 2q + 2k + 4i + a + 2), bf16 26h + 2(2q + 2k + 4i) + 4a + 8, and with norms of queries
@@ -128,20 +130,27 @@ class Memory:
     logprobs: int
     keys_and_values: int
     logits: int
+    sampled_from: int = 0
+    """Weights of rollouts that have some of their own, and go on during training."""
 
     @property
     def training(self) -> int:
         """At the peak of a training step."""
-        return self._stays + self.copies + self.gradients + self.activations + self.logprobs
+        meanwhile = self._sampling if self.sampled_from else 0
+        return self._stays + self.copies + self.gradients + self.activations + self.logprobs + meanwhile
 
     @property
     def rollouts(self) -> int:
         """At the peak of rollouts."""
-        return self._stays + self.copies + self.keys_and_values + self.logits
+        return self._stays + self.copies + self._sampling
+
+    @property
+    def _sampling(self) -> int:
+        return self.keys_and_values + self.logits
 
     @property
     def _stays(self) -> int:
-        return self.weights + self.reference + self.optimizer
+        return self.weights + self.reference + self.optimizer + self.sampled_from
 
 
 def activation_bytes(shape: Shape, *, bf16: bool) -> int:
@@ -185,4 +194,5 @@ def estimate(recipe: Recipe, shape: Shape, prompt_tokens: int) -> Memory:
         logprobs=4 * tokens * shape.hidden + (2 if bf16 else 4) * tile,
         keys_and_values=own * slots * cached * shape.layers * 2 * (2 if bf16 else 4) * shape.keys,
         logits=own * 3 * 4 * slots * shape.vocabulary,
+        sampled_from=weights if plan.ahead or plan.refill else 0,
     )

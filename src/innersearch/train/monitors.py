@@ -30,6 +30,7 @@ METRICS = {
     "search/mended_share": "Share of a simulator's outputs that had to be mended.",
     "policy/tokens": "Sampled tokens per trajectory.",
     "policy/entropy": "Mean entropy of the sampling distribution, nats per sampled token.",
+    "policy/tokens_refilled": "Sampled tokens of all trajectories that were replaced by others.",
     "policy/trained_share": "Share of sampled tokens that carry loss.",
     "policy/correct_logprob": "Mean log-probability per trained token of correct trajectories, or of "
     "those in the majority where that is the reward; a fall precedes collapse (arXiv 2512.04220).",
@@ -45,6 +46,15 @@ METRICS = {
     "vote/answers": "Distinct answers per group.",
     "vote/label_accuracy": "Share of groups whose label is a gold answer; watched, never rewarded.",
     "group/constant_share": "Share of groups whose rewards are all equal: they teach nothing.",
+    "group/refilled_share": "Share of the groups sampled for a step that were replaced by others "
+    "(`trainer.refill`), since their rewards were all equal.",
+    "group/taken": "Groups that were trained on or replaced so far: how far the run is in the order of "
+    "questions, with `trainer.ahead` or `trainer.refill`.",
+    "ahead/age_mean": "Mean age of the step's groups: steps between the oldest weights that sampled a "
+    "token of one and those that it would have had without `trainer.ahead`.",
+    "ahead/age_max": "The largest of these ages, at most `trainer.ahead`.",
+    "ahead/wait_s": "Seconds that training waited for the groups of the step.",
+    "ahead/held_s": "Mean seconds that its groups lay finished before they were trained on.",
     "agent/requests": "Requests to the model per run of a program.",
     "agent/segments": "Segments that they became.",
     "agent/refused": "Requests per run that were not answered: a limit was reached, or they were none.",

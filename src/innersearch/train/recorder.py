@@ -19,6 +19,7 @@ from innersearch.runs import Run, Step, figures
 from innersearch.search.curriculum import Curriculum
 from innersearch.stored import read_records
 from innersearch.train import processes
+from innersearch.train.ahead import TOLD
 from innersearch.train.drift import Drift
 from innersearch.train.guard import Guard
 from innersearch.train.monitors import Observer, step_metrics
@@ -26,7 +27,7 @@ from innersearch.train.trl.colocated import WEIGHTS
 from innersearch.trajectories import to_line
 from innersearch.types import Trajectory
 
-_FROM_TRAINER = ("loss", "grad_norm", "learning_rate", *WEIGHTS)
+_FROM_TRAINER = ("loss", "grad_norm", "learning_rate", *WEIGHTS, *TOLD)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from innersearch.policy.vllm import VllmPolicy, demand_vllm
 from innersearch.readers import balanced, fingerprint
 from innersearch.rewards import Rubric
 from innersearch.rollout.run import demand_provided
-from innersearch.runs import Run, versions
+from innersearch.runs import Run, Step, figures, versions
 from innersearch.search.base import Engine, InformedEngine
+from innersearch.stored import read_records
 from innersearch.tools.search import SearchTool
 from innersearch.train import adapters, processes
+from innersearch.train.ahead import demand_ahead
 from innersearch.train.drift import Drift
 from innersearch.train.memory import outline
 from innersearch.train.monitors import Observer
@@ -135,10 +138,20 @@ def _train(
         on_rollout=recorder.on_rollout,
         callbacks=[recorder],
         rounded=rounds(recipe),
+        taken=_taken(run, recipe),
     )
-    with rollout:
+    with rollout, trainer.ahead or nullcontext():
         _fit(trainer, recorder, run, recipe, latest)
     return run
+
+
+def _taken(run: Run, recipe: Recipe) -> int:
+    """Groups of the order of questions that a run is done with, by the last of its records."""
+    records = list(read_records(run.metrics, Step))
+    if not records:
+        return 0
+    trained = records[-1]["step"] * recipe.trainer.prompts_per_step
+    return int(figures(records[-1]).get("group/taken", trained))
 
 
 def _weights(recipe: Recipe) -> torch.dtype:
@@ -202,6 +215,7 @@ def check(
         )
     _demand_policy(recipe)
     demand_roundable(recipe)
+    demand_ahead(recipe)
     processes.by_first(lambda: _demand_way(recipe, Run(path), resume=resume))
     demand_a_full_step(recipe, questions)
     processes.demand_equal_shares(recipe)

@@ -44,6 +44,14 @@ def trained_samples(trajectory: Trajectory) -> list[Sample]:
     return [sample for sample in every if sample.trained] or every[-1:]
 
 
+def mixed(trajectories: Sequence[Trajectory]) -> list[bool]:
+    """Of each trajectory, whether the rewards of its group differ."""
+    rewards: dict[str, set[float | None]] = {}
+    for trajectory in trajectories:
+        rewards.setdefault(trajectory.group_id, set()).add(trajectory.reward)
+    return [len(rewards[trajectory.group_id]) > 1 for trajectory in trajectories]
+
+
 def without_failed(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     """The same, where what ended by a failure teaches nothing: none of its tokens is trained on, and its
     reward is the mean of its group's others, so that it moves no baseline.

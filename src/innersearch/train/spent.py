@@ -27,7 +27,15 @@ how many segments; tokens that the policy sampled, seconds in which it did (but 
 was killed), tokens that the loss was on."""
 
 Amount = Annotated[float, Field(ge=0)]
-_Step = TypedDict("_Step", {"policy/tokens": NotRequired[Amount], "time/step_s": NotRequired[Amount]})
+_Step = TypedDict(
+    "_Step",
+    {
+        "policy/tokens": NotRequired[Amount],
+        "policy/tokens_refilled": NotRequired[Amount],
+        "group/refilled_share": NotRequired[Annotated[float, Field(ge=0, lt=1)]],
+        "time/step_s": NotRequired[Amount],
+    },
+)
 
 
 class _Kept(TypedDict):
@@ -81,4 +89,6 @@ def _of_stage(path: Path) -> Spent:
     plan = Recipe.recorded(read_json(run.recipe)).trainer
     each = plan.prompts_per_step * plan.group_size
     tokens = sum(step.get("policy/tokens", 0.0) for step in steps)
-    return Spent(each * len(steps), round(each * tokens), seconds)
+    replaced = sum(step.get("policy/tokens_refilled", 0.0) for step in steps)
+    sampled = sum(each / (1 - step.get("group/refilled_share", 0.0)) for step in steps)
+    return Spent(round(sampled), round(each * tokens + replaced), seconds)

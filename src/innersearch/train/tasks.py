@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from innersearch.rollout.episode import Task
 from innersearch.rollout.run import Rollout
 from innersearch.tools.kinds import shown
 from innersearch.tools.search import SearchTool, demand_one_query
+from innersearch.train.order import steps
 from innersearch.types import Question, Sampling, Trajectory
 
 if TYPE_CHECKING:
@@ -179,6 +180,32 @@ def task_of(
     message = message_of(recipe, question, name)
     system = prompts.system(name, date=recipe.prompt.date)
     return Task(question, prompt_ids, f"{step}/{row}", repetition, step, message, system)
+
+
+def tasks_of_groups(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[Question],
+    prompts: Sequence[tuple[int, ...]],
+) -> Callable[[int], list[Task]]:
+    """The tasks of each group of a training, by its number in the order of questions, from 0 on.
+
+    Those of the first `prompts_per_step` groups are those of the first step, and so on.
+    """
+    plan = recipe.trainer
+    coming = steps(recipe.seed, len(questions), plan.prompts_per_step)
+    known: list[list[int]] = []
+
+    def tasks(number: int) -> list[Task]:
+        before, place = divmod(number, plan.prompts_per_step)
+        while len(known) <= before:
+            known.append(next(coming))
+        row = known[before][place]
+        named = {"row": row, "step": before + 1}
+        make = partial(task_of, recipe, tokenizer, questions[row], prompts[row], **named)
+        return [make(repetition=repetition) for repetition in range(plan.group_size)]
+
+    return tasks
 
 
 def demanding(recipe: Recipe) -> str:

@@ -9,7 +9,7 @@ every process has the same number of passes, have a mask of zeros.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,8 @@ from transformers import Trainer
 
 from innersearch.config import TrainerSettings
 from innersearch.train import processes
-from innersearch.train.samples import trained_samples, without_failed
+from innersearch.train.ahead import Ahead
+from innersearch.train.samples import mixed, trained_samples, without_failed
 from innersearch.train.tasks import WEIGHT_LIMIT
 from innersearch.train.trl.advantages import corrected, importance, whitened
 from innersearch.train.trl.colocated import WEIGHTS, weight_shares
@@ -62,14 +63,6 @@ def filled_up(columns: Columns, owners: list[int], parts: int) -> tuple[Columns,
     return longer, owners + [owners[0]] * missing
 
 
-def mixed(trajectories: Sequence[Trajectory]) -> list[bool]:
-    """Of each trajectory, whether the rewards of its group differ."""
-    rewards: dict[str, set[float | None]] = {}
-    for trajectory in trajectories:
-        rewards.setdefault(trajectory.group_id, set()).add(trajectory.reward)
-    return [len(rewards[trajectory.group_id]) > 1 for trajectory in trajectories]
-
-
 class SegmentTrainer(SavesPlainly, GRPOTrainer):
     """TRL's, which trains on all segments and counts what weights take from the loss."""
 
@@ -79,6 +72,8 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
         self._rewards: list[float] = []
         self._teaches: list[bool] = []
         self._pass: dict[str, Any] | None = None
+        self.ahead: Ahead | None = None
+        """Samples ahead of training, where the plan says so."""
         super().__init__(**named)
 
     def columns(self, trajectories: Sequence[Trajectory]) -> Columns:
@@ -90,6 +85,11 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
         arguments: Any = self.args
         columns, self._owners = filled_up(columns, owners, arguments.steps_per_generation)
         return columns
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Report metrics of the step with those of the trainer."""
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         outputs = super()._generate_and_score_completions(inputs)
@@ -151,8 +151,7 @@ class SegmentTrainer(SavesPlainly, GRPOTrainer):
 
     def _count(self, weights: torch.Tensor, trained: torch.Tensor, limit: float) -> None:
         shares = weight_shares(weights, trained, self._total, limit)
-        for name, share in zip(WEIGHTS, shares, strict=True):
-            self._metrics["train"][name].append(share)
+        self.tell(dict(zip(WEIGHTS, shares, strict=True)))
 
     def training_step(
         self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None

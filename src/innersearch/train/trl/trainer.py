@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ from innersearch.config import Recipe, TrainerSettings
 from innersearch.rewards import Rubric
 from innersearch.train import processes
 from innersearch.train.adapters import adapters
+from innersearch.train.ahead import Ahead, runs_ahead
 from innersearch.train.optimizer import MuonWithAdamW
 from innersearch.train.order import rows_of
-from innersearch.train.tasks import WEIGHT_LIMIT, Rollouts, task_of
+from innersearch.train.tasks import WEIGHT_LIMIT, Rollouts, task_of, tasks_of_groups
 from innersearch.train.trl.colocated import (
     colocated_policy,
     engine_of_the_trainers_type,
@@ -43,6 +45,7 @@ from innersearch.train.trl.colocated import (
 from innersearch.train.trl.saving import NamedDraws
 from innersearch.train.trl.segments import SegmentTrainer
 from innersearch.train.trl.sharding import whole
+from innersearch.train.versioned import VersionedPolicy
 from innersearch.types import Question, Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -65,13 +68,23 @@ def build_trainer(
     on_rollout: OnRollout,
     callbacks: Sequence[TrainerCallback] = (),
     rounded: bool = False,
+    taken: int = 0,
 ) -> SegmentTrainer:
-    """A GRPOTrainer that trains `model` on rollouts of `questions`, `rounded` or of its own weights."""
+    """A GRPOTrainer that trains `model` on rollouts of `questions`, `rounded` or of its own weights.
+
+    Where rollouts run ahead, `taken` groups of the order of questions are done with; whoever trains
+    closes the trainer's `ahead`.
+    """
     plan = _plan(recipe, rounded=rounded)
     rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
     def roll_out(row_numbers: list[str], trainer: SegmentTrainer) -> dict[str, Any]:
         step = trainer.state.global_step // plan.updates + 1
+        if trainer.ahead is not None:
+            found = trainer.ahead.take(step)
+            trainer.tell(found.metrics)
+            on_rollout(step, found.trajectories)
+            return trainer.columns(found.trajectories)
         first = trainer.accelerator.process_index * len(row_numbers)
         tasks = [
             task_of(
@@ -110,6 +123,14 @@ def build_trainer(
         )
     if recipe.sampling.policy == "vllm":
         rollout.policy = colocated_policy(trainer, recipe, tokenizer)
+    if runs_ahead(plan):
+        # Before training wraps what computes the model, and with adapters in it.
+        at_once = processes.sequences_at_once(recipe)
+        policy = VersionedPolicy.following(model, tokenizer, at_once, rounded=rounded)
+        rollout.policy = policy
+        tasks = tasks_of_groups(recipe, tokenizer, questions, prompts)
+        inside = partial(precision, recipe)
+        trainer.ahead = Ahead(rollout, tasks, rubric.settle, plan, taken=taken, inside=inside)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

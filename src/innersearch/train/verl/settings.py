@@ -111,6 +111,11 @@ def _refuse_objective(settings: TrainerSettings) -> None:
             f"verl trains on all groups, and the recipe asks for trainer.groups = {settings.groups!r}: "
             "leave it at all, or train with trl"
         )
+    if settings.ahead or settings.refill:
+        raise ConfigError(
+            "verl rolls out and trains by turns, on the groups it was given: leave trainer.ahead at 0 "
+            "and trainer.refill at false, or train with trl"
+        )
     if settings.whiten and settings.advantage not in _WHITENED:
         raise ConfigError(
             f"verl does not whiten the advantage {settings.advantage!r}: take rloo, or train with trl"
