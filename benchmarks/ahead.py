@@ -44,9 +44,9 @@ from innersearch.world.bundled import BUNDLED  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "ahead.md"
 AHEAD = (0, 2, 4)
-GROUPS, SIZE = 4, 4
+GROUPS, SIZE = 2, 4
 """Of a step: few, so that waiting and not computing decides."""
-VALIDATION = 100
+VALIDATION = 60
 SUMMARY = "benchmark.json"
 
 
@@ -162,7 +162,7 @@ def groups_per_hour(found: Mapping[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--runs", type=Path, default=Path("runs/ahead"))
     parser.add_argument("--output", type=Path, default=RESULTS)
     chosen = parser.parse_args()

@@ -18,6 +18,7 @@ from innersearch.cli.filtering import filter_command
 from innersearch.cli.options import announce_cost
 from innersearch.cli.progress import Display
 from innersearch.cli.results import AsJson, show
+from innersearch.cli.synthesizing import synthesize_command
 from innersearch.config import SearchSettings
 from innersearch.data import catalogue
 from innersearch.data.check import Findings, Overlap, check, overlap
@@ -28,6 +29,7 @@ from innersearch.view.tables import coverage_table, markdown
 app = App(name="data", help_format="plaintext", help="Benchmarks by name, and checks of question files.")
 
 app.command(filter_command, name="filter")
+app.command(synthesize_command, name="synthesize")
 
 _SHOWN_IDS = 3
 

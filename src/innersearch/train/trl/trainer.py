@@ -78,6 +78,49 @@ def build_trainer(
     plan = _plan(recipe, rounded=rounded)
     rows = rows_of(recipe.seed, len(questions), plan.prompts_per_step, plan.steps)
 
+    roll_out = _roll_outs(recipe, tokenizer, questions, prompts, rollout, rubric, plan, on_rollout)
+    arguments = grpo_config(recipe, output)
+    if hasattr(model.config.get_text_config(), "output_router_logits"):
+        # TRL would add the balancing loss of a mixture of experts; with other models it takes no number.
+        arguments.router_aux_loss_coef = 0.0
+    with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
+        trainer = SegmentTrainer(
+            plan,
+            model=model,
+            reward_funcs=[_given_reward],
+            args=arguments,
+            train_dataset=Dataset.from_dict({"prompt": [str(row) for row in rows]}),
+            processing_class=tokenizer,
+            rollout_func=roll_out,
+            callbacks=[NamedDraws(recipe.seed), *callbacks],
+            optimizers=(_optimizer(recipe, model), None),
+            peft_config=adapters(recipe.trainer.lora) if recipe.trainer.lora.rank else None,
+        )
+    if recipe.sampling.policy == "vllm":
+        rollout.policy = colocated_policy(trainer, recipe, tokenizer)
+    if runs_ahead(plan):
+        # Before training wraps what computes the model, and with adapters in it.
+        at_once = processes.sequences_at_once(recipe)
+        rollout.policy = VersionedPolicy.following(model, tokenizer, at_once, rounded=rounded)
+        tasks = tasks_of_groups(recipe, tokenizer, questions, prompts)
+        inside = partial(precision, recipe)
+        trainer.ahead = Ahead(rollout, tasks, rubric.settle, plan, taken=taken, inside=inside)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _roll_outs(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[Question],
+    prompts: Sequence[tuple[int, ...]],
+    rollout: Rollouts,
+    rubric: Rubric,
+    plan: TrainerSettings,
+    on_rollout: OnRollout,
+) -> Callable[[list[str], SegmentTrainer], dict[str, Any]]:
+    """What TRL calls for the trajectories of a step, with the numbers of its rows."""
+
     def roll_out(row_numbers: list[str], trainer: SegmentTrainer) -> dict[str, Any]:
         step = trainer.state.global_step // plan.updates + 1
         if trainer.ahead is not None:
@@ -104,35 +147,7 @@ def build_trainer(
             on_rollout(step, trajectories)
         return trainer.columns(trajectories)
 
-    arguments = grpo_config(recipe, output)
-    if hasattr(model.config.get_text_config(), "output_router_logits"):
-        # TRL would add the balancing loss of a mixture of experts; with other models it takes no number.
-        arguments.router_aux_loss_coef = 0.0
-    with engine_of_the_trainers_type() if recipe.sampling.policy == "vllm" else nullcontext():
-        trainer = SegmentTrainer(
-            plan,
-            model=model,
-            reward_funcs=[_given_reward],
-            args=arguments,
-            train_dataset=Dataset.from_dict({"prompt": [str(row) for row in rows]}),
-            processing_class=tokenizer,
-            rollout_func=roll_out,
-            callbacks=[NamedDraws(recipe.seed), *callbacks],
-            optimizers=(_optimizer(recipe, model), None),
-            peft_config=adapters(recipe.trainer.lora) if recipe.trainer.lora.rank else None,
-        )
-    if recipe.sampling.policy == "vllm":
-        rollout.policy = colocated_policy(trainer, recipe, tokenizer)
-    if runs_ahead(plan):
-        # Before training wraps what computes the model, and with adapters in it.
-        at_once = processes.sequences_at_once(recipe)
-        policy = VersionedPolicy.following(model, tokenizer, at_once, rounded=rounded)
-        rollout.policy = policy
-        tasks = tasks_of_groups(recipe, tokenizer, questions, prompts)
-        inside = partial(precision, recipe)
-        trainer.ahead = Ahead(rollout, tasks, rubric.settle, plan, taken=taken, inside=inside)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    return roll_out
 
 
 def _plan(recipe: Recipe, *, rounded: bool) -> TrainerSettings:
