@@ -73,8 +73,8 @@ def synthesize_command(
     synthesis = Synthesis(model, opened, corpus_of(opened), Effort(edits, samples, seed))
     folder = records or default_folder("synthesize", name)
     with Display() as display:
-        how_many = {"in_flight": in_flight, "resume": resume}
-        made = make_all(synthesis, documents, n, folder, progress=display.update, **how_many)
+        asked = (synthesis, documents, n, folder, in_flight)
+        made = make_all(*asked, resume=resume, progress=display.update)
     _tell(made, output or Path(f"{name}-synthetic.jsonl"), seed)
     stdout.print(f"records  {folder}")
 

@@ -48,8 +48,8 @@ def make_all(
     documents: Sequence[Document],
     count: int,
     path: Path,
-    *,
     in_flight: int = 16,
+    *,
     resume: bool = False,
     progress: Progress = silent,
 ) -> list[Made]:
