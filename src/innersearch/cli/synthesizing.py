@@ -39,7 +39,7 @@ def synthesize_command(
     """Make questions of the pages of a corpus, and edit them until a model does not know the answer.
 
     A model writes a question about a page. Names in it are replaced by what other pages say of them, and
-    details made vaguer; an edit counts if the model, shown all pages, finds exactly one answer. Kept is
+    details made vaguer; an edit counts if the model, shown the facts, finds exactly one answer. Kept is
     what it never answers rightly without a page. A killed run goes on with --resume. Examples:
 
         innersearch data synthesize bm25:runs/wiki --writer http://127.0.0.1:8000#qwq-32b -n 1000

@@ -2,10 +2,10 @@
 
 A language model writes a question about one page. Then it is edited, time and again: *injection* puts a
 description that another page gives in the place of a name, so that one more thing has to be looked up;
-*fuzzing* makes one detail vaguer. The answer stays what it was. An edit counts only if three verifiers
-let it pass, else the question stays as it was before:
+*fuzzing* makes one detail vaguer. The answer stays what it was. An edit counts only if the first two of
+three verifiers let it pass, else the question stays as it was before:
 
-    valid     the model, shown all pages it was made of, finds one answer and no mistake
+    valid     the model, shown the facts that it was made of, finds one answer and no mistake
     unique    none of the answers that it gives without any page is another right one
     hard      it does not know the answer by heart: says when a question is done, and undoes no edit
 
