@@ -26,14 +26,14 @@ from innersearch.world.wordings import gathering, phrase
 class CorpusPlan:
     """How much of what the corpus holds, over all epochs."""
 
-    epochs: int = 12
+    epochs: int = 16
     demonstrations: int = 3000
     """Per epoch."""
     direct_answers: int = 700
     """Per epoch."""
     fictional: float = 0.4
     """Share of demonstrations about fictional names."""
-    depths: tuple[float, float, float] = (0.4, 0.4, 0.2)
+    depths: tuple[float, float, float] = (0.3, 0.4, 0.3)
     """Shares of questions of depth 1, 2 and 3 among those of one name."""
     gathered: float = 0.25
     """Share of questions that ask for facts of two or three names. In them, relations stand side by side
