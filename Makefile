@@ -33,9 +33,9 @@ demo-real: $(INSTALLED)
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# What the documentation shows, done: its commands, its Python and the notebooks (some minutes).
+# What the documentation shows, done: commands and the notebooks (some minutes).
 test-docs: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "docs or notebooks" tests/test_notebooks.py tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "docs or notebooks" tests/test_notebooks.py tests/docs
 
 # The notebooks with what they print and draw, as .ipynb and as pages, in build/notebooks/ (two minutes).
 notebooks: $(INSTALLED)
