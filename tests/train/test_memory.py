@@ -265,3 +265,10 @@ def test_a_step_with_few_trajectories_needs_few_slots(router: str, at_once: int)
     few = estimate(small, shape, 16)
     most = estimate(small.model_copy(update={"trainer": TrainerSettings()}), shape, 16)
     assert few.logits < most.logits
+    plan = small.trainer.model_copy(update={"ahead": 2})
+    ahead = small.model_copy(update={"trainer": plan})
+    assert processes.sequences_at_once(ahead) == 3 * at_once
+    further = estimate(ahead, shape, 16)
+    assert further.sampled_from == few.weights
+    # Rollouts go on while training computes.
+    assert further.training - few.training == few.weights + further.keys_and_values + further.logits

@@ -108,6 +108,8 @@ def test_the_objective_in_verls_words() -> None:
         ("trainer", {"lora": LoraSettings(rank=8)}, "adapters"),
         ("trainer", {"whiten": True}, "does not whiten"),
         ("trainer", {"correction": "drop"}, "drops none"),
+        ("trainer", {"ahead": 2}, "trains by turns"),
+        ("trainer", {"refill": True}, "trains by turns"),
         ("trainer", {"correction": "truncate", "loss": "cispo", "updates": 2}, "multiplies the weight"),
         ("trainer", {"updates": 3}, r"does not divide trainer\.prompts_per_step = 4"),
         ("verl", {"gpus_per_node": 3}, "3 GPUs do not divide"),

@@ -293,14 +293,15 @@ def demand_equal_shares(recipe: Recipe) -> None:
 
 
 def sequences_at_once(recipe: Recipe) -> int:
-    """Sequences that rollouts have in flight here at most: no more than a step has for this process.
+    """Sequences that rollouts have in flight here at most: no more than the steps that may be under way
+    have for this process.
 
     A gate on consistency samples its information several times for each of them.
     """
     plan, search = recipe.trainer, recipe.search
     each = 1 + search.samples if search.rule.signal in SAMPLED else 1
     mine = -(-plan.prompts_per_step * plan.group_size // count())
-    return min(recipe.sampling.max_batch, mine * each)
+    return min(recipe.sampling.max_batch, mine * each * (plan.ahead + 1))
 
 
 def budget_share(settings: SearchSettings) -> SearchSettings:
