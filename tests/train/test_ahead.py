@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,16 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from innersearch.assemble.engines import open_engine
 from innersearch.assemble.recipes import recipe_with
 from innersearch.assemble.sources import load_questions
-from innersearch.config import Recipe
+from innersearch.config import Recipe, SearchSettings
 from innersearch.errors import ConfigError, RunError
 from innersearch.grammar import MaskRule
 from innersearch.policy.base import Request
 from innersearch.policy.loading import load_model, load_tokenizer
 from innersearch.runs import Run
+from innersearch.search.wrappers.failing import Failing
 from innersearch.stored import read_lines
 from innersearch.train.monitors import METRICS
 from innersearch.train.order import steps
@@ -167,10 +170,23 @@ def test_a_generation_that_spans_a_swap_carries_both_versions() -> None:
 
 
 def test_groups_come_in_the_order_of_the_seed_and_none_is_too_old(tmp_path: Path) -> None:
-    run = train(recipe(ahead=2, steps=6), load_questions("world:train")[:QUESTIONS], tmp_path / "run")
+    """Three epochs over four questions, each of which is trained on in every one; searches may fail."""
+    values = recipe(ahead=2, steps=6)
+    failing = {"engine": "world", "router": "always", "max_error_rate": 1.0}
+    values = values.model_copy(update={"search": SearchSettings(**failing)})
+    engine = Failing(open_engine(values.search), 0.2)
+    run = train(values, load_questions("world:train")[:4], tmp_path / "run", engine=engine)
     records = list(read_lines(run.trajectories))
-    assert groups_of(records) == ordered(6, 2, QUESTIONS)
+    assert groups_of(records) == ordered(6, 2, 4)
+    assert Counter(row for rows in groups_of(records).values() for row in rows) == dict.fromkeys(
+        "0123", 3
+    )
+    failed = sum(call.get("error") is not None for record in records for call in record["calls"])
     curve = list(read_lines(run.metrics))
+    searches = sum(len(record["calls"]) for record in records)
+    told = sum(step.get("search/failed_share", 0) * step.get("search/real", 0) * 4 for step in curve)
+    assert 0 < failed < searches
+    assert told == pytest.approx(failed)
     assert [step["group/taken"] for step in curve] == [2, 4, 6, 8, 10, 12]
     assert curve[0]["ahead/age_max"] == 0
     assert max(step["ahead/age_max"] for step in curve) > 0
