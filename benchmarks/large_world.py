@@ -47,9 +47,7 @@ PERSON, COMPANY, CITY, COUNTRY = EntityKind
 FULL = Size(
     {PERSON: 12_000, COMPANY: 1700, CITY: 1700, COUNTRY: 60},
     CorpusPlan(demonstrations=120_000, direct_answers=20_000),
-    PretrainPlan(
-        width=640, layers=10, heads=10, feed_forward=1728, batch_tokens=81_920, warmup_steps=200
-    ),
+    PretrainPlan(width=640, layers=10, heads=10, feed_forward=1728, batch=256, warmup_steps=200),
     steps=200,
     samples=1024,
 )

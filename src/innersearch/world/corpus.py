@@ -26,7 +26,7 @@ from innersearch.world.wordings import gathering, phrase
 class CorpusPlan:
     """How much of what the corpus holds, over all epochs."""
 
-    epochs: int = 16
+    epochs: int = 14
     demonstrations: int = 3000
     """Per epoch."""
     direct_answers: int = 700

@@ -1,9 +1,8 @@
 """Pre-trains the world's model: the facts go into the weights, and searching is planted, badly.
 
-A Llama-shaped model of 0.95M parameters, trained by transformers' Trainer with Muon. Muon matters:
-with AdamW the same budget leaves most facts unlearned. A batch holds documents of like length, each in a
-row of its own: packed into rows of 320, they attend to others that they have nothing to do with, and
-attention takes half of a step.
+A Llama-shaped model of 0.95M parameters, trained by transformers' Trainer with Muon on packed rows.
+Muon matters: with AdamW the same budget leaves most facts unlearned. So does packing: where each
+document has a row of its own, facts are known where a text begins and not inside trajectories.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import TensorDataset
 from transformers import (
     GenerationConfig,
     LlamaConfig,
@@ -48,18 +47,19 @@ class PretrainPlan:
     layers: int = 4
     heads: int = 4
     feed_forward: int = 384
-    batch_tokens: int = 1920
-    """Tokens of a batch, padding included."""
+    batch: int = 6
+    row: int = 320
+    """Tokens per packed row; no document is longer."""
     muon_learning_rate: float = 0.02
     adamw_learning_rate: float = 3e-3
     warmup_steps: int = 50
 
 
-class Batch(NamedTuple):
-    """Documents of like length, padded on the right, and targets of the loss: both (rows, tokens)."""
+class Row(NamedTuple):
+    """One packed row of tokens and the targets of its loss."""
 
-    input_ids: torch.Tensor
-    labels: torch.Tensor
+    input_ids: list[int]
+    labels: list[int]
 
 
 def pretrain(
@@ -72,19 +72,21 @@ def pretrain(
 ) -> PreTrainedModel:
     """Train the model of a world, going on from a checkpoint in `workspace` if there is one."""
     epochs = (corpus(world, corpus_plan, epoch) for epoch in range(corpus_plan.epochs))
-    batches = [batch for e in epochs for batch in batches_of(tokenizer, e, plan.batch_tokens)]
+    rows = TensorDataset(
+        *(
+            torch.cat(parts)
+            for parts in zip(*(_tensors(tokenizer, e, plan.row) for e in epochs), strict=True)
+        )
+    )
     transformers_logging.disable_progress_bar()
     torch.manual_seed(world.seed)
     model = new_model(tokenizer, plan)
-    if not torch.cuda.is_available():
-        # On the CPU, the fused kernel's backward pass takes longer for texts as short as these.
-        model.set_attn_implementation("eager")
-    steps = len(batches)
+    steps = len(rows) // plan.batch
     trainer = Trainer(
         model=model,
         args=_arguments(world.seed, plan, steps, workspace),
-        train_dataset=_Batches(batches),
-        data_collator=lambda drawn: drawn[0],
+        train_dataset=rows,
+        data_collator=_collate,
         optimizers=(
             MuonWithAdamW(
                 model,
@@ -102,7 +104,6 @@ def pretrain(
     # The trainer switches the cache off and computes in its own type, and both would stay.
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.config.use_cache = True
-    model.set_attn_implementation("sdpa")
     return model
 
 
@@ -132,38 +133,23 @@ def new_model(tokenizer: PreTrainedTokenizerFast, plan: PretrainPlan) -> PreTrai
     return model
 
 
-class _Batches(Dataset[dict[str, torch.Tensor]]):
-    """Batches as the trainer draws them, one at a time."""
+def pack(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int) -> Iterator[Row]:
+    """Documents in order, whole, as many to a row as fit; the rest of a row is padding."""
+    ids: list[int] = []
+    labels: list[int] = []
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self.batches = batches
+    def row() -> Row:
+        missing = length - len(ids)
+        padding = [tokenizer.pad_token_id] * missing
+        return Row(ids + padding, labels + [_IGNORED] * missing)
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        return self.batches[number]._asdict()
-
-
-def batches_of(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], tokens: int
-) -> Iterator[Batch]:
-    """All documents, the short ones first, as many to a batch as fit with their padding."""
-    rows: list[tuple[list[int], list[int]]] = []
-    for ids, targets in sorted(with_targets(tokenizer, texts), key=lambda found: len(found[0])):
-        # The longest comes last; each row ends with the token that ends a document.
-        if rows and (len(rows) + 1) * (len(ids) + 1) > tokens:
-            yield _padded(tokenizer, rows)
-            rows = []
-        rows.append(([*ids, tokenizer.eos_token_id], [*targets, tokenizer.eos_token_id]))
-    yield _padded(tokenizer, rows)
-
-
-def _padded(tokenizer: PreTrainedTokenizerFast, rows: Sequence[tuple[list[int], list[int]]]) -> Batch:
-    longest = len(rows[-1][0])
-    ids = [found + [tokenizer.pad_token_id] * (longest - len(found)) for found, _ in rows]
-    labels = [found + [_IGNORED] * (longest - len(found)) for _, found in rows]
-    return Batch(torch.tensor(ids), torch.tensor(labels))
+    for token_ids, targets in with_targets(tokenizer, texts):
+        if len(ids) + len(token_ids) + 1 > length:
+            yield row()
+            ids, labels = [], []
+        ids += [*token_ids, tokenizer.eos_token_id]
+        labels += [*targets, tokenizer.eos_token_id]
+    yield row()
 
 
 def with_targets(
@@ -185,13 +171,25 @@ def with_targets(
         )
 
 
+def _tensors(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = list(pack(tokenizer, texts, length))
+    return torch.tensor([row.input_ids for row in rows]), torch.tensor([row.labels for row in rows])
+
+
+def _collate(rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    input_ids, labels = zip(*rows, strict=True)
+    return {"input_ids": torch.stack(input_ids), "labels": torch.stack(labels)}
+
+
 def _arguments(seed: int, plan: PretrainPlan, steps: int, workspace: Path) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
     decay = steps // 2
     return TrainingArguments(
         output_dir=str(workspace),
         max_steps=steps,
-        per_device_train_batch_size=1,
+        per_device_train_batch_size=plan.batch,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": decay, "min_lr_ratio": 0.02},
         warmup_steps=plan.warmup_steps,
