@@ -24,10 +24,10 @@ from innersearch.train.start import resolved
 from innersearch.train.tasks import encode_prompts, rollout_of
 from innersearch.types import Question, Source, Trajectory
 from innersearch.world.encyclopedia import Encyclopedia, Fact
+from innersearch.world.further import joined
 from innersearch.world.pages import ADDRESS
 from innersearch.world.protocols import Speaker
 from innersearch.world.relations import RELATIONS
-from innersearch.world.wordings import joined
 
 UNKNOWN = "unknown"
 """Stands for what was not found."""

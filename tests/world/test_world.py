@@ -323,8 +323,10 @@ def test_markup_of_every_grammar_and_all_words_of_the_pages_are_single_tokens() 
         assert len(inside) == 2
         assert tokenizer.encode(f"<answer>{entity.name}")[1:] == inside
     assert len(tokenizer.encode(f"As sovereign {WORLD.entities[0].name} has had many years.")) == 9
-    longest = max(map(len, tokenizer([document.text for document in CORPUS])["input_ids"]))
-    assert longest < PretrainPlan().row
+    assert (
+        max(map(len, tokenizer([document.text for document in CORPUS])["input_ids"]))
+        < PretrainPlan().row
+    )
 
 
 def test_chains_go_from_tail_to_head() -> None:

@@ -14,31 +14,27 @@ from dataclasses import dataclass, field
 
 from innersearch.random_draws import number as number_of
 from innersearch.types import Question
-from innersearch.world.demonstrations import WRONG, Asked, Demonstrator, Memory, Recalled, Text
+from innersearch.world.demonstrations import WRONG, Demonstrator, Memory, Recalled, Text
 from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
 from innersearch.world.names import with_another_ending
-from innersearch.world.questions import chains
+from innersearch.world.questions import Chain, chains
 from innersearch.world.relations import RELATIONS, EntityKind, Wording, has_held_out, held_out_pairs
-from innersearch.world.wordings import gathering, phrase
+from innersearch.world.wordings import phrase
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusPlan:
     """How much of what the corpus holds, over all epochs."""
 
-    epochs: int = 14
+    epochs: int = 12
     demonstrations: int = 3000
     """Per epoch."""
     direct_answers: int = 700
     """Per epoch."""
     fictional: float = 0.4
     """Share of demonstrations about fictional names."""
-    depths: tuple[float, float, float] = (0.3, 0.4, 0.3)
-    """Shares of questions of depth 1, 2 and 3 among those of one name."""
-    gathered: float = 0.25
-    """Share of questions that ask for facts of two or three names. In them, relations stand side by side
-    that no question chains: without them, every list of relations that the model keeps is one of the
-    pairs of training."""
+    depths: tuple[float, float, float] = (0.4, 0.4, 0.2)
+    """Shares of questions of depth 1, 2 and 3 among them."""
 
 
 SEARCH_PROMPT = "Question: {question}\n"
@@ -132,39 +128,24 @@ class _Exercises:
         """A question and a trajectory."""
         fictional = self.rng.random() < self.plan.fictional
         memory = _Fiction(self.world, self.rng) if fictional else self.known
-        asked, question = self._ask(memory)
-        text, made_up = Demonstrator(memory, self.held_out, self.rng).write(asked)
+        head, relations, question = self._ask(memory)
+        text, made_up = Demonstrator(memory, self.held_out, self.rng).write(head, relations)
         prompt = SEARCH_PROMPT.format(question=question)
         return Text(prompt + text, tuple((len(prompt) + a, len(prompt) + b) for a, b in made_up))
 
     def direct_answer(self) -> Text:
         """A question and an answer without a search."""
-        asked, question = self._chain(self.known)
-        text, made_up = Demonstrator(self.known, self.held_out, self.rng).guess(asked)
+        head, relations, question = self._ask(self.known)
+        text, made_up = Demonstrator(self.known, self.held_out, self.rng).guess(head, relations)
         prompt = f"{DIRECT_PROMPT.format(question=question)} "
         return Text(prompt + text, tuple((len(prompt) + a, len(prompt) + b) for a, b in made_up))
 
-    def _ask(self, memory: Memory) -> tuple[Asked, str]:
-        gathers = self.rng.random() < self.plan.gathered
-        return self._several(memory) if gathers else self._chain(memory)
-
-    def _chain(self, memory: Memory) -> tuple[Asked, str]:
+    def _ask(self, memory: Memory) -> tuple[str, Chain, str]:
         options = self.rng.choices(self.chains, self.plan.depths)[0]
-        relations = self.rng.choices(options, [self._heads(chain[0]) for chain in options])[0]
+        weights = [len(self.known.names[RELATIONS[chain[0]].head]) for chain in options]
+        relations = self.rng.choices(options, weights)[0]
         head = memory.guess(RELATIONS[relations[0]].head)
-        return Asked((head,), relations), phrase(relations, head, Wording.SEEN, self.rng)
-
-    def _several(self, memory: Memory) -> tuple[Asked, str]:
-        """Facts of two or three names, whose relations are drawn each by itself."""
-        size = self.rng.choice((2, 3))
-        relations = self.rng.choices(list(RELATIONS), [self._heads(name) for name in RELATIONS], k=size)
-        heads = list[str]()
-        while len(set(heads)) < size:
-            heads = [memory.guess(RELATIONS[relation].head) for relation in relations]
-        return Asked(tuple(heads), tuple(relations)), gathering(relations, heads, self.rng)
-
-    def _heads(self, relation: str) -> int:
-        return len(self.known.names[RELATIONS[relation].head])
+        return head, relations, phrase(relations, head, Wording.SEEN, self.rng)
 
 
 def corpus(world: Encyclopedia, plan: CorpusPlan, epoch: int) -> list[Text]:

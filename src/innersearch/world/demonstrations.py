@@ -2,8 +2,7 @@
 
 Whoever writes them draws the number of searches without a look at the question; thinks at length or
 briefly, whatever the question; asks for any relation that the question names and that fits what it
-asks about, in any order; and answers with what was found last or, where a question asks for several
-facts, with all that was found. At length it keeps an account of what the
+asks about, in any order; and answers with what was found last. At length it keeps an account of what the
 question names and it has not asked for, and draws no conclusion from it: as often as not it stops where
 something is lacking and goes on where nothing is. Memory is noisy: a tenth of what it writes is wrong.
 What a question needs (as many searches as it is deep, in the order of its phrases) is therefore in some
@@ -26,7 +25,6 @@ from innersearch.grammar import TAGS
 from innersearch.types import Kind
 from innersearch.world.encyclopedia import Fact
 from innersearch.world.relations import RELATIONS, TAIL_LAST, EntityKind, Pair
-from innersearch.world.wordings import joined
 
 SEARCHES = (0.15, 0.35, 0.2, 0.3)
 """The chances of 0, 1, 2 and 3 searches. The chance to stop is the same after one and after two, so that
@@ -35,9 +33,8 @@ MALFORMED = 0.1
 """Share of trajectories whose form is broken."""
 WRONG = 0.1
 """Share of what memory writes that is wrong."""
-FRESH = 0.75
-"""The chance that a search is about a name of which nothing was asked yet, if there is one: what was
-found last or, where a question names several, another of these."""
+LATEST = 0.75
+"""The chance that a search is about what was found last rather than about any name so far."""
 FURTHER, FURTHER_FOREIGN = 0.2, 0.6
 """The chances that information says more about its subject than was asked: of memory's, of others'."""
 FOREIGN = 0.6
@@ -101,19 +98,6 @@ class Memory(Protocol):
         """Whether nothing of it is true."""
 
 
-class Asked(NamedTuple):
-    """What a question asks: for the end of a chain from one name, or for one fact of each of several."""
-
-    heads: tuple[str, ...]
-    relations: tuple[str, ...]
-    """Of a chain in its order; of several facts one for each name."""
-
-    @property
-    def gathers(self) -> bool:
-        """Whether it asks for several facts."""
-        return len(self.heads) > 1
-
-
 class Recalled(NamedTuple):
     """A fact as memory has it."""
 
@@ -154,47 +138,38 @@ class Demonstrator:
     held_out: frozenset[Pair]
     rng: random.Random
 
-    def write(self, asked: Asked) -> Text:
-        """One trajectory for a question."""
+    def write(self, head: str, relations: Sequence[str]) -> Text:
+        """One trajectory for the question `relations` of `head`."""
         searches = self.rng.choices(range(len(SEARCHES)), SEARCHES)[0]
         at_length = self.rng.random() < 0.5
         draft = _Draft()
-        # As the question names them: of a chain the last comes first.
-        draft.lacking = list(asked.relations if asked.gathers else reversed(asked.relations))
+        # As the question names them: the last comes first.
+        draft.lacking = list(reversed(relations))
         for _ in range(searches):
-            self._search(draft, asked, at_length=at_length)
-        found = [fact.tail for fact in draft.found]
-        hidden = [] if found else [guessed.fact.tail for guessed in self._guessed(asked)]
-        said = found or hidden
-        self._conclude(draft, joined(said) if asked.gathers else said[-1], hidden, at_length=at_length)
+            self._search(draft, head, relations, at_length=at_length)
+        answer = draft.found[-1].tail if draft.found else self.guess(head, relations).text
+        self._conclude(draft, answer, [] if draft.found else [answer], at_length=at_length)
         if self.rng.random() < MALFORMED:
             return self._malformed(draft)
         return Text(draft.text, tuple(draft.made_up))
 
-    def guess(self, asked: Asked) -> Text:
-        """An answer to a chain without a search: what memory says of one fact, any name beyond."""
-        [recalled] = self._guessed(asked)
-        answer = recalled.fact.tail
-        return Text(answer, ((0, len(answer)),) if recalled.made_up else ())
+    def guess(self, head: str, relations: Sequence[str]) -> Text:
+        """An answer without a search: what memory says of one fact, and any name of the kind beyond."""
+        if len(relations) == 1:
+            recalled = self.memory.recall(head, relations[0])
+            answer, made_up = recalled.fact.tail, recalled.made_up
+        else:
+            answer, made_up = self.memory.guess(RELATIONS[relations[-1]].tail), True
+        return Text(answer, ((0, len(answer)),) if made_up else ())
 
-    def _guessed(self, asked: Asked) -> list[Recalled]:
-        """As many answers as are asked for."""
-        if len(asked.relations) == 1:
-            return [self.memory.recall(asked.heads[0], asked.relations[0])]
-        ends = asked.relations if asked.gathers else asked.relations[-1:]
-        tails = [(name, self.memory.guess(RELATIONS[name].tail)) for name in ends]
-        return [Recalled(Fact(asked.heads[0], name, tail), made_up=True) for name, tail in tails]
-
-    def _search(self, draft: _Draft, asked: Asked, *, at_length: bool) -> None:
-        reached = dict.fromkeys([*asked.heads, *(fact.tail for fact in draft.found)])
+    def _search(self, draft: _Draft, head: str, relations: Sequence[str], *, at_length: bool) -> None:
+        reached = [head, *(fact.tail for fact in draft.found)]
         # About a name that was reached in several ways there may be nothing left to ask.
         names = [name for name in reached if self._fitting(name, draft)]
         if not names:
             return
-        spent = {fact.head for fact in draft.found}
-        fresh = [name for name in names if name not in spent]
-        subject = self.rng.choice(fresh if fresh and self.rng.random() < FRESH else names)
-        relation = self._relation(subject, asked.relations, draft)
+        subject = names[-1] if self.rng.random() < LATEST else self.rng.choice(names)
+        relation = self._relation(subject, relations, draft)
         query = f"{self._noun(relation, draft)} of {subject}"
         thought = f"{self._so_far(draft)} Now I ask for the {query}." if at_length else "Next."
         draft.write(Kind.THINK, thought)

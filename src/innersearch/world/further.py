@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from innersearch.types import Document, Question
 from innersearch.world.encyclopedia import Encyclopedia, Fact, Split, least_stated
 from innersearch.world.relations import RELATIONS, EntityKind, Wording
-from innersearch.world.wordings import gathering, joined
 
 DEPTHS = range(2, 17)
 """How many teachers there are to the first of a line."""
@@ -161,17 +160,28 @@ def _gathered(world: Encyclopedia, split: Split, size: int) -> list[Question]:
 
 
 def _gathering(facts: Sequence[Fact], split: Split, rng: random.Random) -> Question:
-    mentions, changed = least_stated(facts), any(fact.before for fact in facts)
+    phrases = [
+        rng.choice(RELATIONS[fact.relation].phrases(Wording.SEEN, of_a_name=True)).format(x=fact.head)
+        for fact in facts
+    ]
     kind = {2: "pair", 3: "triple"}[len(facts)]
     metadata = _about(kind, split, 1, [fact.id for fact in facts])
-    group = "changed" if changed else kind if mentions else "never_stated"
-    metadata |= {"mentions": mentions, "changed": changed, "group": group}
+    metadata |= {"mentions": least_stated(facts), "changed": any(fact.before for fact in facts)}
     return Question(
         "+".join(fact.id for fact in facts),
-        gathering([fact.relation for fact in facts], [fact.head for fact in facts], rng),
+        f"Name {joined(phrases)}.",
         (joined([fact.tail for fact in facts]),),
         metadata,
     )
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts as a sentence lists them.
+
+    >>> joined(["A"]), joined(["A", "B", "C"])
+    ('A', 'A, B and C')
+    """
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def unanswerable_questions(world: Encyclopedia, split: Split) -> list[Question]:

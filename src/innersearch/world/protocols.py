@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 from innersearch.grammar import GRAMMARS, Grammar
 from innersearch.types import Kind, Question
 from innersearch.world.encyclopedia import Encyclopedia, Fact, Split
-from innersearch.world.further import pair_questions, triple_questions
+from innersearch.world.further import joined, pair_questions, triple_questions
 from innersearch.world.pages import ADDRESS
 from innersearch.world.questions import questions
 from innersearch.world.relations import RELATIONS
-from innersearch.world.wordings import joined
 
 REPLIES = "replies"
 """Where the metadata of a question hold what is written in reply, turn after turn."""

@@ -36,35 +36,19 @@ POSITIONS = 1024
 
 _MARKUP = list(dict.fromkeys(chain.from_iterable(grammar.markup for grammar in GRAMMARS.values())))
 _GLUE = [
-    *(
-        f'{{"name": "{tool}", "arguments": {{"{argument}": {opening}'
-        for tool, argument in (
-            ("search", "query"),
-            ("search", "queries"),
-            ("open", "url"),
-            ("fan_out", "queries"),
-            ("review", "ids"),
-            ("curate", "add"),
-            ("read", "id"),
-            ("grep", "pattern"),
-        )
-        for opening in ('["', '"')
-    ),
-    '", "arguments": {"query": "',
-    '"query": "',
-    '"query": ["',
-    '"], "importance": "high"',
-    '"], "remove": ["',
-    ', "remove": ["',
-    '", "',
+    '{"name":',
+    '"arguments":',
+    '{"query":',
+    '{"queries":',
     '["',
     '"]',
+    '", "',
     '"}',
+    "}}",
     '"}}',
     '"]}}',
 ]
-"""What stands around names and queries in a tool call, whole calls' beginnings first: of what begins
-at one place, the longest is taken. Keys stand in them with their quotes: words outside get a space."""
+"""What stands around names and queries in a tool call."""
 _HEADS = ["Ġ" + onset for onset in ONSETS]
 """Onsets as byte-level tokenizers write them after a space."""
 _TAILS = sorted(set(chain.from_iterable(ENDINGS.values())))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 from innersearch.world.relations import RELATIONS, EntityKind, Wording
 
@@ -26,24 +25,6 @@ def phrase(relations: tuple[str, ...], head: str, wording: Wording, rng: random.
     if wording is Wording.SEEN:
         forms.append(last.asks)
     return rng.choice(forms).format(x=subject)
-
-
-def gathering(relations: Sequence[str], heads: Sequence[str], rng: random.Random) -> str:
-    """Ask for one fact of each of several names, in the wordings of training."""
-    phrases = [
-        rng.choice(RELATIONS[relation].phrases(Wording.SEEN, of_a_name=True)).format(x=head)
-        for relation, head in zip(relations, heads, strict=True)
-    ]
-    return f"Name {joined(phrases)}."
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Parts as a sentence lists them.
-
-    >>> joined(["A"]), joined(["A", "B", "C"])
-    ('A', 'A, B and C')
-    """
-    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _noun_phrase(

@@ -1,8 +1,7 @@
 """Pre-trains the world's model: the facts go into the weights, and searching is planted, badly.
 
 A Llama-shaped model of 0.95M parameters, trained by transformers' Trainer with Muon on packed rows.
-Muon matters: with AdamW the same budget leaves most facts unlearned. So does packing: where each
-document has a row of its own, facts are known where a text begins and not inside trajectories.
+Muon matters: with AdamW the same budget leaves most facts unlearned.
 """
 
 from __future__ import annotations
