@@ -13,13 +13,15 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_LONGEST_WAIT_S = 0.5
 
 
 def anywhere(work: Callable[P, T]) -> Callable[P, T]:
@@ -85,7 +87,11 @@ class _Thread:
 
     def do(self, work: Callable[[], T]) -> T:
         """What it returns."""
-        return self._pool.submit(contextvars.copy_context().run, work).result()
+        asked = self._pool.submit(contextvars.copy_context().run, work)
+        # An interrupt that comes just before a wait begins is seen only after it: so none is long.
+        while not wait([asked], _LONGEST_WAIT_S).done:
+            pass
+        return asked.result()
 
     def interrupt(self) -> None:
         """Interrupt the work where it stands, as Ctrl-C interrupts it in a script."""
