@@ -41,7 +41,7 @@ class Commands:
             "--model",
             world.model,
             "--data",
-            ",".join(f"{world.data}:{name}" for name in run.row.questions),
+            f"{world.data}:{run.row.questions}",
             "--seed",
             str(run.seed),
         ]

@@ -73,7 +73,7 @@ class Row(Part):
     evaluations: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     """Preparations."""
-    questions: tuple[str, ...] = ("train",)
+    questions: str = "train"
     """What of the world's data it is trained with."""
     bias: str = ""
     """A file that names a token and the constant on its logit, with which it is measured."""
