@@ -26,15 +26,16 @@ def by_length(parts: Sequence[Rows], together: int) -> list[Rows]:
         update = parts[start : start + together]
         joined = {name: _joined([part[name] for part in update]) for name in update[0]}
         order = lengths(joined).argsort(stable=True)
-        dealt += _split({name: _taken(value, order) for name, value in joined.items()}, len(update))
+        sorted_rows = {name: _taken(value, order) for name, value in joined.items()}
+        size = len(order) // len(update)
+        dealt += _cut(sorted_rows, range(0, len(order), size), size)
     return dealt
 
 
 def passes(rows: Rows, size: int) -> list[Rows]:
     """Rows in parts of at most `size`, each as wide as its longest row."""
     count = len(rows["completion_ids"])
-    starts = range(0, max(count, 1), size)
-    return [narrowed({name: _part(v, slice(s, s + size)) for name, v in rows.items()}) for s in starts]
+    return [narrowed(part) for part in _cut(rows, range(0, max(count, 1), size), size)]
 
 
 def lengths(rows: Rows) -> torch.Tensor:
@@ -58,25 +59,28 @@ def narrowed(rows: Rows) -> Rows:
     return {name: narrow(name, value) for name, value in rows.items()}
 
 
+def _has_rows(value: Any) -> bool:
+    """Whether it has an entry per row; numbers about the whole step do not."""
+    return isinstance(value, list) or (isinstance(value, torch.Tensor) and value.ndim > 0)
+
+
 def _joined(values: Sequence[Any]) -> Any:
-    first = values[0]
-    if isinstance(first, torch.Tensor) and first.ndim:
-        return torch.cat(list(values))
-    return [one for value in values for one in value] if isinstance(first, list) else first
+    if not _has_rows(values[0]):
+        return values[0]
+    if isinstance(values[0], list):
+        return [one for value in values for one in value]
+    return torch.cat(list(values))
 
 
 def _taken(value: Any, order: torch.Tensor) -> Any:
-    if isinstance(value, torch.Tensor) and value.ndim:
-        return value[order]
-    return [value[row] for row in order.tolist()] if isinstance(value, list) else value
+    if not _has_rows(value):
+        return value
+    return [value[row] for row in order.tolist()] if isinstance(value, list) else value[order]
 
 
-def _split(rows: Rows, count: int) -> list[Rows]:
-    size = len(rows["completion_ids"]) // count
-    parts = [slice(number * size, (number + 1) * size) for number in range(count)]
-    return [{name: _part(value, part) for name, value in rows.items()} for part in parts]
-
-
-def _part(value: Any, rows: slice) -> Any:
-    has_rows = (isinstance(value, torch.Tensor) and value.ndim) or isinstance(value, list)
-    return value[rows] if has_rows else value
+def _cut(rows: Rows, starts: range, size: int) -> list[Rows]:
+    """As many rows from each of `starts` on."""
+    return [
+        {name: value[s : s + size] if _has_rows(value) else value for name, value in rows.items()}
+        for s in starts
+    ]
